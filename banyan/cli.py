@@ -1,0 +1,71 @@
+"""The `banyan` command. Subcommands live in `banyan/commands/` and are imported when they are called, so that `--help` is quick."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+
+import click
+
+from banyan.errors import BanyanError
+
+# name → (module, attribute, one line for --help)
+COMMANDS = {
+    "up": ("banyan.commands.stack", "up", "Start the local stack and leave it running."),
+    "down": ("banyan.commands.stack", "down", "Stop the local stack."),
+    "logs": ("banyan.commands.stack", "logs", "Show what the stack's processes wrote."),
+    "doctor": ("banyan.commands.stack", "doctor", "Check this machine and the running stack."),
+    "demo": ("banyan.commands.demo", "demo", "Move pricing to its service and back, under load, in front of you."),
+    "status": ("banyan.commands.plan", "status", "Show where every domain stands."),
+    "advance": ("banyan.commands.plan", "advance", "Take a domain one phase forward (shadow, canary)."),
+    "switch": ("banyan.commands.plan", "switch", "Move a domain's writes to its service."),
+    "rollback": ("banyan.commands.plan", "rollback", "Take a domain one step back."),
+    "verify": ("banyan.commands.plan", "verify", "Compare a domain's two sides row by row."),
+    "history": ("banyan.commands.plan", "history", "Show the ledger."),
+    "prepare": ("banyan.commands.plan", "prepare", "Install guards, publications and slots for a domain."),
+    "plan": ("banyan.commands.plan", "plan", "Lint, show and compile the plan."),
+    "bench": ("banyan.commands.bench", "bench", "Measure against peers, side by side."),
+}
+
+
+class LazyGroup(click.Group):
+    """A group that knows its commands' names and imports each only when it is run."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        if name not in COMMANDS:
+            return None
+        module, attribute, _ = COMMANDS[name]
+        command: click.Command = getattr(importlib.import_module(module), attribute)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, line) for name, (_, _, line) in COMMANDS.items()])
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="banyan-migrator")
+def cli() -> None:
+    """Banyan moves a running monolith to services, one domain at a time, with a way back at every step."""
+
+
+def main() -> None:
+    """Run, and turn every expected failure into one line and an exit code."""
+    try:
+        cli(standalone_mode=False)
+    except click.Abort:
+        click.echo("interrupted", err=True)
+        sys.exit(130)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except BanyanError as error:
+        click.echo(f"error: {error}", err=True)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,3 @@
+"""Fixtures that every test of the repository may use."""
+
+pytest_plugins = ["tests.fixtures.servers"]
