@@ -1,0 +1,53 @@
+# Everything starts here; each target sets up what it needs, and is quick the second time.
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+CHECK ?=
+ARGS ?=
+BANYAN := .venv/bin/banyan
+
+.PHONY: help setup setup-dev demo up down test test-quick check format bench-gateway requirements clean
+
+help: ## Show this help.
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' Makefile
+
+setup: ## Make .venv with what the stack needs.
+	@tools/setup.sh stack
+
+setup-dev: ## Make .venv with what tests and checks need too.
+	@tools/setup.sh dev
+
+demo: setup ## Move pricing to its service and back, live, and leave the console open (CHECK=1: verify and exit).
+	@$(BANYAN) demo $(if $(CHECK),--check) $(ARGS)
+
+up: setup ## Start the local stack in the background.
+	@$(BANYAN) up --detach $(ARGS)
+
+down: setup ## Stop the local stack.
+	@$(BANYAN) down $(ARGS)
+
+test: setup-dev ## Run all tests (real servers; installs missing system packages when it may).
+	@tools/system-packages.sh chromium=chromium chromedriver=chromium-driver nginx=nginx wrk=wrk
+	@.venv/bin/pytest $(ARGS)
+
+test-quick: setup-dev ## Run the tests without I/O only.
+	@.venv/bin/pytest tests/unit $(ARGS)
+
+check: setup-dev ## Lint, types, import contracts.
+	@.venv/bin/ruff check .
+	@.venv/bin/ruff format --check .
+	@.venv/bin/mypy
+	@.venv/bin/lint-imports --no-cache
+
+format: setup-dev ## Format the code and mend what ruff can mend.
+	@.venv/bin/ruff check --fix .
+	@.venv/bin/ruff format .
+
+bench-gateway: setup-dev ## Measure the gateway beside Envoy and nginx.
+	@tools/system-packages.sh nginx=nginx wrk=wrk
+	@$(BANYAN) bench gateway $(ARGS)
+
+requirements: setup-dev ## Pin the dependencies again (hashes, no index address).
+	@tools/requirements.sh
+
+clean: ## Stop the stack and remove what it made (not .venv).
+	@if [ -x $(BANYAN) ]; then $(BANYAN) down --purge; fi
