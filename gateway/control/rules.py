@@ -1,0 +1,177 @@
+"""The rules of a route table. Each yields every breach it finds, so that one answer tells all that is wrong."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from itertools import combinations, pairwise
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from gateway.routing.bucket import BUCKETS
+
+if TYPE_CHECKING:
+    from gateway.control.table import Domain, Operation, RouteTable, Upstream, Wave
+
+METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+READ_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+KEY_KINDS = frozenset({"path", "query", "header", "cookie"})
+_NAME = re.compile(r"[a-z][a-z0-9_-]{0,39}")
+_OPERATION_ID = re.compile(r"[a-z0-9][a-z0-9._-]{0,79}")
+_PARAMETER = re.compile(r"\{([a-z_][a-z0-9_]*)\}")
+_LITERAL = re.compile(r"[A-Za-z0-9._~!$&'()*+,;=:@%-]+")
+
+
+def problems_of(table: RouteTable) -> list[str]:
+    return [*_of_upstreams(table), *_of_domains(table), *_of_operations(table)]
+
+
+def segments(path: str) -> list[str]:
+    """`/a/{id}/b` → ['a', '{id}', 'b']; the root is ['']."""
+    return path.split("/")[1:]
+
+
+def parameters(path: str) -> list[str]:
+    return _PARAMETER.findall(path)
+
+
+def _of_upstreams(table: RouteTable) -> Iterator[str]:
+    if table.version < 0:
+        yield f"version {table.version} is negative"
+    if "legacy" not in table.upstreams:
+        yield "upstream 'legacy' is missing: what matches no operation goes there"
+    for name, upstream in table.upstreams.items():
+        yield from (f"upstream {name}: {reason}" for reason in _of_upstream(name, upstream))
+
+
+def _of_upstream(name: str, upstream: Upstream) -> Iterator[str]:
+    if not _NAME.fullmatch(name):
+        yield f"bad name {name!r}"
+    if not upstream.urls:
+        yield "has no urls"
+    if len(set(upstream.urls)) != len(upstream.urls):
+        yield "names a url twice"
+    if not re.fullmatch(r"/[!-~]*", upstream.health):
+        yield f"health must be a path, not {upstream.health!r}"
+    for url in upstream.urls:
+        if not _is_origin(url):
+            yield f"url must be http://host:port, not {url!r}"
+
+
+def _is_origin(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        return False
+    bare = not (parts.path.strip("/") or parts.query or parts.fragment or parts.username or parts.password)
+    return parts.scheme == "http" and bool(parts.hostname) and bare and port != 0
+
+
+def _of_domains(table: RouteTable) -> Iterator[str]:
+    for name, domain in table.domains.items():
+        yield from (f"domain {name}: {reason}" for reason in _of_domain(table, name, domain))
+
+
+def _of_domain(table: RouteTable, name: str, domain: Domain) -> Iterator[str]:
+    if not _NAME.fullmatch(name):
+        yield f"bad name {name!r}"
+    if domain.service not in table.upstreams:
+        yield f"unknown upstream {domain.service!r}: upstreams are {', '.join(sorted(table.upstreams))}"
+    elif domain.service == "legacy":
+        yield "its service cannot be the upstream 'legacy'"
+    if not 0 <= domain.shadow_percent <= 100:
+        yield f"shadow_percent {domain.shadow_percent} is not within 0..100"
+    for wave in domain.waves:
+        yield from (f"wave {wave.wave}: {reason}" for reason in _of_wave(wave))
+    yield from _of_ranges(domain.waves)
+
+
+def _of_wave(wave: Wave) -> Iterator[str]:
+    if not 0 <= wave.canary_percent <= 100:
+        yield f"canary_percent {wave.canary_percent} is not within 0..100"
+    if wave.bucket_from >= wave.bucket_to:
+        yield f"bucket range {wave.bucket_from}..{wave.bucket_to} is empty"
+    if wave.epoch < 0:
+        yield f"epoch {wave.epoch} is negative"
+    if wave.phase == "retired" and wave.owner != "service":
+        yield f"a retired wave is owned by the service, not by {wave.owner!r}"
+
+
+def _of_ranges(waves: list[Wave]) -> Iterator[str]:
+    """The waves cover the buckets 0..1024 once each."""
+    if not waves:
+        yield "has no waves"
+        return
+    if len({wave.wave for wave in waves}) != len(waves):
+        yield "names a wave twice"
+    ordered = sorted(waves, key=lambda wave: wave.bucket_from)
+    if ordered[0].bucket_from != 0:
+        yield f"waves leave a gap: they begin at bucket {ordered[0].bucket_from}, not at 0"
+    for left, right in pairwise(ordered):
+        if left.bucket_to > right.bucket_from:
+            yield f"waves {left.wave} and {right.wave} overlap"
+        elif left.bucket_to < right.bucket_from:
+            yield f"waves leave a gap: buckets {left.bucket_to}..{right.bucket_from} belong to none"
+    if ordered[-1].bucket_to != BUCKETS:
+        yield f"waves leave a gap: they end at bucket {ordered[-1].bucket_to}, not at {BUCKETS}"
+
+
+def _of_operations(table: RouteTable) -> Iterator[str]:
+    everything = [(name, op) for name, domain in table.domains.items() for op in domain.operations]
+    seen: set[str] = set()
+    for name, operation in everything:
+        if operation.id in seen:
+            yield f"operation {operation.id}: the id is used twice"
+        seen.add(operation.id)
+        yield from (f"operation {operation.id} of {name}: {reason}" for reason in _of_operation(operation))
+    for (_, a), (_, b) in combinations(everything, 2):
+        if a.method == b.method and ambiguous(a.path, b.path):
+            yield f"operations {a.id} ({a.method} {a.path}) and {b.id} ({b.method} {b.path}) overlap"
+
+
+def _of_operation(operation: Operation) -> Iterator[str]:
+    if not _OPERATION_ID.fullmatch(operation.id):
+        yield "bad id"
+    if operation.method not in METHODS:
+        yield f"unknown method {operation.method!r}"
+    elif operation.kind == "read" and operation.method not in READ_METHODS:
+        yield f"a read cannot be a {operation.method}"
+    yield from _of_path(operation.path)
+    names = parameters(operation.path)
+    for source in operation.key:
+        kind, _, name = source.partition(":")
+        if kind not in KEY_KINDS or not name:
+            yield f"key source {source!r} is not path:, query:, header: or cookie: with a name"
+        elif kind == "path" and name not in names:
+            yield f"key source {source!r} names no parameter of {operation.path}"
+
+
+def _of_path(path: str) -> Iterator[str]:
+    if not path.startswith("/"):
+        yield f"path {path!r} does not begin with /"
+        return
+    for segment in segments(path):
+        if segment and not _PARAMETER.fullmatch(segment) and not _LITERAL.fullmatch(segment):
+            yield f"path {path!r}: segment {segment!r} is neither literal nor {{parameter}}"
+    names = parameters(path)
+    if len(set(names)) != len(names):
+        yield f"path {path!r} names a parameter twice"
+
+
+def ambiguous(a: str, b: str) -> bool:
+    """Some path matches both templates and neither is the more specific one throughout.
+
+    `/x/{id}` and `/x/new` are not ambiguous (the literal wins); `/{a}/y` and `/x/{b}` are, and so are equal shapes.
+    """
+    left, right = segments(a), segments(b)
+    if len(left) != len(right):
+        return False
+    a_wins = b_wins = False
+    for one, other in zip(left, right, strict=True):
+        one_open, other_open = one.startswith("{"), other.startswith("{")
+        if not one_open and not other_open and one != other:
+            return False
+        a_wins |= other_open and not one_open
+        b_wins |= one_open and not other_open
+    return a_wins == b_wins

@@ -1,0 +1,91 @@
+"""The route table as it travels between plan and gateway (docs/architecture.md §7), and what makes one wrong."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from gateway.control.rules import problems_of
+from gateway.errors import TableRefused
+
+Phase = Literal["legacy", "shadow", "canary", "service", "retired"]
+Owner = Literal["legacy", "service", "moving"]
+Kind = Literal["read", "write"]
+LEGACY = "legacy"
+
+
+class Upstream(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """One or more equal servers; `health` is the path that answers 2xx when the server may get traffic."""
+
+    urls: list[str]
+    health: str = "/health"
+
+
+class Wave(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A half-open bucket range of a domain that moves together."""
+
+    wave: int
+    bucket_from: int
+    bucket_to: int
+    phase: Phase = "legacy"
+    canary_percent: float = 0
+    owner: Owner = "legacy"
+    epoch: int = 0
+    hold: bool = False
+
+
+class Operation(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """One method and path template. `key`: where its partition key is found, first source present wins."""
+
+    id: str
+    method: str
+    path: str
+    kind: Kind
+    key: list[str] = []
+    native: bool = False
+
+
+class Domain(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A capability that moves as a unit; `service` names an upstream."""
+
+    service: str
+    waves: list[Wave]
+    operations: list[Operation] = []
+    shadow_percent: float = 0
+
+
+class RouteTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Everything the gateway routes by. What matches no operation goes to the upstream `legacy`."""
+
+    version: int
+    upstreams: dict[str, Upstream]
+    domains: dict[str, Domain] = {}
+
+    def problems(self) -> list[str]:
+        """Every reason why this table cannot be used; empty when it can."""
+        return problems_of(self)
+
+    def validated(self) -> RouteTable:
+        """Itself. Raises: TableRefused with every reason."""
+        if problems := self.problems():
+            raise TableRefused(problems)
+        return self
+
+
+_decoder = msgspec.json.Decoder(RouteTable)
+_encoder = msgspec.json.Encoder()
+
+
+def decode_table(data: bytes | str) -> RouteTable:
+    """A valid table from JSON. Raises: TableRefused for bad JSON, unknown fields, wrong types, broken rules."""
+    try:
+        table = _decoder.decode(data)
+    except msgspec.DecodeError as error:
+        raise TableRefused([str(error)]) from error
+    return table.validated()
+
+
+def encode_table(table: RouteTable) -> bytes:
+    """The table as indented JSON: it is also read by people (the file of the last known good one)."""
+    return msgspec.json.format(_encoder.encode(table), indent=1)

@@ -1,0 +1,1 @@
+"""Where a request goes, and why: pure decisions, no I/O."""
