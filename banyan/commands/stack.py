@@ -1,0 +1,180 @@
+"""`banyan up | down | logs | doctor`: the local stack from the command line."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import click
+from rich.console import Console
+
+from banyan.errors import BanyanError, StackError
+from banyan.stack import boot, config, doctor_checks
+from banyan.stack.home import Home, Running
+from banyan.stack.supervisor import Supervisor
+
+out = Console(highlight=False)
+err = Console(stderr=True, highlight=False)
+
+
+def raise_on_signals() -> None:
+    """SIGTERM and SIGHUP end us as Ctrl-C does, so that everything we started is stopped."""
+
+    def interrupt(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, interrupt)
+
+
+def say_step(started: float) -> boot.Progress:
+    def progress(step: str, detail: str) -> None:
+        err.print(f"[dim]{time.monotonic() - started:5.1f} s[/]  [bold]{step:<13}[/] {detail}")
+
+    return progress
+
+
+def say_addresses(running: Running) -> None:
+    out.print(f"gateway  {running.gateway}   (clients talk to this)")
+    out.print(f"console  {running.console}   (open it in a browser)")
+    out.print("next     .venv/bin/banyan status · banyan advance pricing · banyan down")
+
+
+@click.command()
+@click.option("--detach", "-d", is_flag=True, help="Return when the stack is ready; it goes on in the background.")
+@click.option("--gateway-port", type=click.IntRange(1, 65535), help="Port of the gateway [default: 8000, or a free one].")
+@click.option("--console-port", type=click.IntRange(1, 65535), help="Port of the console [default: 8001, or a free one].")
+@click.option("--agents", type=click.IntRange(0, 50), default=3, show_default=True, help="Battery agents to run.")
+@click.option("--workers", type=click.IntRange(1, 16), default=1, show_default=True, help="Gateway workers.")
+@click.option("--fresh", is_flag=True, help="Throw away the data of the last stack first.")
+def up(detach: bool, gateway_port: int | None, console_port: int | None, agents: int, workers: int, fresh: bool) -> None:
+    """Start the local stack: everything in ./.banyan, on loopback. Ctrl-C stops all of it."""
+    home = Home.default()
+    if (running := home.running()) is not None:
+        out.print(f"a stack is running already (pid {running.pid})")
+        say_addresses(running)
+        return
+    if home.is_locked():
+        raise StackError(f"a stack is starting or stopping in {home.path}: try again in a moment")
+    if fresh:
+        home.purge()
+    if detach:
+        say_addresses(_detached(home))
+        return
+    raise_on_signals()
+    with home.lock():
+        home.create()
+        settings = config.make(home, gateway_port=gateway_port, console_port=console_port, workers=workers)
+        settings.write()
+        supervisor = Supervisor(home)
+        boot.announce(settings, supervisor, ready=False)
+        try:
+            boot.boot(settings, supervisor, boot.Options(agents=agents), say_step(time.monotonic()))
+            supervisor.on_change = lambda: boot.announce(settings, supervisor, ready=True)
+            supervisor.on_change()
+            say_addresses(home.running() or _no_state())
+            threading.Event().wait()
+        except KeyboardInterrupt:
+            err.print("stopping …")
+        finally:
+            supervisor.stop()
+            home.state_file.unlink(missing_ok=True)
+
+
+def _no_state() -> Running:
+    raise StackError("the stack wrote no state file: see `banyan logs`")
+
+
+def _detached(home: Home) -> Running:
+    home.create()
+    arguments = [a for a in sys.argv[1:] if a not in ("--detach", "-d", "--fresh")]
+    with home.log("supervisor").open("wb") as log:
+        child = subprocess.Popen(
+            [sys.executable, "-m", "banyan.cli", *arguments],
+            stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
+        )  # fmt: skip
+    err.print(f"starting (log: {home.log('supervisor')}) …")
+    try:
+        return boot.wait_until_ready(home, 300, lambda: child.poll() is None)
+    except (KeyboardInterrupt, BanyanError):
+        child.terminate()
+        child.wait(60)
+        raise
+
+
+@click.command()
+@click.option("--purge", is_flag=True, help="Remove ./.banyan with all its data too.")
+def down(purge: bool) -> None:
+    """Stop the local stack, whoever started it."""
+    home = Home.default()
+    if home.is_locked():
+        pid = _holder(home)
+        os.kill(pid, signal.SIGTERM)
+        deadline = time.monotonic() + 60
+        while home.is_locked():
+            if time.monotonic() > deadline:
+                raise StackError(f"the stack (pid {pid}) did not stop within 60 s: see {home.logs}")
+            time.sleep(0.1)
+        out.print("stopped")
+    else:
+        out.print("no stack is running")
+    if purge:
+        home.purge()
+        out.print(f"removed {home.path}")
+
+
+def _holder(home: Home) -> int:
+    if home.state_file.exists() and (running := home.running()) is not None:
+        return running.pid
+    raise StackError(f"a stack is starting or stopping in {home.path}: try again in a moment")
+
+
+@click.command()
+@click.argument("name", required=False)
+@click.option("--follow", "-f", is_flag=True, help="Go on until Ctrl-C.")
+@click.option("--lines", "-n", type=click.IntRange(1, 100_000), default=20, show_default=True, help="How many lines of each.")
+def logs(name: str | None, follow: bool, lines: int) -> None:
+    """Show the end of the logs: of all processes, or of NAME."""
+    home = Home.default()
+    known = {path.stem: path for path in sorted(home.logs.glob("*.log"))}
+    if not known:
+        raise StackError(f"no logs in {home.logs}: start a stack with `banyan up`")
+    if name is not None and name not in known:
+        raise click.UsageError(f"no log named {name}; there are: {', '.join(known)}")
+    chosen = {name: known[name]} if name else known
+    offsets = {path: path.stat().st_size for path in chosen.values()}
+    for label, path in chosen.items():
+        _show(label, path.read_text(errors="replace").splitlines()[-lines:], len(chosen) > 1)
+    while follow:
+        time.sleep(0.3)
+        for label, path in chosen.items():
+            offsets[path] = _show_new(label, path, offsets[path], len(chosen) > 1)
+
+
+def _show(label: str, lines: list[str], prefix: bool) -> None:
+    for line in lines:
+        click.echo(f"{label:<22} {line}" if prefix else line)
+
+
+def _show_new(label: str, path: Path, offset: int, prefix: bool) -> int:
+    with path.open("rb") as handle:
+        handle.seek(offset)
+        text = handle.read()
+    _show(label, text.decode(errors="replace").splitlines(), prefix)
+    return offset + len(text)
+
+
+@click.command()
+def doctor() -> None:
+    """Check this machine and the running stack; exit code 1 when something that is needed is missing."""
+    checks = doctor_checks.machine() + doctor_checks.stack(Home.default())
+    for check in checks:
+        mark = {"ok": "[green]ok  [/]", "note": "[yellow]note[/]", "bad": "[red]bad [/]"}[check.verdict]
+        out.print(f"{mark} {check.what:<22} {check.detail}")
+    if any(check.verdict == "bad" for check in checks):
+        sys.exit(1)

@@ -1,0 +1,103 @@
+"""Where the local stack keeps its things: `./.banyan`, or the folder that BANYAN_HOME names."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from banyan.errors import StackError
+
+
+class Running(msgspec.Struct, frozen=True):
+    """What a running stack says of itself in `stack.json`."""
+
+    pid: int
+    gateway: str
+    console: str
+    ready: bool
+    processes: dict[str, int]  # name → pid
+
+
+@dataclass(frozen=True, slots=True)
+class Home:
+    """The folder of one stack."""
+
+    path: Path
+
+    @classmethod
+    def default(cls) -> Home:
+        return cls(Path(os.environ.get("BANYAN_HOME", ".banyan")).resolve())
+
+    @property
+    def env_file(self) -> Path:
+        return self.path / "env"
+
+    @property
+    def logs(self) -> Path:
+        return self.path / "log"
+
+    @property
+    def streams(self) -> Path:
+        return self.path / "streams"
+
+    @property
+    def state_file(self) -> Path:
+        return self.path / "stack.json"
+
+    @property
+    def demo_mark(self) -> Path:
+        """There when the folder was made by `banyan demo`, which may throw it away."""
+        return self.path / "made-by-demo"
+
+    def create(self) -> None:
+        for folder in (self.path, self.logs, self.streams):
+            folder.mkdir(parents=True, exist_ok=True)
+        self.path.chmod(0o755)
+
+    def log(self, name: str) -> Path:
+        return self.logs / f"{name}.log"
+
+    def purge(self) -> None:
+        shutil.rmtree(self.path, ignore_errors=True)
+
+    @contextlib.contextmanager
+    def lock(self) -> Iterator[None]:
+        """Held for as long as a stack runs here; the kernel lets go of it however the holder ends.
+
+        Raises: StackError when another process has it.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        with (self.path / "lock").open("a") as handle:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise StackError(f"a stack is already running in {self.path}: see `banyan doctor`, or stop it with `banyan down`") from None
+            yield
+
+    def is_locked(self) -> bool:
+        if not (self.path / "lock").exists():
+            return False
+        with (self.path / "lock").open("a") as handle:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return True
+        return False
+
+    def running(self) -> Running | None:
+        """The stack that runs here now, if any; a state file that a kill left behind does not count."""
+        if not self.is_locked() or not self.state_file.exists():
+            return None
+        return msgspec.json.decode(self.state_file.read_bytes(), type=Running)
+
+    def write_state(self, state: Running) -> None:
+        temporary = self.state_file.with_suffix(".new")
+        temporary.write_bytes(msgspec.json.encode(state))
+        temporary.replace(self.state_file)

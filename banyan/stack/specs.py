@@ -1,0 +1,137 @@
+"""What the stack's processes are: each with its command and with just the variables that are its own."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from pathlib import Path
+
+from banyan.servers import Postgres, Redis
+from banyan.servers.redis import find_binary as find_redis
+from banyan.stack.config import DIRECTIONS, SERVICES, Config
+from banyan.stack.process import Spec
+
+#: Everything Python that we start is this interpreter's.
+_PYTHON = sys.executable
+
+
+def _tool(name: str) -> str:
+    return str(Path(_PYTHON).parent / name)
+
+
+def postgres(config: Config, name: str) -> Postgres:
+    return Postgres(
+        data=config.home.path / name,
+        log=config.home.log(name),
+        port=config.port(name),
+        password=config["BANYAN_PASSWORD_POSTGRES"],
+    )
+
+
+def redis(config: Config) -> Redis:
+    return Redis(
+        folder=config.home.path / "redis",
+        log=config.home.log("redis"),
+        port=config.port("redis"),
+        password=config["BANYAN_REDIS_PASSWORD"],
+    )
+
+
+def _answers(server: Postgres | Redis) -> bool:
+    try:
+        server.wait_ready(timeout=0)
+    except Exception:
+        return False
+    return True
+
+
+def servers(config: Config) -> list[Spec]:
+    """The two PostgreSQL clusters and Redis."""
+    clusters = [postgres(config, name) for name in ("pg-legacy", "pg-services")]
+    memory = redis(config)
+    memory.folder.mkdir(parents=True, exist_ok=True)
+    return [
+        *(
+            Spec(
+                name=cluster.data.name,
+                command=cluster.command(),
+                ready=lambda cluster=cluster: _answers(cluster),  # type: ignore[misc]
+                stop_signal=signal.SIGINT,
+                stop_seconds=20,
+                restart=False,
+            )
+            for cluster in clusters
+        ),
+        Spec(
+            name="redis",
+            command=[str(find_redis()), "-"],
+            standard_input=memory.configuration().encode(),
+            ready=lambda: _answers(memory),
+            restart=False,
+        ),
+    ]
+
+
+def legacy(config: Config) -> Spec:
+    return Spec(
+        name="legacy",
+        command=[
+            _tool("gunicorn"), "--config", "python:legacy_monolith.gunicorn_conf", "--bind", f"127.0.0.1:{config.port('legacy')}",
+            "legacy_monolith.wsgi:app",
+        ],
+        env=config.pick("LEGACY_DATABASE_URL", "LEGACY_SECRET_KEY", "LEGACY_BACKOFFICE_KEY", "LEGACY_SMTP_URL", "LEGACY_CRON"),
+        ready_url=f"{config['BANYAN_LEGACY_URL']}/health",
+    )  # fmt: skip
+
+
+def services(config: Config) -> list[Spec]:
+    return [
+        Spec(
+            name=name,
+            command=[
+                _tool("granian"), "--interface", "asgi", "--host", "127.0.0.1", "--port", str(config.port(name)),
+                "--workers", "1", "--no-ws", "--log-level", "warning", f"services.{name}.app:app",
+            ],
+            env=config.pick(f"{name.upper()}_DATABASE_URL", "LEGACY_SECRET_KEY", "LEGACY_BACKOFFICE_KEY", "LEGACY_SMTP_URL"),
+            ready_url=f"{config[f'BANYAN_{name.upper()}_URL']}/readyz",
+        )
+        for name in SERVICES
+    ]  # fmt: skip
+
+
+def streams(config: Config) -> list[Spec]:
+    """One capture-and-apply process a domain and direction."""
+    return [
+        Spec(
+            name=f"cdc-{domain}-{direction}",
+            command=[_PYTHON, "-m", "cdc", "run", "--stream", str(config.home.streams / f"{domain}.{direction}.json")],
+            env=config.pick("BANYAN_LEGACY_CDC_DSN", f"BANYAN_{domain.upper()}_CDC_DSN", "BANYAN_REDIS_URL"),
+            ready_url=f"{config[f'BANYAN_CDC_{domain.upper()}_{direction.upper()}_URL']}/readyz",
+        )
+        for domain in SERVICES
+        for direction in DIRECTIONS
+    ]
+
+
+def gateway(config: Config) -> Spec:
+    return Spec(
+        name="gateway",
+        command=[_PYTHON, "-m", "gateway", "serve"],
+        env=config.pick("GATEWAY_*"),
+        ready_url=f"{config['BANYAN_GATEWAY_ADMIN_URL']}/readyz",
+    )
+
+
+def console(config: Config) -> Spec:
+    return Spec(
+        name="console",
+        command=[
+            _tool("granian"), "--interface", "asgi", "--host", "127.0.0.1", "--port", str(config.port("console")),
+            "--workers", "1", "--log-level", "warning", "console.app:app",
+        ],
+        env=config.pick(
+            "BANYAN_LEDGER_DSN", "BANYAN_LEGACY_DSN", "BANYAN_LEGACY_URL", "BANYAN_GATEWAY_*", "BANYAN_CDC_*", "BANYAN_REDIS_URL",
+            "GATEWAY_ADMIN_TOKEN", *(f"BANYAN_{s.upper()}_{kind}" for s in SERVICES for kind in ("DSN", "URL")),
+        ),
+        ready_url=f"{config['BANYAN_CONSOLE_URL']}/readyz",
+    )  # fmt: skip
