@@ -1,4 +1,4 @@
-"""The `banyan` command. Subcommands live in `banyan/commands/` and are imported when they are called, so that `--help` is quick."""
+"""The `banyan` command. Subcommands live in `banyan/commands/`, imported when called, so that `--help` is quick."""
 
 from __future__ import annotations
 

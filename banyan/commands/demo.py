@@ -27,10 +27,22 @@ MINIMUM_RATE = 200.0
 
 
 @click.command()
-@click.option("--check", is_flag=True, help="Verify, print one JSON object as the last line, stop everything, exit 0 only if all is well.")
-@click.option("--rate", type=click.IntRange(1, 2000), default=260, show_default=True, help="Requests a second of all clients together.")
+@click.option(
+    "--check",
+    is_flag=True,
+    help="Verify, print one JSON object last, stop, exit 0 only if all is well.",
+)
+@click.option(
+    "--rate",
+    type=click.IntRange(1, 2000),
+    default=260,
+    show_default=True,
+    help="Requests a second of all clients together.",
+)
 @click.option("--clients", type=click.IntRange(1, 500), default=24, show_default=True, help="Independent clients.")
-@click.option("--seconds", type=click.FloatRange(1, 600), default=5.0, show_default=True, help="How long to stay in each phase.")
+@click.option(
+    "--seconds", type=click.FloatRange(1, 600), default=5.0, show_default=True, help="How long to stay in each phase."
+)
 @click.option("--seed", type=int, default=1, show_default=True, help="Seed of the clients' choices.")
 def demo(check: bool, rate: int, clients: int, seconds: float, seed: int) -> None:
     """Move pricing to its service and back, under load, in front of you; then leave the console open."""
@@ -55,9 +67,19 @@ def demo(check: bool, rate: int, clients: int, seconds: float, seed: int) -> Non
             supervisor.on_change = lambda: boot.announce(settings, supervisor, ready=True)
             supervisor.on_change()
             say("console", f"{settings['BANYAN_CONSOLE_URL']}   watch it there")
-            report = _perform(settings, supervisor, Fleet(
-                settings["BANYAN_GATEWAY_URL"], settings["LEGACY_BACKOFFICE_KEY"], clients=clients, rate=rate, seed=seed,
-            ), say, seconds)  # fmt: skip
+            report = _perform(
+                settings,
+                supervisor,
+                Fleet(
+                    settings["BANYAN_GATEWAY_URL"],
+                    settings["LEGACY_BACKOFFICE_KEY"],
+                    clients=clients,
+                    rate=rate,
+                    seed=seed,
+                ),
+                say,
+                seconds,
+            )
             problems = verdict(report)
             for problem in problems:
                 err.print(f"[red]not well[/]: {problem}")
@@ -81,11 +103,16 @@ def _make_room(home: Home) -> None:
     if home.is_locked():
         raise StackError("a stack is running here: stop it first with `banyan down`")
     if home.env_file.exists() and not home.demo_mark.exists():
-        raise StackError(f"{home.path} holds the data of `banyan up`: remove it with `banyan down --purge`, or set BANYAN_HOME to another folder")
+        raise StackError(
+            f"{home.path} holds the data of `banyan up`: remove it with `banyan down --purge`, "
+            "or set BANYAN_HOME to another folder"
+        )
     home.purge()
 
 
-def _perform(settings: config.Config, supervisor: Supervisor, fleet: Fleet, say: boot.Progress, seconds: float) -> dict[str, Any]:
+def _perform(
+    settings: config.Config, supervisor: Supervisor, fleet: Fleet, say: boot.Progress, seconds: float
+) -> dict[str, Any]:
     traffic = Traffic(fleet)
     act = Demo(settings, supervisor, traffic, say, seconds)
     began = time.monotonic()
@@ -99,7 +126,11 @@ def _perform(settings: config.Config, supervisor: Supervisor, fleet: Fleet, say:
     say("$ banyan", "verify pricing")
     verified = act.banyan("verify", "pricing")
     audited = traffic.audit(settings["BANYAN_LEGACY_DSN"], settings["BANYAN_PRICING_DSN"])
-    say("audit", f"{audited.checked} accepted writes looked up in both databases: {audited.lost} lost, {audited.doubled} doubled")
+    say(
+        "audit",
+        f"{audited.checked} accepted writes looked up in both databases: {audited.lost} lost, "
+        f"{audited.doubled} doubled",
+    )
     return {
         "requests": stats.requests,
         "requests_per_s": round(stats.requests / lasted, 1),
@@ -122,7 +153,11 @@ def _perform(settings: config.Config, supervisor: Supervisor, fleet: Fleet, say:
 
 def verdict(report: dict[str, Any]) -> list[str]:
     """What is not as the demonstration promises; empty when all is well."""
-    problems = [f"{name} is {report[name]}" for name in ("failed", "lost_writes", "doubled_writes", "stale_reads") if report[name] != 0]
+    problems = [
+        f"{name} is {report[name]}"
+        for name in ("failed", "lost_writes", "doubled_writes", "stale_reads")
+        if report[name] != 0
+    ]
     if report["requests_per_s"] < MINIMUM_RATE:
         problems.append(f"only {report['requests_per_s']} requests/s, {MINIMUM_RATE:.0f} wanted")
     if report["fallbacks_when_service_killed"] < 1:

@@ -47,12 +47,18 @@ def say_addresses(running: Running) -> None:
 
 @click.command()
 @click.option("--detach", "-d", is_flag=True, help="Return when the stack is ready; it goes on in the background.")
-@click.option("--gateway-port", type=click.IntRange(1, 65535), help="Port of the gateway [default: 8000, or a free one].")
-@click.option("--console-port", type=click.IntRange(1, 65535), help="Port of the console [default: 8001, or a free one].")
+@click.option(
+    "--gateway-port", type=click.IntRange(1, 65535), help="Port of the gateway [default: 8000, or a free one]."
+)
+@click.option(
+    "--console-port", type=click.IntRange(1, 65535), help="Port of the console [default: 8001, or a free one]."
+)
 @click.option("--agents", type=click.IntRange(0, 50), default=3, show_default=True, help="Battery agents to run.")
 @click.option("--workers", type=click.IntRange(1, 16), default=1, show_default=True, help="Gateway workers.")
 @click.option("--fresh", is_flag=True, help="Throw away the data of the last stack first.")
-def up(detach: bool, gateway_port: int | None, console_port: int | None, agents: int, workers: int, fresh: bool) -> None:
+def up(
+    detach: bool, gateway_port: int | None, console_port: int | None, agents: int, workers: int, fresh: bool
+) -> None:
     """Start the local stack: everything in ./.banyan, on loopback. Ctrl-C stops all of it."""
     home = Home.default()
     if (running := home.running()) is not None:
@@ -137,7 +143,9 @@ def _holder(home: Home) -> int:
 @click.command()
 @click.argument("name", required=False)
 @click.option("--follow", "-f", is_flag=True, help="Go on until Ctrl-C.")
-@click.option("--lines", "-n", type=click.IntRange(1, 100_000), default=20, show_default=True, help="How many lines of each.")
+@click.option(
+    "--lines", "-n", type=click.IntRange(1, 100_000), default=20, show_default=True, help="How many lines of each."
+)
 def logs(name: str | None, follow: bool, lines: int) -> None:
     """Show the end of the logs: of all processes, or of NAME."""
     home = Home.default()

@@ -29,5 +29,7 @@ def free_port(preferred: int | None = None) -> int:
 def require_free(port: int, what: str) -> int:
     """`port`, or PortInUse when it was asked for by number and is taken."""
     if not is_free(port):
-        raise PortInUse(f"port {port} for {what} is in use: stop what listens there, or leave the port out to get a free one")
+        raise PortInUse(
+            f"port {port} for {what} is in use: stop what listens there, or leave the port out to get a free one"
+        )
     return port

@@ -51,7 +51,9 @@ def find_binaries() -> Path:
         if spec is None or spec.origin is None:
             on_path = shutil.which("postgres")
             if on_path is None:
-                raise ServerMissing("no PostgreSQL: run `make setup`, or set BANYAN_PG_BIN to the folder that holds postgres and initdb")
+                raise ServerMissing(
+                    "no PostgreSQL: run `make setup`, or set BANYAN_PG_BIN to the folder that holds postgres and initdb"
+                )
             binaries = Path(on_path).resolve().parent
         else:
             binaries = Path(spec.origin).parent / "pginstall" / "bin"
@@ -59,12 +61,16 @@ def find_binaries() -> Path:
         raise ServerMissing(f"no postgres and initdb in {binaries}: run `make setup`, or set BANYAN_PG_BIN")
     major = _major(binaries)
     if major < MINIMUM_MAJOR:
-        raise ServerTooOld(f"PostgreSQL {major} in {binaries}, but Banyan needs {MINIMUM_MAJOR} or newer (replication origins)")
+        raise ServerTooOld(
+            f"PostgreSQL {major} in {binaries}, but Banyan needs {MINIMUM_MAJOR} or newer (replication origins)"
+        )
     return binaries
 
 
 def _major(binaries: Path) -> int:
-    text = subprocess.run([binaries / "postgres", "--version"], capture_output=True, text=True, check=True, timeout=30).stdout
+    text = subprocess.run(
+        [binaries / "postgres", "--version"], capture_output=True, text=True, check=True, timeout=30
+    ).stdout
     match = re.search(r"\b(\d+)", text)
     if match is None:
         raise ServerMissing(f"{binaries}/postgres does not tell its version: {text.strip()!r}")
@@ -137,7 +143,9 @@ class Postgres:
             if self.process is not None and self.process.poll() is not None:
                 raise ServerFailed(f"PostgreSQL ended with {self.process.returncode}: see {self.log}")
             if time.monotonic() > deadline:
-                raise ServerFailed(f"PostgreSQL did not answer on port {self.port} within {timeout:.0f} s: see {self.log}")
+                raise ServerFailed(
+                    f"PostgreSQL did not answer on port {self.port} within {timeout:.0f} s: see {self.log}"
+                )
             time.sleep(0.05)
 
     def stop(self, timeout: float = 20.0) -> None:

@@ -1,8 +1,8 @@
 """PostgreSQL refuses to run as root: as root its processes run as `nobody`.
 
-`nobody` cannot enter a checkout below /root, so its processes keep CAP_DAC_OVERRIDE (they may pass closed folders, they may not
-do anything else that root may). A change of user clears the parent-death signal, so setpriv sets it anew: a fast shutdown (SIGINT)
-when whoever started the server is gone.
+`nobody` cannot enter a checkout below /root, so its processes keep CAP_DAC_OVERRIDE: they may pass closed folders, and do
+nothing else that root may. A change of user clears the parent-death signal, so setpriv sets it anew: a fast shutdown
+(SIGINT) when whoever started the server is gone.
 """
 
 from __future__ import annotations
@@ -21,7 +21,9 @@ def unprivileged(command: list[str]) -> list[str]:
         return command
     setpriv = shutil.which("setpriv")
     if setpriv is None:
-        raise ServerMissing("PostgreSQL does not run as root and setpriv is missing: install util-linux, or run as a user")
+        raise ServerMissing(
+            "PostgreSQL does not run as root and setpriv is missing: install util-linux, or run as a user"
+        )
     nobody = pwd.getpwnam("nobody")
     drop = [f"--reuid={nobody.pw_uid}", f"--regid={nobody.pw_gid}", "--clear-groups"]
     return [setpriv, *drop, "--inh-caps=+dac_override", "--ambient-caps=+dac_override", "--pdeathsig=INT", *command]

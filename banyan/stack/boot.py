@@ -36,11 +36,21 @@ def run_step(config: Config, name: str, command: list[str], env: dict[str, str],
 
     Raises: StackError with its last line.
     """
-    base = {k: os.environ[k] for k in ("PATH", "HOME", "LANG", "TMPDIR", "SSL_CERT_FILE", "BANYAN_DATA_DIR") if k in os.environ}
+    base = {
+        k: os.environ[k]
+        for k in ("PATH", "HOME", "LANG", "TMPDIR", "SSL_CERT_FILE", "BANYAN_DATA_DIR")
+        if k in os.environ
+    }
     pip = {k: v for k, v in os.environ.items() if k.startswith(("PIP_", "UV_"))}
     try:
         done = subprocess.run(
-            command, env={**base, **pip, **env}, capture_output=True, text=True, check=False, timeout=timeout, stdin=subprocess.DEVNULL
+            command,
+            env={**base, **pip, **env},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=timeout,
+            stdin=subprocess.DEVNULL,
         )
     except subprocess.TimeoutExpired:
         raise StackError(f"{name} took more than {timeout:.0f} s: see {config.home.log(name)}") from None
@@ -87,7 +97,11 @@ def _make_schemas(config: Config, progress: Progress) -> None:
     progress("schemas", "Alembic, four databases")
     jobs = [("legacy-migrate", _module("legacy_monolith", "migrate"), config.pick("LEGACY_*"))]
     jobs += [
-        (f"{s}-migrate", _module(f"services.{s}", "migrate"), config.pick(f"{s.upper()}_*", "LEGACY_SECRET_KEY", "LEGACY_BACKOFFICE_KEY"))
+        (
+            f"{s}-migrate",
+            _module(f"services.{s}", "migrate"),
+            config.pick(f"{s.upper()}_*", "LEGACY_SECRET_KEY", "LEGACY_BACKOFFICE_KEY"),
+        )
         for s in SERVICES
     ]
     with ThreadPoolExecutor(max_workers=2) as pool:
@@ -100,7 +114,10 @@ def _load_data(config: Config, options: Options, progress: Progress) -> None:
     tokens = agents.tokens_file(config)
     progress("customers", f"{options.customers} customers, contracts, meters, devices")
     run_step(
-        config, "legacy-seed", _module("legacy_monolith", "seed", "--customers", str(options.customers), "--tokens", str(tokens)), env
+        config,
+        "legacy-seed",
+        _module("legacy_monolith", "seed", "--customers", str(options.customers), "--tokens", str(tokens)),
+        env,
     )
     tokens.chmod(0o600)
     run_step(config, "fetch-data", _module("legacy_monolith", "fetch-data"), env)
@@ -108,7 +125,9 @@ def _load_data(config: Config, options: Options, progress: Progress) -> None:
     said = run_step(config, "load-prices", _module("legacy_monolith", "load-prices", *since), env)
     progress("prices", said.strip().splitlines()[-1] if said.strip() else "loaded")
     if options.meters:
-        said = run_step(config, "load-readings", _module("legacy_monolith", "load-readings", "--meters", str(options.meters)), env)
+        said = run_step(
+            config, "load-readings", _module("legacy_monolith", "load-readings", "--meters", str(options.meters)), env
+        )
         progress("readings", said.strip().splitlines()[-1] if said.strip() else "loaded")
 
 

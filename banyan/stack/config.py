@@ -1,4 +1,4 @@
-"""The local stack's configuration: ports, secrets and every variable of docs/architecture.md §2, kept in `.banyan/env`."""
+"""The local stack's ports, secrets and variables (docs/architecture.md §2), kept in `.banyan/env`."""
 
 from __future__ import annotations
 
@@ -88,7 +88,14 @@ def _port_names() -> list[str]:
 
 
 def _roles() -> list[str]:
-    return ["postgres", "legacy_owner", "legacy_app", "banyan_cdc", "banyan_ctl", *(f"{s}_{r}" for s in SERVICES for r in ("owner", "app"))]
+    return [
+        "postgres",
+        "legacy_owner",
+        "legacy_app",
+        "banyan_cdc",
+        "banyan_ctl",
+        *(f"{s}_{r}" for s in SERVICES for r in ("owner", "app")),
+    ]
 
 
 def _secret_names() -> list[str]:

@@ -30,7 +30,7 @@ def bootstrap(server: Postgres, cluster: str, config: Config) -> None:
     with psycopg.connect(server.dsn(), autocommit=True) as connection:
         for statement in statements((_FILES / f"{cluster}.sql").read_text()):
             try:
-                connection.execute(statement)  # type: ignore[arg-type]
+                connection.execute(statement)
             except (psycopg.errors.DuplicateDatabase, psycopg.errors.DuplicateObject):
                 continue
         for role in _ROLES[cluster]:

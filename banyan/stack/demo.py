@@ -94,7 +94,9 @@ class Demo:
 
     def _pause(self, answer: dict[str, Any]) -> float:
         pause = float(answer["pause_ms"])
-        self.say("", f"writes waited {pause:.0f} ms; nobody was refused" if pause < 1000 else f"writes waited {pause:.0f} ms")
+        self.say(
+            "", f"writes waited {pause:.0f} ms; nobody was refused" if pause < 1000 else f"writes waited {pause:.0f} ms"
+        )
         return round(pause, 1)
 
     def _kill_the_service(self) -> None:
@@ -112,7 +114,9 @@ class Demo:
             if "open" in seen and state == "closed" and now["health"].get("service"):
                 break
             if time.monotonic() > deadline:
-                raise DemoFailed(f"the breaker of the service did not open and close again within {_KILL_DEADLINE:.0f} s: {seen}")
+                raise DemoFailed(
+                    f"the breaker of the service did not open and close again within {_KILL_DEADLINE:.0f} s: {seen}"
+                )
             time.sleep(0.05)
         self.breaker = seen
         self.fallbacks = int(now["fallbacks"]) - int(before["fallbacks"])

@@ -39,10 +39,17 @@ def machine() -> list[Check]:
     ]
     free = shutil.disk_usage(".").free
     checks.append(Check("disk", "ok" if free > _FREE_DISK else "bad", f"{free / 1024**3:.0f} GiB free (needs 2)"))
-    optional = {"nginx": "bench gateway", "wrk": "bench gateway", "chromium": "browser tests", "chromedriver": "browser tests"}
+    optional = {
+        "nginx": "bench gateway",
+        "wrk": "bench gateway",
+        "chromium": "browser tests",
+        "chromedriver": "browser tests",
+    }
     for program, use in optional.items():
         path = shutil.which(program) or shutil.which(f"/usr/sbin/{program}")
-        checks.append(Check(program, "ok" if path else "note", path or f"missing; only {use} needs it: apt-get install {program}"))
+        checks.append(
+            Check(program, "ok" if path else "note", path or f"missing; only {use} needs it: apt-get install {program}")
+        )
     return checks
 
 
@@ -64,10 +71,17 @@ def stack(home: Home) -> list[Check]:
         **{name: f"{env[f'BANYAN_{name.upper()}_URL']}/readyz" for name in SERVICES},
         "gateway": f"{env['BANYAN_GATEWAY_ADMIN_URL']}/readyz",
         "console": f"{env['BANYAN_CONSOLE_URL']}/readyz",
-        **{f"cdc-{s}-{d}": f"{env[f'BANYAN_CDC_{s.upper()}_{d.upper()}_URL']}/readyz" for s in SERVICES for d in DIRECTIONS},
+        **{
+            f"cdc-{s}-{d}": f"{env[f'BANYAN_CDC_{s.upper()}_{d.upper()}_URL']}/readyz"
+            for s in SERVICES
+            for d in DIRECTIONS
+        },
     }
     with httpx.Client(timeout=3) as client:
-        return [Check("stack", "ok", f"pid {running.pid}, {len(running.processes)} processes"), *(_answers(client, *u) for u in urls.items())]
+        return [
+            Check("stack", "ok", f"pid {running.pid}, {len(running.processes)} processes"),
+            *(_answers(client, *u) for u in urls.items()),
+        ]
 
 
 def _answers(client: httpx.Client, name: str, url: str) -> Check:
@@ -76,4 +90,6 @@ def _answers(client: httpx.Client, name: str, url: str) -> Check:
     except httpx.HTTPError as error:
         return Check(name, "bad", f"{url}: {type(error).__name__}; see `banyan logs {name}`")
     verdict: Literal["ok", "bad"] = "ok" if response.status_code == 200 else "bad"
-    return Check(name, verdict, f"{url} {response.status_code}" + ("" if verdict == "ok" else f"; see `banyan logs {name}`"))
+    return Check(
+        name, verdict, f"{url} {response.status_code}" + ("" if verdict == "ok" else f"; see `banyan logs {name}`")
+    )

@@ -78,7 +78,9 @@ class Home:
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                raise StackError(f"a stack is already running in {self.path}: see `banyan doctor`, or stop it with `banyan down`") from None
+                raise StackError(
+                    f"a stack is already running in {self.path}: see `banyan doctor`, or stop it with `banyan down`"
+                ) from None
             yield
 
     def is_locked(self) -> bool:

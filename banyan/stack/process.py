@@ -16,7 +16,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 def _die_with_parent(number: signal.Signals) -> None:
-    """Runs in the child: get `number` when the thread that started it ends, however it ends (Linux; elsewhere nothing happens)."""
+    """Runs in the child: get `number` when the thread that started it ends, however it ends (Linux only)."""
     with contextlib.suppress(AttributeError, OSError):
         _libc.prctl(_PR_SET_PDEATHSIG, number)
 
@@ -72,7 +72,9 @@ class Child:
 
 def start(spec: Spec, log: Path) -> Child:
     """Start `spec` with just its own variables, PATH and HOME; both output streams go to `log`."""
-    base = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TMPDIR", "SSL_CERT_FILE") if name in os.environ}
+    base = {
+        name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TMPDIR", "SSL_CERT_FILE") if name in os.environ
+    }
     with log.open("ab") as output:
         process = subprocess.Popen(
             spec.command,

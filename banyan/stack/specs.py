@@ -76,12 +76,18 @@ def legacy(config: Config) -> Spec:
     return Spec(
         name="legacy",
         command=[
-            _tool("gunicorn"), "--config", "python:legacy_monolith.gunicorn_conf", "--bind", f"127.0.0.1:{config.port('legacy')}",
+            _tool("gunicorn"),
+            "--config",
+            "python:legacy_monolith.gunicorn_conf",
+            "--bind",
+            f"127.0.0.1:{config.port('legacy')}",
             "legacy_monolith.wsgi:app",
         ],
-        env=config.pick("LEGACY_DATABASE_URL", "LEGACY_SECRET_KEY", "LEGACY_BACKOFFICE_KEY", "LEGACY_SMTP_URL", "LEGACY_CRON"),
+        env=config.pick(
+            "LEGACY_DATABASE_URL", "LEGACY_SECRET_KEY", "LEGACY_BACKOFFICE_KEY", "LEGACY_SMTP_URL", "LEGACY_CRON"
+        ),
         ready_url=f"{config['BANYAN_LEGACY_URL']}/health",
-    )  # fmt: skip
+    )
 
 
 def services(config: Config) -> list[Spec]:
@@ -89,14 +95,27 @@ def services(config: Config) -> list[Spec]:
         Spec(
             name=name,
             command=[
-                _tool("granian"), "--interface", "asgi", "--host", "127.0.0.1", "--port", str(config.port(name)),
-                "--workers", "1", "--no-ws", "--log-level", "warning", f"services.{name}.app:app",
+                _tool("granian"),
+                "--interface",
+                "asgi",
+                "--host",
+                "127.0.0.1",
+                "--port",
+                str(config.port(name)),
+                "--workers",
+                "1",
+                "--no-ws",
+                "--log-level",
+                "warning",
+                f"services.{name}.app:app",
             ],
-            env=config.pick(f"{name.upper()}_DATABASE_URL", "LEGACY_SECRET_KEY", "LEGACY_BACKOFFICE_KEY", "LEGACY_SMTP_URL"),
+            env=config.pick(
+                f"{name.upper()}_DATABASE_URL", "LEGACY_SECRET_KEY", "LEGACY_BACKOFFICE_KEY", "LEGACY_SMTP_URL"
+            ),
             ready_url=f"{config[f'BANYAN_{name.upper()}_URL']}/readyz",
         )
         for name in SERVICES
-    ]  # fmt: skip
+    ]
 
 
 def streams(config: Config) -> list[Spec]:
@@ -126,12 +145,28 @@ def console(config: Config) -> Spec:
     return Spec(
         name="console",
         command=[
-            _tool("granian"), "--interface", "asgi", "--host", "127.0.0.1", "--port", str(config.port("console")),
-            "--workers", "1", "--log-level", "warning", "console.app:app",
+            _tool("granian"),
+            "--interface",
+            "asgi",
+            "--host",
+            "127.0.0.1",
+            "--port",
+            str(config.port("console")),
+            "--workers",
+            "1",
+            "--log-level",
+            "warning",
+            "console.app:app",
         ],
         env=config.pick(
-            "BANYAN_LEDGER_DSN", "BANYAN_LEGACY_DSN", "BANYAN_LEGACY_URL", "BANYAN_GATEWAY_*", "BANYAN_CDC_*", "BANYAN_REDIS_URL",
-            "GATEWAY_ADMIN_TOKEN", *(f"BANYAN_{s.upper()}_{kind}" for s in SERVICES for kind in ("DSN", "URL")),
+            "BANYAN_LEDGER_DSN",
+            "BANYAN_LEGACY_DSN",
+            "BANYAN_LEGACY_URL",
+            "BANYAN_GATEWAY_*",
+            "BANYAN_CDC_*",
+            "BANYAN_REDIS_URL",
+            "GATEWAY_ADMIN_TOKEN",
+            *(f"BANYAN_{s.upper()}_{kind}" for s in SERVICES for kind in ("DSN", "URL")),
         ),
         ready_url=f"{config['BANYAN_CONSOLE_URL']}/readyz",
-    )  # fmt: skip
+    )

@@ -1,11 +1,11 @@
-"""Keeps the stack's processes: starts them, waits until they serve, restarts what falls, stops them in reverse order."""
+"""Keeps the stack's processes: starts them, waits until they serve, restarts what falls, stops them in reverse."""
 
 from __future__ import annotations
 
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
 
 import httpx
@@ -56,7 +56,9 @@ class Supervisor:
                 if not self._entries[spec.name].child.alive and not spec.restart:
                     raise ServerFailed(f"{spec.name} ended while starting: {self._last_words(spec.name)}")
                 if time.monotonic() > deadline:
-                    raise ServerFailed(f"{spec.name} was not ready within {spec.start_seconds:.0f} s: {self._last_words(spec.name)}")
+                    raise ServerFailed(
+                        f"{spec.name} was not ready within {spec.start_seconds:.0f} s: {self._last_words(spec.name)}"
+                    )
                 time.sleep(0.05)
 
     def start_all(self, specs: list[Spec], progress: Callable[[str], None] = lambda _: None) -> None:
@@ -64,8 +66,10 @@ class Supervisor:
         for spec in specs:
             self.launch(spec)
         with ThreadPoolExecutor(max_workers=max(1, len(specs))) as pool:
-            for spec in pool.map(lambda s: (self.wait(s), s)[1], specs):
-                progress(spec.name)
+            waiting = {pool.submit(self.wait, spec): spec.name for spec in specs}
+            for done in as_completed(waiting):
+                done.result()
+                progress(waiting[done])
         self.on_change()
 
     def pids(self) -> dict[str, int]:

@@ -1,4 +1,4 @@
-"""The demonstration's clients, on an event loop of their own thread, so that they never wait for the operator's steps."""
+"""The demonstration's clients, on an event loop of their own thread: they never wait for the operator's steps."""
 
 from __future__ import annotations
 

@@ -32,9 +32,16 @@ def banyan(home: Path, *arguments: str, timeout: float = 120, check: bool = True
     """Run `banyan` as a user would in that folder."""
     done = subprocess.run(
         [sys.executable, "-m", "banyan.cli", *arguments],
-        cwd=ROOT, env={**os.environ, "BANYAN_HOME": str(home)}, capture_output=True, text=True, timeout=timeout, check=False,
-    )  # fmt: skip
-    assert not check or done.returncode == 0, f"banyan {' '.join(arguments)} → {done.returncode}\n{done.stdout}\n{done.stderr}"
+        cwd=ROOT,
+        env={**os.environ, "BANYAN_HOME": str(home)},
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        check=False,
+    )
+    assert not check or done.returncode == 0, (
+        f"banyan {' '.join(arguments)} → {done.returncode}\n{done.stdout}\n{done.stderr}"
+    )
     return done
 
 
@@ -61,7 +68,17 @@ class Stack:
 
 
 def start_stack(home: Path, *arguments: str) -> Stack:
-    banyan(home, "up", "--detach", "--gateway-port", str(free_port()), "--console-port", str(free_port()), *arguments, timeout=300)
+    banyan(
+        home,
+        "up",
+        "--detach",
+        "--gateway-port",
+        str(free_port()),
+        "--console-port",
+        str(free_port()),
+        *arguments,
+        timeout=300,
+    )
     return Stack(home, read_env_file(Home(home)))
 
 

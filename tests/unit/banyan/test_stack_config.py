@@ -1,0 +1,74 @@
+"""The stack's configuration: free ports, kept secrets, variables only for whom they are."""
+
+import socket
+import stat
+
+import pytest
+
+from banyan.errors import PortInUse
+from banyan.stack import config, specs
+from banyan.stack.home import Home
+
+
+@pytest.fixture
+def home(tmp_path) -> Home:
+    made = Home(tmp_path / "home")
+    made.create()
+    return made
+
+
+def test_every_listener_has_a_port_of_its_own(home):
+    ports = [v for k, v in config.make(home).env.items() if k.startswith("BANYAN_PORT_")]
+    assert len(ports) == len(set(ports)) > 10
+
+
+def test_secrets_survive_a_restart_and_ports_do_while_they_are_free(home):
+    first = config.make(home)
+    first.write()
+    assert config.make(home).env == first.env
+
+
+def test_a_port_that_somebody_took_is_replaced(home):
+    first = config.make(home)
+    first.write()
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", first.port("legacy")))
+        other.listen()
+        assert config.make(home).port("legacy") != first.port("legacy")
+
+
+def test_a_port_asked_for_by_number_and_taken_is_refused(home):
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        with pytest.raises(PortInUse, match=f"port {port} for gateway"):
+            config.make(home, gateway_port=port)
+
+
+def test_the_file_with_the_secrets_is_its_owners_alone(home):
+    config.make(home).write()
+    assert stat.S_IMODE(home.env_file.stat().st_mode) == 0o600
+
+
+def test_a_service_gets_neither_another_services_database_nor_the_owners(home):
+    made = config.make(home)
+    pricing = next(spec for spec in specs.services(made) if spec.name == "pricing")
+    assert "PRICING_DATABASE_URL" in pricing.env
+    assert not [
+        name for name in pricing.env if "DEVICES" in name or "OWNER" in name or name.startswith(("BANYAN_", "GATEWAY_"))
+    ]
+
+
+def test_no_secret_stands_on_a_command_line(home):
+    made = config.make(home)
+    secrets = [v for k, v in made.env.items() if "PASSWORD" in k or k.endswith(("_KEY", "_TOKEN"))]
+    everything = [
+        specs.legacy(made),
+        *specs.services(made),
+        *specs.streams(made),
+        specs.gateway(made),
+        specs.console(made),
+    ]
+    for spec in everything:
+        assert not [secret for secret in secrets if any(secret in argument for argument in spec.command)], spec.name
