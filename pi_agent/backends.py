@@ -1,0 +1,197 @@
+"""The two backends' contracts as exchanges: the monolith's (`legacy`) and the device service's (`v2`)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, tzinfo
+from enum import Enum
+from typing import Any, Protocol, TypeVar
+
+from pi_agent.errors import Malformed, Refused, SlotError
+from pi_agent.exchange import Exchange, Request, Response, expect, json_object
+from pi_agent.model import Ack, AckState, Command, Document, Mode, Schedule, Slot
+from pi_agent.slots import checked, earliest_instant, parse_clock, parse_text
+
+T = TypeVar("T")
+
+#: More commands than this for one battery is not a sane answer.
+MAX_COMMANDS = 100
+
+
+class Verdict(Enum):
+    """What became of an ack."""
+
+    ACCEPTED = "accepted"
+    REFUSED = "refused"
+
+
+class Backend(Protocol):
+    """A contract with the server side. Exchanges raise ExchangeError when nothing was settled."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def batch(self) -> int:
+        """How many acks one `deliver` may take."""
+
+    def fetch(self, etag: str | None) -> Exchange[Document | None]:
+        """The schedule and commands; None when nothing changed since `etag`."""
+
+    def deliver(self, acks: Sequence[Ack]) -> Exchange[list[Verdict]]:
+        """A verdict for each ack. A 4xx other than 408, 421, 425, 429 is a verdict; the rest is raised."""
+
+
+#: Answers of 400…499 that say "later" rather than "no"; 421: the domain is changing hands.
+TRANSIENT = frozenset({408, 421, 425, 429})
+
+
+def verdict(response: Response, *accepted: int) -> Verdict:
+    """Raises: Refused when the answer settles nothing."""
+    if response.status in accepted:
+        return Verdict.ACCEPTED
+    if 400 <= response.status < 500 and response.status not in TRANSIENT:
+        return Verdict.REFUSED
+    raise Refused(response.status, response.retry_after)
+
+
+@dataclass(frozen=True, slots=True)
+class LegacyBackend:
+    """Slots as text, one-letter states, naive local times; one ack a call."""
+
+    device_id: int
+    token: str
+    zone: tzinfo
+    name: str = "legacy"
+    batch: int = 1
+
+    def _headers(self) -> dict[str, str]:
+        return {"X-Device-Token": self.token}
+
+    def fetch(self, etag: str | None) -> Exchange[Document | None]:
+        response = yield Request("GET", f"/get-schedule/{self.device_id}", self._headers())
+        body = json_object(expect(response, 200))
+        return read(lambda: self._document(body))
+
+    def _document(self, body: dict[str, Any]) -> Document:
+        schedule = Schedule(_integer(body["version"]), parse_text(_text(body["slots"])))
+        commands = [
+            Command(
+                ref=_ref(c["ref"]),
+                mode=Mode.read(c["mode"]),
+                power_w=_integer(c["power_w"]),
+                issued_at=earliest_instant(datetime.fromisoformat(c["issued"]), self.zone),
+                expires_at=earliest_instant(datetime.fromisoformat(c["expires"]), self.zone),
+            )
+            for c in body.get("commands", ())[:MAX_COMMANDS]
+        ]
+        return Document(schedule, tuple(commands))
+
+    def deliver(self, acks: Sequence[Ack]) -> Exchange[list[Verdict]]:
+        verdicts = []
+        for ack in acks:
+            local = ack.observed_at.astimezone(self.zone)
+            body = {"ref": ack.ref, "state": LEGACY_STATES[ack.state], "observed": f"{local:%Y-%m-%dT%H:%M:%S}", "note": ack.note}
+            response = yield Request("POST", f"/api/devices/{self.device_id}/acks", self._headers(), body)
+            verdicts.append(verdict(response, 200, 201))
+        return verdicts
+
+
+LEGACY_STATES = {AckState.DELIVERED: "D", AckState.SUCCEEDED: "S", AckState.FAILED: "F", AckState.EXPIRED: "X"}
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceBackend:
+    """UTC, words, ETags; acks in batches."""
+
+    device_id: int
+    token: str
+    name: str = "v2"
+    batch: int = 50
+
+    def _headers(self) -> dict[str, str]:
+        return {"Authorization": f"Bearer {self.token}"}
+
+    def fetch(self, etag: str | None) -> Exchange[Document | None]:
+        condition = {"If-None-Match": etag} if etag else {}
+        response = yield Request("GET", f"/v2/devices/{self.device_id}/schedule", self._headers() | condition)
+        if expect(response, 200, 304).status == 304:
+            return None
+        body = json_object(response)
+        return read(lambda: self._document(body, response.headers.get("etag")))
+
+    @staticmethod
+    def _document(body: dict[str, Any], etag: str | None) -> Document:
+        slots = checked(
+            Slot(parse_clock(_text(s["from"])), parse_clock(_text(s["to"])), Mode.read(s["mode"]), _integer(s["power_w"]))
+            for s in body["slots"]
+        )
+        commands = [
+            Command(
+                ref=_ref(c["ref"]),
+                mode=Mode.read(c["mode"]),
+                power_w=_integer(c["power_w"]),
+                issued_at=_instant(c["issued_at"]),
+                expires_at=_instant(c["expires_at"]),
+            )
+            for c in body.get("commands", ())[:MAX_COMMANDS]
+        ]
+        return Document(Schedule(_integer(body["version"]), slots), tuple(commands), etag)
+
+    def deliver(self, acks: Sequence[Ack]) -> Exchange[list[Verdict]]:
+        """A refused batch is sent again one by one, so that a single bad ack does not take the others with it."""
+        outcome = yield from self._post(acks)
+        if outcome is Verdict.ACCEPTED or len(acks) == 1:
+            return [outcome] * len(acks)
+        verdicts = []
+        for ack in acks:
+            verdicts.append((yield from self._post([ack])))
+        return verdicts
+
+    def _post(self, acks: Sequence[Ack]) -> Exchange[Verdict]:
+        body = {
+            "acks": [
+                {"ref": a.ref, "state": a.state.value, "observed_at": _rfc3339(a.observed_at), "note": a.note} for a in acks
+            ]
+        }
+        response = yield Request("POST", f"/v2/devices/{self.device_id}/acks", self._headers(), body)
+        return verdict(response, 200, 201)
+
+
+def _rfc3339(instant: datetime) -> str:
+    return instant.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _instant(value: object) -> datetime:
+    instant = datetime.fromisoformat(_text(value))
+    if instant.tzinfo is None:
+        raise ValueError(f"{value!r} has no offset")
+    return instant.astimezone(UTC)
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"expected text, got {type(value).__name__}")
+    return value
+
+
+def _ref(value: object) -> str:
+    text = _text(value)
+    if not 0 < len(text) <= 64:
+        raise ValueError("a ref has 1 to 64 characters")
+    return text
+
+
+def _integer(value: object) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+        raise ValueError(f"expected a whole number of 0 or more, got {value!r}")
+    return value
+
+
+def read(build: Callable[[], T]) -> T:
+    """The value, with whatever is wrong in an answer told as one error. Raises: Malformed."""
+    try:
+        return build()
+    except (SlotError, KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+        raise Malformed(f"the schedule cannot be read: {type(error).__name__} {error}") from error
