@@ -1,7 +1,7 @@
 """PostgreSQL refuses to run as root: as root its processes run as `nobody`.
 
-`nobody` cannot enter a checkout below /root, so its processes keep CAP_DAC_OVERRIDE: they may pass closed folders, and do
-nothing else that root may. A change of user clears the parent-death signal, so setpriv sets it anew: a fast shutdown
+`nobody` cannot enter a checkout below /root, so its processes keep CAP_DAC_OVERRIDE: they may pass closed folders, and
+do nothing else that root may. A change of user clears the parent-death signal, so setpriv sets it anew: a fast shutdown
 (SIGINT) when whoever started the server is gone.
 """
 

@@ -1,0 +1,89 @@
+"""The stack comes up in order, is found by a second start, and leaves nothing behind however it ends."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from banyan.servers.ports import free_port
+from banyan.stack.home import Home
+from tests.e2e.conftest import ROOT, Stack, banyan, wait_for
+
+
+def descendants(pid: int) -> set[int]:
+    """Every process below `pid`, by /proc."""
+    children: dict[int, list[int]] = {}
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdigit():
+            try:
+                fields = (folder / "stat").read_text().rsplit(")", 1)[1].split()
+            except OSError:
+                continue
+            children.setdefault(int(fields[1]), []).append(int(folder.name))
+    found: set[int] = set()
+    todo = [pid]
+    while todo:
+        for child in children.get(todo.pop(), []):
+            found.add(child)
+            todo.append(child)
+    return found
+
+
+def alive(pid: int) -> bool:
+    try:
+        return (Path("/proc") / str(pid) / "stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+@pytest.mark.e2e
+def test_a_second_up_finds_the_first(stack: Stack):
+    said = stack.banyan("up", "--detach").stdout
+    assert "running already" in said
+    assert stack.gateway in said
+
+
+@pytest.mark.e2e
+def test_doctor_finds_every_part_well(stack: Stack):
+    said = stack.banyan("doctor").stdout
+    for part in ("legacy", "pricing", "devices", "notifications", "gateway", "console", "cdc-pricing-reverse"):
+        assert part in said
+    assert "bad" not in said
+
+
+@pytest.mark.e2e
+def test_a_demo_beside_a_running_stack_is_refused(stack: Stack):
+    done = stack.banyan("demo", check=False)
+    assert done.returncode == 1
+    assert "banyan down" in done.stderr
+
+
+@pytest.mark.e2e
+@pytest.mark.timeout(240)
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL], ids=["ctrl-c", "kill-9"])
+def test_nothing_runs_on_after(how: signal.Signals, tmp_path):
+    home = tmp_path / "home"
+    ports = ["--gateway-port", str(free_port()), "--console-port", str(free_port())]
+    starter = subprocess.Popen(
+        [sys.executable, "-m", "banyan.cli", "up", "--agents", "1", *ports],
+        cwd=ROOT,
+        env={**os.environ, "BANYAN_HOME": str(home)},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        wait_for(lambda: (r := Home(home).running()) is not None and r.ready, "the stack to be ready", 180)
+        below = descendants(starter.pid)
+        assert len(below) > 15
+        starter.send_signal(how)
+        starter.wait(60)
+        wait_for(lambda: not any(alive(pid) for pid in below), "every process to end", 60)
+    finally:
+        starter.kill()
+    assert "no stack is running" in banyan(home, "down").stdout
