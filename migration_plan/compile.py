@@ -1,0 +1,86 @@
+"""What a plan becomes: a stream file per domain and direction, and the gateway's route table (docs/architecture.md §7, §8)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import urlsplit
+
+from gateway.control.table import Domain, Operation, Owner, RouteTable, Upstream, Wave
+from migration_plan.environment import need
+from migration_plan.journey import Stand
+from migration_plan.plan import Plan, Side
+
+DIRECTIONS = ("forward", "reverse")
+
+#: (domain, wave) → what the owner's database says: who owns it, with which epoch.
+Ownership = Mapping[tuple[str, int], tuple[Owner, int]]
+#: (domain, wave) → where the wave is on its way; a wave that is not named is at `legacy`.
+Phases = Mapping[tuple[str, int], Stand]
+
+
+def compile_streams(plan: Plan, env: Mapping[str, str]) -> dict[str, dict[str, Any]]:
+    """Stream descriptions by name (`pricing.forward`), as `cdc.config.Stream` reads them."""
+    return {
+        f"{name}.{direction}": compile_stream(plan, name, direction, env)
+        for name in plan.domains
+        for direction in DIRECTIONS
+    }
+
+
+def compile_stream(plan: Plan, name: str, direction: str, env: Mapping[str, str]) -> dict[str, Any]:
+    """One domain's stream in one direction. It listens where `BANYAN_CDC_…_URL` says, else on a free port."""
+    sides: tuple[Side, Side] = ("legacy", "service") if direction == "forward" else ("service", "legacy")
+    source, target = (plan.database_of(name, side).capture for side in sides)
+    slot = f"banyan_{name}_{direction}".replace("-", "_")
+    return {
+        "name": f"{name}.{direction}",
+        "domain": name,
+        "direction": direction,
+        "source_dsn_env": source,
+        "target_dsn_env": target,
+        "slot": slot,
+        "publication": f"banyan_{name}".replace("-", "_"),
+        "origin": slot,
+        "snapshot": direction == "forward",
+        "mapping": str(plan.mapping_path(name)),
+        "listen": _listen(env.get(stream_url_variable(name, direction))),
+        "redis_url_env": "BANYAN_REDIS_URL",
+    }
+
+
+def stream_url_variable(domain: str, direction: str) -> str:
+    return f"BANYAN_CDC_{domain.upper().replace('-', '_')}_{direction.upper()}_URL"
+
+
+def _listen(url: str | None) -> str:
+    parts = urlsplit(url or "")
+    return f"{parts.hostname}:{parts.port}" if parts.hostname and parts.port else "127.0.0.1:0"
+
+
+def compile_table(plan: Plan, ownership: Ownership, phases: Phases, version: int, env: Mapping[str, str]) -> RouteTable:
+    """The route table that says what the databases and the ledger say.
+
+    Raises: NotConfigured when an upstream's URL is not set; TableRefused when the gateway would not take it.
+    """
+    upstreams = {
+        name: Upstream(urls=need(env, upstream.url).replace(",", " ").split(), health=upstream.health)
+        for name, upstream in plan.upstreams.items()
+    }
+    domains = {name: compile_domain(plan, name, ownership, phases) for name in plan.domains}
+    return RouteTable(version=version, upstreams=upstreams, domains=domains).validated()
+
+
+def compile_domain(
+    plan: Plan, name: str, ownership: Ownership, phases: Phases, hold: frozenset[int] = frozenset()
+) -> Domain:
+    """One domain of the table; `hold` names the waves whose writes shall wait."""
+    domain = plan.domain(name)
+    waves = []
+    for number, wave in enumerate(domain.waves):
+        owner, epoch = ownership.get((name, number), ("legacy", 0))
+        stand = phases.get((name, number), Stand("legacy"))
+        percent = stand.percent if stand.phase == "canary" else 0
+        waves.append(Wave(number, wave.bucket_from, wave.bucket_to, stand.phase, percent, owner, epoch, number in hold))
+    operations = [Operation(op.id, op.method, op.path, op.kind, list(op.key), op.native) for op in domain.operations]
+    return Domain(service=domain.upstream, waves=waves, operations=operations, shadow_percent=domain.shadow_percent)

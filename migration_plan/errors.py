@@ -1,0 +1,75 @@
+"""What can go wrong while a plan is read or carried out; each message says what and what to do.
+
+PlanError
+├── PlanInvalid        the plan file is wrong: `file:line: what; what to do`, one line per problem
+├── NameUnknown        a domain, wave or phase that the plan does not have
+├── NotConfigured      an environment variable is missing
+├── Unreachable        a database or the gateway's admin API does not answer
+├── NotPrepared        `banyan prepare` has not run for this domain
+├── Refused            a gate failed: nothing was changed
+├── Aborted            a switch was given up before the point of no return: nothing was changed
+├── Unfinished         a switch passed the point of no return and could not finish: run the verb again
+├── Busy               another controller holds this domain
+├── OwnershipBroken    both databases claim a wave, or a third party changed its epoch
+└── LedgerBroken       the ledger's hash chain does not hold
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+class PlanError(Exception):
+    """The root: something that a person can act on. `exit_code` is the command line's."""
+
+    exit_code = 1
+
+
+class PlanInvalid(PlanError):
+    """The plan file breaks a rule; `problems` holds every one of them."""
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = tuple(problems)
+
+
+class NameUnknown(PlanError):
+    """A name that the plan does not know; the message lists those that it does."""
+
+    exit_code = 2
+
+
+class NotConfigured(PlanError):
+    """A variable that this step needs is not set."""
+
+
+class Unreachable(PlanError):
+    """A server did not answer within its time."""
+
+
+class NotPrepared(PlanError):
+    """The guard, the slots or the ledger are missing."""
+
+
+class Refused(PlanError):
+    """A precondition does not hold; nothing was changed."""
+
+
+class Aborted(PlanError):
+    """The switch stopped before the point of no return and put everything back."""
+
+
+class Unfinished(PlanError):
+    """The new owner accepts writes, but a later step failed; the same verb finishes it."""
+
+
+class Busy(PlanError):
+    """Somebody else steers this domain at the moment."""
+
+
+class OwnershipBroken(PlanError):
+    """The two ownership tables contradict each other."""
+
+
+class LedgerBroken(PlanError):
+    """A row of the ledger was changed, removed or slipped in."""

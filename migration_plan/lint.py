@@ -1,0 +1,126 @@
+"""The plan's rules that a schema cannot say: names that must exist, routes that must not overlap, waves without gaps."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import combinations, pairwise
+
+from gateway.control.rules import READ_METHODS, ambiguous, parameters
+from migration_plan.document import Document
+from migration_plan.plan import BUCKETS, Domain, Operation, Plan
+
+
+def problems(plan: Plan, doc: Document, *, mappings: bool = True) -> list[str]:
+    """Every breach, as `file:line: what; what to do`."""
+    found = list(_names(plan, doc))
+    for name, domain in plan.domains.items():
+        found += _waves(name, domain, doc)
+        found += _steps(name, domain, doc)
+        found += _operations(name, domain, doc)
+        if mappings:
+            found += _mapping(plan, name, doc)
+    return found + list(_routes(plan, doc))
+
+
+def _names(plan: Plan, doc: Document) -> Iterator[str]:
+    if plan.legacy_database not in plan.databases:
+        yield doc.problem(
+            "legacy.database", f"no database {plan.legacy_database!r}; there are: {', '.join(plan.databases)}"
+        )
+    if plan.legacy_upstream != "legacy" or "legacy" not in plan.upstreams:
+        yield doc.problem(
+            "legacy.upstream", "the monolith's upstream is named 'legacy': what matches no route goes there"
+        )
+    for name, domain in plan.domains.items():
+        at = f"domains.{name}"
+        if domain.upstream not in plan.upstreams:
+            yield doc.problem(
+                f"{at}.upstream", f"no upstream {domain.upstream!r}; there are: {', '.join(plan.upstreams)}"
+            )
+        if domain.database not in plan.databases:
+            yield doc.problem(
+                f"{at}.database", f"no database {domain.database!r}; there are: {', '.join(plan.databases)}"
+            )
+        if domain.database == plan.legacy_database or domain.upstream == plan.legacy_upstream:
+            yield doc.problem(
+                at,
+                f"domain {name} would move from the monolith to itself; give it an upstream and a database of its own",
+            )
+
+
+def _waves(name: str, domain: Domain, doc: Document) -> Iterator[str]:
+    at = f"domains.{name}.waves"
+    for number, wave in enumerate(domain.waves):
+        if wave.bucket_from >= wave.bucket_to:
+            yield doc.problem(
+                f"{at}[{number}]", f"wave {number} of {name} is empty: bucket_from must be below bucket_to"
+            )
+    edges = [wave.bucket_from for wave in domain.waves] + [BUCKETS]
+    if edges[0] != 0:
+        yield doc.problem(f"{at}[0]", f"wave 0 of {name} begins at bucket {edges[0]}; the first wave begins at 0")
+    for number, (wave, (_, following)) in enumerate(zip(domain.waves, pairwise(edges), strict=True)):
+        if wave.bucket_to < following:
+            yield doc.problem(
+                f"{at}[{number}]",
+                f"buckets {wave.bucket_to} to {following} of {name} are in no wave; waves follow each other up to {BUCKETS}",
+            )
+        elif wave.bucket_to > following:
+            yield doc.problem(
+                f"{at}[{number}]",
+                f"waves {number} and {number + 1} of {name} overlap from bucket {following}; end wave {number} there",
+            )
+
+
+def _steps(name: str, domain: Domain, doc: Document) -> Iterator[str]:
+    if any(a >= b for a, b in pairwise(domain.canary_steps)):
+        yield doc.problem(
+            f"domains.{name}.canary_steps", f"the canary steps of {name} must grow: {list(domain.canary_steps)}"
+        )
+
+
+def _operations(name: str, domain: Domain, doc: Document) -> Iterator[str]:
+    for number, operation in enumerate(domain.operations):
+        at = f"domains.{name}.operations[{number}]"
+        if operation.kind == "read" and operation.method not in READ_METHODS:
+            yield doc.problem(
+                at, f"{operation.id} is a {operation.method}, but a read is GET or HEAD; write kind: write"
+            )
+        for source in operation.key:
+            kind, _, key = source.partition(":")
+            if kind == "path" and key not in parameters(operation.path):
+                yield doc.problem(
+                    at, f"{operation.id} takes its key from {source}, but {operation.path} has no {{{key}}}"
+                )
+        if operation.kind == "write" and not operation.key and len(domain.waves) > 1:
+            yield doc.problem(
+                at,
+                f"{operation.id} writes without a key, but {name} has {len(domain.waves)} waves; give it a key, or {name} one wave",
+            )
+
+
+def _routes(plan: Plan, doc: Document) -> Iterator[str]:
+    every = [
+        (f"domains.{name}.operations[{number}]", operation)
+        for name, domain in plan.domains.items()
+        for number, operation in enumerate(domain.operations)
+    ]
+    for (first_at, first), (second_at, second) in combinations(every, 2):
+        where = f"(line {doc.line(first_at)})"
+        if first.id == second.id:
+            yield doc.problem(second_at, f"the operation id {second.id} is taken {where}; ids are unique in a plan")
+        if _overlap(first, second):
+            yield doc.problem(
+                second_at,
+                f"{second.method} {second.path} overlaps {first.method} {first.path} of {first.id} {where}; keep one",
+            )
+
+
+def _overlap(first: Operation, second: Operation) -> bool:
+    return first.method == second.method and ambiguous(first.path, second.path)
+
+
+def _mapping(plan: Plan, name: str, doc: Document) -> Iterator[str]:
+    at = f"domains.{name}.mapping"
+    path = plan.mapping_path(name)
+    if not path.is_file():
+        yield doc.problem(at, f"no mapping file {path}; write it, or correct the path (relative to the plan's folder)")

@@ -1,0 +1,160 @@
+"""The plan: which domains move, by which routes, tables and waves, and what must hold before each step."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Literal, TypeVar
+
+from msgspec import Meta, Struct
+
+from migration_plan import document
+from migration_plan.errors import NameUnknown, PlanInvalid
+
+BUCKETS = 1024
+SHIPPED = Path(__file__).parent / "plan.yaml"
+
+Phase = Literal["legacy", "shadow", "canary", "service", "retired"]
+Side = Literal["legacy", "service"]
+Percent = Annotated[int, Meta(ge=0, le=100)]
+Milliseconds = Annotated[int, Meta(ge=1, le=60_000)]
+Variable = Annotated[str, Meta(pattern=r"^[A-Z][A-Z0-9_]*$")]
+Name = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9_-]{0,39}$")]
+KeySource = Annotated[str, Meta(pattern=r"^(path|query|header|cookie):[A-Za-z0-9_-]+$")]
+
+
+class Database(Struct, frozen=True, forbid_unknown_fields=True):
+    """The names of the variables that hold one database's DSNs, by role."""
+
+    control: Variable  # banyan_ctl: reads tables, calls the guard's functions
+    owner: Variable  # owner or superuser: `prepare` only
+    capture: Variable  # banyan_cdc: replication
+
+
+class Upstream(Struct, frozen=True, forbid_unknown_fields=True):
+    url: Variable
+    health: Annotated[str, Meta(pattern=r"^/\S*$")]
+
+
+class Operation(Struct, frozen=True, forbid_unknown_fields=True):
+    id: Annotated[str, Meta(pattern=r"^[a-z0-9]+(\.[a-z0-9_-]+)+$")]
+    method: Literal["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"]
+    path: Annotated[str, Meta(pattern=r"^/\S*$")]
+    kind: Literal["read", "write"]
+    key: tuple[KeySource, ...] = ()
+    native: bool = False
+
+
+class Wave(Struct, frozen=True, forbid_unknown_fields=True):
+    """A half-open range of buckets that moves together."""
+
+    bucket_from: Annotated[int, Meta(ge=0, lt=BUCKETS)]
+    bucket_to: Annotated[int, Meta(gt=0, le=BUCKETS)]
+
+
+class Gates(Struct, frozen=True, forbid_unknown_fields=True):
+    """What must be measured before a step; no data counts as not passed."""
+
+    max_lag_ms: Milliseconds = 1_000
+    verify_fresh_s: Annotated[int, Meta(ge=1, le=86_400)] = 900
+    shadow_samples: Annotated[int, Meta(ge=0)] = 0
+    shadow_mismatch_percent: Annotated[float, Meta(ge=0, le=100)] = 0.1
+    error_percent: Annotated[float, Meta(ge=0, le=100)] = 1.0
+    requests_per_s: Annotated[float, Meta(ge=0)] = 0.0
+
+
+class Budgets(Struct, frozen=True, forbid_unknown_fields=True):
+    pause_ms: Milliseconds = 1_000
+    lock_timeout_ms: Annotated[int, Meta(ge=10, le=900)] = (
+        300  # below deadlock_timeout (1 s): the fence gives way, not the writer
+    )
+    fence_attempts: Annotated[int, Meta(ge=1, le=50)] = 5
+    hold_publish_ms: Milliseconds = 200
+
+
+class Domain(Struct, frozen=True, forbid_unknown_fields=True):
+    upstream: Name
+    database: Name
+    mapping: str
+    operations: Annotated[tuple[Operation, ...], Meta(min_length=1)]
+    waves: Annotated[tuple[Wave, ...], Meta(min_length=1)] = (Wave(0, BUCKETS),)
+    canary_steps: Annotated[tuple[Annotated[int, Meta(ge=1, le=100)], ...], Meta(min_length=1)] = (10, 50)
+    shadow_percent: Percent = 100
+    gates: Gates = Gates()
+    budgets: Budgets = Budgets()
+
+
+class Plan(Struct, frozen=True):
+    """A plan that has passed every rule. `path` is the file it came from; mappings are relative to its folder."""
+
+    path: Path
+    legacy_database: str
+    legacy_upstream: str
+    databases: dict[str, Database]
+    upstreams: dict[str, Upstream]
+    domains: dict[str, Domain]
+
+    def domain(self, name: str) -> Domain:
+        """Raises: NameUnknown, naming the domains that there are."""
+        if name not in self.domains:
+            raise NameUnknown(f"no domain {name!r} in the plan; it has: {', '.join(self.domains)}")
+        return self.domains[name]
+
+    def wave(self, domain: str, number: int) -> Wave:
+        """Raises: NameUnknown."""
+        waves = self.domain(domain).waves
+        if not 0 <= number < len(waves):
+            raise NameUnknown(f"{domain} has no wave {number}; it has {', '.join(map(str, range(len(waves))))}")
+        return waves[number]
+
+    def mapping_path(self, domain: str) -> Path:
+        return (self.path.parent / self.domain(domain).mapping).resolve()
+
+    def database_of(self, domain: str, side: Side) -> Database:
+        return self.databases[self.legacy_database if side == "legacy" else self.domain(domain).database]
+
+
+T = TypeVar("T", bound=Struct)
+SECTIONS = ("legacy", "databases", "upstreams", "domains")
+
+
+class _Legacy(Struct, frozen=True, forbid_unknown_fields=True):
+    database: Name
+    upstream: Name
+
+
+def load(path: Path | None = None, *, mappings: bool = True) -> Plan:
+    """Read and check a plan file; every problem is reported at once. `mappings=False` leaves the mapping files unread.
+
+    Raises: PlanInvalid.
+    """
+    from migration_plan import lint  # lint knows the structs of this module
+
+    doc = document.read(path or SHIPPED)
+    problems: list[str] = []
+    if not isinstance(doc.data, dict):
+        raise PlanInvalid([doc.problem("", f"a plan is a mapping with the sections {', '.join(SECTIONS)}")])
+    problems += [
+        doc.problem(name, f"unknown key {name!r}; known keys: {', '.join(SECTIONS)}")
+        for name in doc.data
+        if name not in SECTIONS
+    ]
+    legacy = doc.convert(doc.data.get("legacy", {}), _Legacy, "legacy", problems)
+    databases = _each(doc, "databases", Database, problems)
+    upstreams = _each(doc, "upstreams", Upstream, problems)
+    domains = _each(doc, "domains", Domain, problems)
+    if problems or legacy is None:
+        raise PlanInvalid(problems)
+    plan = Plan(doc.path.resolve(), legacy.database, legacy.upstream, databases, upstreams, domains)
+    if found := lint.problems(plan, doc, mappings=mappings):
+        raise PlanInvalid(found)
+    return plan
+
+
+def _each(doc: document.Document, section: str, type_: type[T], problems: list[str]) -> dict[str, T]:
+    entries = doc.data.get(section)
+    if not isinstance(entries, Mapping) or not entries:
+        problems.append(doc.problem(section, f"the plan needs a section {section!r} with at least one entry"))
+        return {}
+    converted = {name: doc.convert(value, type_, f"{section}.{name}", problems) for name, value in entries.items()}
+    return {name: value for name, value in converted.items() if value is not None}

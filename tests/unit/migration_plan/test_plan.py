@@ -1,0 +1,170 @@
+"""What a plan may say, and how it is told where it is wrong."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from migration_plan import plan as plans
+from migration_plan.errors import NameUnknown, PlanInvalid
+
+TOY = """\
+legacy: {database: old, upstream: legacy}
+databases:
+  old: {control: OLD_DSN, owner: OLD_OWNER_DSN, capture: OLD_CDC_DSN}
+  new: {control: NEW_DSN, owner: NEW_OWNER_DSN, capture: NEW_CDC_DSN}
+upstreams:
+  legacy: {url: OLD_URL, health: /health}
+  toys: {url: NEW_URL, health: /readyz}
+domains:
+  toys:
+    upstream: toys
+    database: new
+    mapping: toys.yaml
+    waves: [{bucket_from: 0, bucket_to: 1024}]
+    operations:
+      - {id: toys.get, method: GET, path: "/toys/{id}", kind: read, key: ["path:id"]}
+      - {id: toys.put, method: PUT, path: "/toys/{id}", kind: write, key: ["path:id"]}
+"""
+
+
+def problems(folder: Path, text: str = TOY, **replaced: str) -> list[str]:
+    """What the linter says of the toy plan after `old` was replaced by `new`."""
+    if replaced:
+        assert replaced["old"] in text
+        text = text.replace(replaced["old"], replaced["new"])
+    path = folder / "plan.yaml"
+    path.write_text(text)
+    (folder / "toys.yaml").touch()
+    with pytest.raises(PlanInvalid) as caught:
+        plans.load(path)
+    return [problem.replace(f"{folder}/", "") for problem in caught.value.problems]
+
+
+def test_the_shipped_plan_is_sound() -> None:
+    plan = plans.load(mappings=False)
+    assert list(plan.domains) == ["pricing", "devices", "notifications"]
+    assert plan.domain("pricing").budgets.pause_ms == 1000
+
+
+def test_the_toy_plan_is_sound(tmp_path: Path) -> None:
+    (tmp_path / "plan.yaml").write_text(TOY)
+    (tmp_path / "toys.yaml").touch()
+    plan = plans.load(tmp_path / "plan.yaml")
+    assert plan.mapping_path("toys") == tmp_path / "toys.yaml"
+    assert plan.database_of("toys", "service").control == "NEW_DSN"
+
+
+def test_an_unknown_key_is_named_with_its_line_and_the_known_ones(tmp_path: Path) -> None:
+    [problem] = problems(tmp_path, old="    mapping: toys.yaml\n", new="    mapping: toys.yaml\n    color: red\n")
+    assert problem.startswith("plan.yaml:13: unknown key 'color' in domains.toys; known keys: upstream, database")
+
+
+def test_an_unknown_key_deep_in_a_list_is_named_with_its_line(tmp_path: Path) -> None:
+    [problem] = problems(tmp_path, old="kind: write, key:", new="kind: write, keys:")
+    assert problem.startswith("plan.yaml:16: unknown key 'keys' in domains.toys.operations[1]; known keys: id, method")
+
+
+def test_an_unknown_section_is_named(tmp_path: Path) -> None:
+    found = problems(tmp_path, TOY + "extras: {}\n")
+    assert found == ["plan.yaml:17: unknown key 'extras'; known keys: legacy, databases, upstreams, domains"]
+
+
+def test_a_key_that_stands_twice_is_refused(tmp_path: Path) -> None:
+    [problem] = problems(tmp_path, old="    mapping: toys.yaml\n", new="    mapping: toys.yaml\n    mapping: b.yaml\n")
+    assert problem == "plan.yaml:13: domains.toys.mapping stands here a second time (first on line 12); keep one"
+
+
+def test_a_missing_key_is_named(tmp_path: Path) -> None:
+    [problem] = problems(tmp_path, old="    database: new\n", new="")
+    assert problem == "plan.yaml:9: domains.toys lacks the key 'database'"
+
+
+def test_a_wrong_type_is_named(tmp_path: Path) -> None:
+    [problem] = problems(tmp_path, old="bucket_to: 1024", new="bucket_to: many")
+    assert problem == "plan.yaml:13: domains.toys.waves[0].bucket_to: expected `int`, got `str`"
+
+
+def test_an_unknown_kind_of_operation_is_refused(tmp_path: Path) -> None:
+    [problem] = problems(tmp_path, old="kind: write", new="kind: scribble")
+    assert problem.startswith("plan.yaml:16: domains.toys.operations[1].kind: invalid enum value 'scribble'")
+
+
+def test_an_unknown_database_names_the_known_ones(tmp_path: Path) -> None:
+    [problem] = problems(tmp_path, old="database: new", new="database: newer")
+    assert problem == "plan.yaml:11: no database 'newer'; there are: old, new"
+
+
+def test_overlapping_routes_name_each_other(tmp_path: Path) -> None:
+    more = '      - {id: toys.read, method: GET, path: "/toys/{name}", kind: read}\n'
+    [problem] = problems(tmp_path, TOY + more)
+    assert problem == "plan.yaml:17: GET /toys/{name} overlaps GET /toys/{id} of toys.get (line 15); keep one"
+
+
+def test_an_operation_id_is_used_once(tmp_path: Path) -> None:
+    [problem] = problems(tmp_path, TOY + "      - {id: toys.get, method: GET, path: /games, kind: read}\n")
+    assert problem == "plan.yaml:17: the operation id toys.get is taken (line 15); ids are unique in a plan"
+
+
+def test_a_gap_between_waves_is_refused(tmp_path: Path) -> None:
+    [problem] = problems(
+        tmp_path,
+        old="    waves: [{bucket_from: 0, bucket_to: 1024}]\n",
+        new="    waves:\n      - {bucket_from: 0, bucket_to: 10}\n      - {bucket_from: 12, bucket_to: 1024}\n",
+    )
+    assert problem == "plan.yaml:14: buckets 10 to 12 of toys are in no wave; waves follow each other up to 1024"
+
+
+def test_waves_that_overlap_or_end_early_are_refused(tmp_path: Path) -> None:
+    overlap, short = problems(
+        tmp_path,
+        old="    waves: [{bucket_from: 0, bucket_to: 1024}]\n",
+        new="    waves:\n      - {bucket_from: 0, bucket_to: 10}\n      - {bucket_from: 8, bucket_to: 1000}\n",
+    )
+    assert overlap == "plan.yaml:14: waves 0 and 1 of toys overlap from bucket 8; end wave 0 there"
+    assert short.startswith("plan.yaml:15: buckets 1000 to 1024 of toys are in no wave")
+
+
+def test_a_write_without_a_key_needs_a_domain_with_one_wave(tmp_path: Path) -> None:
+    split = TOY.replace(
+        "    waves: [{bucket_from: 0, bucket_to: 1024}]\n",
+        "    waves: [{bucket_from: 0, bucket_to: 10}, {bucket_from: 10, bucket_to: 1024}]\n",
+    )
+    [problem] = problems(tmp_path, split + "      - {id: toys.new, method: POST, path: /toys, kind: write}\n")
+    assert (
+        problem == "plan.yaml:17: toys.new writes without a key, but toys has 2 waves; give it a key, or toys one wave"
+    )
+
+
+def test_a_key_must_name_a_parameter_of_its_path(tmp_path: Path) -> None:
+    [problem] = problems(tmp_path, old='kind: write, key: ["path:id"]', new='kind: write, key: ["path:toy"]')
+    assert problem == "plan.yaml:16: toys.put takes its key from path:toy, but /toys/{id} has no {toy}"
+
+
+def test_a_missing_mapping_file_is_named(tmp_path: Path) -> None:
+    [problem] = problems(tmp_path, old="mapping: toys.yaml", new="mapping: games.yaml")
+    assert problem.startswith("plan.yaml:12: no mapping file ")
+    assert "games.yaml; write it" in problem
+
+
+def test_canary_steps_must_grow(tmp_path: Path) -> None:
+    [problem] = problems(
+        tmp_path, old="    mapping: toys.yaml\n", new="    mapping: toys.yaml\n    canary_steps: [50, 10]\n"
+    )
+    assert problem == "plan.yaml:13: the canary steps of toys must grow: [50, 10]"
+
+
+def test_what_is_not_yaml_is_told_with_its_line(tmp_path: Path) -> None:
+    [problem] = problems(tmp_path, "legacy: {database: old\ndomains: [")
+    assert problem.startswith("plan.yaml:2: not YAML: ")
+
+
+def test_a_missing_file_says_which_variable_names_it(tmp_path: Path) -> None:
+    with pytest.raises(PlanInvalid, match="set BANYAN_PLAN"):
+        plans.load(tmp_path / "none.yaml")
+
+
+def test_an_unknown_domain_names_the_known_ones() -> None:
+    with pytest.raises(NameUnknown, match=r"no domain 'prices' in the plan; it has: pricing, devices, notifications"):
+        plans.load(mappings=False).domain("prices")
