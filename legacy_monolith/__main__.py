@@ -1,0 +1,7 @@
+"""`python -m legacy_monolith …`"""
+
+import sys
+
+from legacy_monolith.cli import main
+
+sys.exit(main())

@@ -1,0 +1,1 @@
+"""Invoices, computed half here and half in the database."""

@@ -1,0 +1,1 @@
+"""The minute job that runs inside the web process."""

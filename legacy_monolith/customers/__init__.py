@@ -1,0 +1,1 @@
+"""Customers, their contracts, and logging in."""

@@ -1,0 +1,1 @@
+"""Loads public price and load data."""
