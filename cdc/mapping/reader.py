@@ -1,0 +1,77 @@
+"""Streams a table in key order, in batches of bounded size, as a mapping sees its rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, LiteralString
+
+import psycopg
+from psycopg import sql
+from psycopg.abc import Query
+
+from cdc.mapping.errors import MappingError
+
+BATCH_ROWS = 5_000
+# Types whose binary form psycopg turns into a Python value; everything else is read as text, which compares as well.
+BINARY = frozenset({16, 17, 20, 21, 23, 25, 114, 700, 701, 1043, 1082, 1083, 1114, 1184, 1186, 1700, 2950, 3802})
+TEXT = frozenset({19, 25, 1042, 1043})
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """A table's columns as they are read: expressions without the padding of char(n), and the types that come out."""
+
+    table: str
+    columns: tuple[str, ...]
+    expressions: tuple[sql.Composable, ...]
+    oids: tuple[int, ...]
+
+    def select(self) -> sql.Composable:
+        return sql.SQL("SELECT {} FROM {}").format(sql.SQL(", ").join(self.expressions), name(self.table))
+
+    def order(self, key: Sequence[str]) -> sql.Composable:
+        """Both sides must sort alike, and as Python does: text by code point."""
+        return sql.SQL(", ").join(self._ordered(column) for column in key)
+
+    def _ordered(self, column: str) -> sql.Composable:
+        collate: LiteralString = ' COLLATE "C"' if self.oids[self.columns.index(column)] in TEXT else ""
+        return self.expressions[self.columns.index(column)] + sql.SQL(collate)
+
+
+def name(table: str) -> sql.Identifier:
+    return sql.Identifier(*table.split("."))
+
+
+def shape(connection: psycopg.Connection[Any], table: str, columns: Sequence[str]) -> Shape:
+    """Look the types up. Raises: MappingError when the table or a column is not there."""
+    wanted = sql.SQL(", ").join(map(sql.Identifier, columns))
+    try:
+        cursor = connection.execute(sql.SQL("SELECT {} FROM {} LIMIT 0").format(wanted, name(table)))
+    except (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedColumn, psycopg.errors.InvalidSchemaName) as error:
+        raise MappingError(f"{table}: {error.diag.message_primary}") from error
+    found = [column.type_code for column in cursor.description or ()]
+    as_text: list[sql.Composable] = [
+        sql.Identifier(c) if oid in BINARY else sql.SQL("{}::text").format(sql.Identifier(c))
+        for c, oid in zip(columns, found, strict=True)
+    ]
+    return Shape(table, tuple(columns), tuple(as_text), tuple(oid if oid in BINARY else 25 for oid in found))
+
+
+def stream(
+    connection: psycopg.Connection[Any], shape: Shape, key: Sequence[str], batch_rows: int = BATCH_ROWS
+) -> Iterator[list[tuple[Any, ...]]]:
+    """All rows by key, as lists of at most `batch_rows`; the server sends no faster than we read."""
+    query: Query = sql.SQL("COPY ({} ORDER BY {}) TO STDOUT (FORMAT BINARY)").format(shape.select(), shape.order(key))
+    with connection.cursor() as cursor, cursor.copy(query) as copy:
+        copy.set_types(list(shape.oids))
+        batch: list[tuple[Any, ...]] = []
+        append = batch.append
+        for row in copy.rows():
+            append(row)
+            if len(batch) >= batch_rows:
+                yield batch
+                batch = []
+                append = batch.append
+        if batch:
+            yield batch
