@@ -1,0 +1,1 @@
+"""What every service shares: settings, database, errors, auth, health, telemetry, messages."""

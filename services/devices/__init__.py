@@ -1,0 +1,1 @@
+"""Home batteries: registration, schedules, acknowledgements, commands."""

@@ -1,0 +1,1 @@
+"""Messages to customers, and what they want to receive."""

@@ -1,0 +1,1 @@
+"""Tariffs, market prices and quotes."""

@@ -1,0 +1,1 @@
+"""Alembic's migrations of the notifications database; linear, `NNNN_what.py`."""

@@ -1,0 +1,9 @@
+"""`python -m services.pricing migrate`."""
+
+import sys
+from pathlib import Path
+
+from services.chassis.commands import main
+
+if __name__ == "__main__":
+    sys.exit(main("pricing", Path(__file__).parent / "migrations"))

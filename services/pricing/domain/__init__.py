@@ -1,0 +1,1 @@
+"""Pricing's rules: pure, no I/O."""

@@ -1,0 +1,1 @@
+"""Alembic's migrations of the pricing database; linear, `NNNN_what.py`."""

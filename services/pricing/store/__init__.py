@@ -1,0 +1,1 @@
+"""What pricing keeps, and the queries on it."""
