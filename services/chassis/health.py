@@ -18,7 +18,7 @@ _SECONDS = 2.0
 
 
 def newest_revision(migrations: Path) -> str:
-    """The head of a linear history whose files are named `0001_….py`; reading names spares the start Alembic's import."""
+    """The head of a linear history of `0001_….py` files; reading names spares the start Alembic's import."""
     return max(path.name.split("_")[0] for path in migrations.glob("[0-9]*_*.py"))
 
 

@@ -19,9 +19,9 @@ _LOCK = 0x424E594D
 
 
 def migrate(name: str, migrations: Path, environ: Mapping[str, str] | None = None) -> None:
-    """Upgrade to head as `<NAME>_OWNER_DATABASE_URL`, whose role then owns the tables. Running it again changes nothing.
+    """Upgrade to head as `<NAME>_OWNER_DATABASE_URL`, whose role then owns the tables.
 
-    Raises: SettingsError when the variable is missing.
+    Running it again changes nothing. Raises: SettingsError when the variable is missing.
     """
     variable = f"{name.upper()}_OWNER_DATABASE_URL"
     url = (os.environ if environ is None else environ).get(variable)
