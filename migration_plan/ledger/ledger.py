@@ -1,0 +1,193 @@
+"""The ledger in PostgreSQL: append rows, read them, keep where each wave stands, and let one controller at a time steer a domain."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.resources import files
+from typing import Any
+
+import psycopg
+from psycopg import sql
+from psycopg.rows import dict_row
+from psycopg.types.json import Jsonb
+
+from migration_plan.errors import Busy, NotPrepared, Unreachable
+from migration_plan.journey import Stand
+from migration_plan.ledger.chain import Checked, Entry, Row, check, seal
+
+# The advisory lock's first key: "leas". The second is a hash of the domain's name.
+LEASE = 0x6C656173
+CONNECT_TIMEOUT_S = 5
+_COLUMNS = (
+    "id", "at", "actor", "domain", "wave", "verb", "step", "run_id", "epoch", "before", "after", "measured", "reason", "prev_hash", "hash",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """Where a wave stands, and what its owner's database said when that was written."""
+
+    domain: str
+    wave: int
+    stand: Stand
+    owner: str
+    epoch: int
+    updated: datetime | None = None
+
+
+def install(dsn: str) -> None:
+    """Make the ledger's tables; running it again changes nothing."""
+    with _connect(dsn, "banyan prepare") as connection, connection.transaction():
+        # Two first `prepare`s at once: CREATE … IF NOT EXISTS alone can collide.
+        connection.execute("SELECT pg_advisory_xact_lock(%s, 0)", [LEASE])
+        connection.execute(files("migration_plan.ledger").joinpath("schema.sql").read_text())
+
+
+class Ledger:
+    """One connection to the ledger, in the name of `actor`.
+
+    Raises everywhere: Unreachable, NotPrepared.
+    """
+
+    def __init__(self, dsn: str, actor: str, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
+        self.actor = actor
+        self._now = now
+        self._connection = _connect(dsn, f"banyan {actor}"[:63])
+
+    def __enter__(self) -> Ledger:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._connection.close()
+
+    def append(self, entries: Sequence[Entry], states: Sequence[State] = ()) -> list[Row]:
+        """Write rows, and where waves stand because of them, in one transaction."""
+        with _told(), self._connection.transaction():
+            head = self._connection.execute("SELECT id, hash FROM ledger_head FOR UPDATE").fetchone()
+            if head is None:
+                raise NotPrepared("the ledger has lost its head: run `banyan prepare --all`")
+            last, previous = int(head["id"]), str(head["hash"])
+            rows: list[Row] = []
+            for entry in entries:
+                row = seal(last + 1, self._now(), entry, previous)
+                self._insert(row)
+                rows.append(row)
+                last, previous = row.id, row.hash
+            self._connection.execute("UPDATE ledger_head SET id = %s, hash = %s", [last, previous])
+            for state in states:
+                self._put_state(state)
+        return rows
+
+    def history(
+        self, domain: str | None = None, *, verb: str | None = None, step: str | None = None, limit: int = 200
+    ) -> list[Row]:
+        """The newest rows that match, oldest first."""
+        found = self._query(
+            "SELECT * FROM ledger WHERE (%s::text IS NULL OR domain = %s) AND (%s::text IS NULL OR verb = %s)"
+            " AND (%s::text IS NULL OR step = %s) ORDER BY id DESC LIMIT %s",
+            [domain, domain, verb, verb, step, step, limit],
+        )
+        return [_row(values) for values in reversed(found)]
+
+    def check(self) -> Checked:
+        """Verify the whole chain against one snapshot."""
+        with _told(), self._connection.transaction():
+            self._connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+            head = self._connection.execute("SELECT id, hash FROM ledger_head").fetchone() or {"id": 0, "hash": ""}
+            with self._connection.cursor("chain") as cursor:
+                cursor.execute("SELECT * FROM ledger ORDER BY id")
+                return check((_row(values) for values in cursor), int(head["id"]), str(head["hash"]))
+
+    def states(self) -> dict[tuple[str, int], State]:
+        rows = self._query("SELECT domain, wave, phase, canary_percent, owner, epoch, updated FROM state", [])
+        return {(r["domain"], r["wave"]): _state(r) for r in rows}
+
+    @contextlib.contextmanager
+    def lease(self, domain: str) -> Iterator[None]:
+        """Steer `domain` alone; ends with the block or with this process. What guards against a holder that lost its
+        connection and does not know it is the epoch in the databases, not this lock.
+
+        Raises: Busy, naming who has it.
+        """
+        key = [LEASE, domain]
+        if not self._query("SELECT pg_try_advisory_lock(%s, hashtext(%s)) AS mine", key)[0]["mine"]:
+            raise Busy(f"{self._holder(domain)} is at work on {domain}: wait until it is done, then try again")
+        try:
+            yield
+        finally:
+            with contextlib.suppress(psycopg.Error):
+                self._connection.execute("SELECT pg_advisory_unlock(%s, hashtext(%s))", key)
+
+    def _holder(self, domain: str) -> str:
+        found = self._query(
+            "SELECT a.application_name, a.pid FROM pg_locks l JOIN pg_stat_activity a USING (pid) WHERE l.locktype = 'advisory'"
+            " AND l.granted AND l.classid = %s::bigint::oid AND l.objid = (hashtext(%s)::bigint & 4294967295)::oid",
+            [LEASE, domain],
+        )
+        return str(found[0]["application_name"]) or f"backend {found[0]['pid']}" if found else "another controller"
+
+    def _query(self, query: str, values: Sequence[Any]) -> list[dict[str, Any]]:
+        with _told():
+            return self._connection.execute(query, values).fetchall()
+
+    def _insert(self, row: Row) -> None:
+        entry = row.entry
+        statement = sql.SQL("INSERT INTO ledger ({}) VALUES ({})").format(
+            sql.SQL(", ").join(map(sql.Identifier, _COLUMNS)), sql.SQL(", ").join(sql.Placeholder() * len(_COLUMNS))
+        )
+        values = [
+            row.id, row.at, entry.actor, entry.domain, entry.wave, entry.verb, entry.step, entry.run_id, entry.epoch, entry.before,
+            entry.after, Jsonb(entry.measured), entry.reason, row.prev_hash, row.hash,
+        ]  # fmt: skip
+        self._connection.execute(statement, values)
+
+    def _put_state(self, state: State) -> None:
+        self._connection.execute(
+            "INSERT INTO state (domain, wave, phase, canary_percent, owner, epoch, updated) VALUES (%s, %s, %s, %s, %s, %s, now())"
+            " ON CONFLICT (domain, wave) DO UPDATE SET phase = excluded.phase, canary_percent = excluded.canary_percent,"
+            " owner = excluded.owner, epoch = excluded.epoch, updated = excluded.updated",
+            [state.domain, state.wave, state.stand.phase, state.stand.percent, state.owner, state.epoch],
+        )
+
+
+def _connect(dsn: str, name: str) -> psycopg.Connection[dict[str, Any]]:
+    with _told():
+        return psycopg.connect(
+            dsn, autocommit=True, row_factory=dict_row, connect_timeout=CONNECT_TIMEOUT_S, application_name=name
+        )
+
+
+@contextlib.contextmanager
+def _told() -> Iterator[None]:
+    """Database errors as ours, without the DSN."""
+    try:
+        yield
+    except psycopg.errors.UndefinedTable as error:
+        raise NotPrepared("there is no ledger yet: run `banyan prepare --all`") from error
+    except psycopg.OperationalError as error:
+        text = str(error).strip().splitlines()[-1:] or ["no connection"]
+        raise Unreachable(
+            f"the ledger's database does not answer ({text[0]}): is the stack up? (`banyan up`)"
+        ) from error
+
+
+def _row(values: dict[str, Any]) -> Row:
+    measured = values["measured"] if isinstance(values["measured"], dict) else json.loads(values["measured"])
+    entry = Entry(
+        domain=values["domain"], verb=values["verb"], step=values["step"], run_id=values["run_id"], actor=values["actor"],
+        wave=values["wave"], epoch=values["epoch"], before=values["before"], after=values["after"], measured=measured,
+        reason=values["reason"],
+    )  # fmt: skip
+    return Row(values["id"], values["at"], entry, values["prev_hash"], values["hash"])
+
+
+def _state(values: dict[str, Any]) -> State:
+    stand = Stand(values["phase"], values["canary_percent"])
+    return State(values["domain"], values["wave"], stand, values["owner"], values["epoch"], values["updated"])
