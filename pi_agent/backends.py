@@ -11,7 +11,7 @@ from typing import Any, Protocol, TypeVar
 from pi_agent.errors import Malformed, Refused, SlotError
 from pi_agent.exchange import Exchange, Request, Response, expect, json_object
 from pi_agent.model import Ack, AckState, Command, Document, Mode, Schedule, Slot
-from pi_agent.slots import checked, earliest_instant, parse_clock, parse_text
+from pi_agent.slots import MAX_SLOTS, checked, earliest_instant, parse_clock, parse_text
 
 T = TypeVar("T")
 
@@ -91,8 +91,8 @@ class LegacyBackend:
     def deliver(self, acks: Sequence[Ack]) -> Exchange[list[Verdict]]:
         verdicts = []
         for ack in acks:
-            local = ack.observed_at.astimezone(self.zone)
-            body = {"ref": ack.ref, "state": LEGACY_STATES[ack.state], "observed": f"{local:%Y-%m-%dT%H:%M:%S}", "note": ack.note}
+            observed = f"{ack.observed_at.astimezone(self.zone):%Y-%m-%dT%H:%M:%S}"
+            body = {"ref": ack.ref, "state": LEGACY_STATES[ack.state], "observed": observed, "note": ack.note}
             response = yield Request("POST", f"/api/devices/{self.device_id}/acks", self._headers(), body)
             verdicts.append(verdict(response, 200, 201))
         return verdicts
@@ -124,8 +124,13 @@ class ServiceBackend:
     @staticmethod
     def _document(body: dict[str, Any], etag: str | None) -> Document:
         slots = checked(
-            Slot(parse_clock(_text(s["from"])), parse_clock(_text(s["to"])), Mode.read(s["mode"]), _integer(s["power_w"]))
-            for s in body["slots"]
+            Slot(
+                starts=parse_clock(_text(s["from"])),
+                ends=parse_clock(_text(s["to"])),
+                mode=Mode.read(s["mode"]),
+                power_w=_integer(s["power_w"]),
+            )
+            for s in body["slots"][: MAX_SLOTS + 1]
         )
         commands = [
             Command(
@@ -150,13 +155,13 @@ class ServiceBackend:
         return verdicts
 
     def _post(self, acks: Sequence[Ack]) -> Exchange[Verdict]:
-        body = {
-            "acks": [
-                {"ref": a.ref, "state": a.state.value, "observed_at": _rfc3339(a.observed_at), "note": a.note} for a in acks
-            ]
-        }
+        body = {"acks": [_ack(ack) for ack in acks]}
         response = yield Request("POST", f"/v2/devices/{self.device_id}/acks", self._headers(), body)
         return verdict(response, 200, 201)
+
+
+def _ack(ack: Ack) -> dict[str, str]:
+    return {"ref": ack.ref, "state": ack.state.value, "observed_at": _rfc3339(ack.observed_at), "note": ack.note}
 
 
 def _rfc3339(instant: datetime) -> str:

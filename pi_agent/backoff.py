@@ -1,4 +1,4 @@
-"""When to try again: full-jitter backoff, the server's Retry-After, and a stable phase so that a fleet does not poll in step."""
+"""When to try again: full-jitter backoff, the server's Retry-After, and a phase that keeps a fleet out of step."""
 
 from __future__ import annotations
 

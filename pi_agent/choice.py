@@ -1,4 +1,4 @@
-"""Which backend to talk to: the flag's, unless the new one has shown itself unusable. Pure; the caller keeps the state."""
+"""Which backend to talk to: the flag's, unless the new one proved unusable. Pure; the caller keeps the state."""
 
 from __future__ import annotations
 

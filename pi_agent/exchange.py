@@ -1,4 +1,4 @@
-"""One step of a protocol, without I/O: a generator that yields requests, is sent responses, and returns what it learned.
+"""One step of a protocol without I/O: a generator that yields requests, is sent responses, returns what it learned.
 
 The same description is driven by httpx in the agent and by plain calls in tests.
 """

@@ -91,7 +91,7 @@ class Setpoint:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What the battery says of itself; `power_w` > 0 charges, < 0 discharges. `ref`: of the last setpoint that it took."""
+    """What the battery says of itself; `power_w` > 0 charges. `ref`: of the last setpoint that it took."""
 
     soc: float
     power_w: float

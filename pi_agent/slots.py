@@ -1,13 +1,14 @@
 """A schedule's slots: reading their text, and which one is in force by the clock on the wall.
 
-Slots are wall-clock times of the local day, so on the days on which the clock moves a slot may be skipped in part or come twice.
+Slots are wall-clock times of the local day: on the days on which the clock moves, a slot may be skipped or come twice.
 """
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterable
-from datetime import UTC, datetime, timedelta, tzinfo
+from datetime import UTC, datetime, tzinfo
 
 from pi_agent.errors import SlotError
 from pi_agent.model import Mode, Slot
@@ -57,7 +58,7 @@ def checked(slots: Iterable[Slot]) -> tuple[Slot, ...]:
             raise SlotError(f"slot {text_of((slot,))} ends before it begins")
         if slot.mode is Mode.HOLD and slot.power_w:
             raise SlotError(f"slot {text_of((slot,))} holds, so its power must be 0")
-    for before, after in zip(ordered, ordered[1:], strict=False):
+    for before, after in itertools.pairwise(ordered):
         if before.ends > after.starts:
             raise SlotError(f"slots {text_of((before,))} and {text_of((after,))} overlap")
     return ordered
@@ -81,7 +82,7 @@ def in_force(slots: Iterable[Slot], local: datetime) -> Slot | None:
 def occurrence(slot: Slot, version: int, local: datetime) -> str:
     """The name of this entry into the slot, the same through the whole of it and never given twice.
 
-    A slot whose begin falls into the repeated hour of autumn is entered twice on that day; the second entry ends in `b`.
+    A slot that begins in the repeated hour of autumn is entered twice on that day; the second entry ends in `b`.
     """
     hours, minutes = divmod(slot.starts, 60)
     begin = local.replace(hour=hours, minute=minutes, second=0, microsecond=0, fold=0)
@@ -100,14 +101,7 @@ def is_repeated(local: datetime) -> bool:
 def earliest_instant(naive: datetime, zone: tzinfo) -> datetime:
     """The first instant that a naive local time can mean.
 
-    For an expiry this is the safe reading: in the repeated hour the legacy contract does not say which pass it means, and a command
-    must never run after its time.
+    For an expiry this is the safe reading: in the repeated hour the legacy contract does not say which pass it means,
+    and a command must never run after its time.
     """
     return min(naive.replace(tzinfo=zone, fold=fold).astimezone(UTC) for fold in (0, 1))
-
-
-def next_change(slots: Iterable[Slot], local: datetime) -> timedelta:
-    """Wall time until a slot begins or ends; at most until midnight."""
-    minute = local.hour * 60 + local.minute
-    edges = [edge for slot in slots for edge in (slot.starts, slot.ends) if edge > minute]
-    return timedelta(minutes=min([*edges, MINUTES_A_DAY]) - minute, seconds=-local.second)
