@@ -6,6 +6,7 @@ import os
 import secrets
 from dataclasses import dataclass
 
+from banyan.environment import read_lines
 from banyan.servers.ports import free_port, require_free
 from banyan.stack.home import Home
 
@@ -45,10 +46,7 @@ class Config:
 
 
 def read_env_file(home: Home) -> dict[str, str]:
-    if not home.env_file.exists():
-        return {}
-    lines = home.env_file.read_text().splitlines()
-    return dict(line.split("=", 1) for line in lines if "=" in line and not line.startswith("#"))
+    return read_lines(home.env_file)
 
 
 def make(home: Home, *, gateway_port: int | None = None, console_port: int | None = None, workers: int = 1) -> Config:
