@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import get_args
+from typing import cast, get_args
 
 from migration_plan.errors import NameUnknown, Refused
 from migration_plan.plan import Phase, Side
@@ -26,6 +26,14 @@ class Stand:
 
     def __str__(self) -> str:
         return f"canary {self.percent} %" if self.phase == "canary" else self.phase
+
+    @classmethod
+    def parse(cls, text: str) -> Stand:
+        """What `str` made. Raises: ValueError."""
+        phase, _, percent = text.partition(" ")
+        if phase not in PHASES:
+            raise ValueError(f"{text!r} is not a phase")
+        return cls(cast("Phase", phase), int(percent.removesuffix("%").strip() or 0) if percent else 0)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,236 @@
+"""The switch: the eight steps in order, what each failure leads to, and how long the writes waited."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+from migration_plan.errors import Aborted, PlanError, Refused, Unfinished, Unreachable
+from migration_plan.journey import Stand
+from migration_plan.plan import Budgets, Side
+from migration_plan.switch import steps
+from migration_plan.switch.ports import (
+    CatchUpTimeout,
+    EpochMoved,
+    Fenced,
+    FenceTimeout,
+    Note,
+    Owned,
+    Ports,
+    SequencesClash,
+    other,
+)
+from migration_plan.switch.recorder import Clock, Hook, Recorder, nobody_dies
+from migration_plan.switch.resolve import resolve
+
+# The new owner accepts writes already, or a gateway holds some: try for 5 s before leaving it to the next run.
+FORWARD_ATTEMPTS = 20
+RETRY_S = 0.25
+BACKOFF_S = 0.05
+# This part of the pause budget may pass before step 6; the rest is for steps 6 and 7.
+CROSS_BEFORE = 0.9
+
+# What breaks a switch off. A killed process breaks off too, and leaves the same work to the next run.
+_BREAKS_OFF = (CatchUpTimeout, SequencesClash, EpochMoved, PlanError, KeyboardInterrupt)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a switch came to. `pause_ms`: from the hold to the release, in the attempt that succeeded."""
+
+    owner: Side
+    epoch: int
+    pause_ms: float
+    attempts: int
+    step_ms: dict[str, float]
+    preflight: dict[str, Any]
+    published: dict[str, Any]
+    verify: dict[str, Any]
+
+
+class Switch:
+    """Moves one wave's writes away from `source`. Use once, under the domain's lease, on settled ownership."""
+
+    def __init__(
+        self,
+        ports: Ports,
+        source: Side,
+        before: Stand,
+        after: Stand,
+        budgets: Budgets,
+        clock: Clock,
+        hook: Hook = nobody_dies,
+    ) -> None:
+        self.ports, self.source, self.target = ports, source, other(source)
+        self.before, self.after, self.budgets = before, after, budgets
+        self._clock = clock
+        self._record = Recorder(ports.journal, clock, hook)
+        self._held_at = 0.0
+        self._target_epoch = 0
+        self._holding = False  # a gateway keeps writes waiting, or may do so
+        self._crossing = False  # step 6 was sent
+
+    def run(self) -> Outcome:
+        """Raises: Refused, Aborted (nothing was changed); Unfinished (run it again)."""
+        preflight = self._preflight()
+        fenced, attempts = self._stop_writes()
+        epoch = self._hand_over(fenced)
+        published = self._finish(fenced, epoch)
+        pause_ms = self._paused_ms()
+        # Before the comparison, which takes its time: whoever looks meanwhile shall see where the wave stands.
+        arrived = Note(
+            steps.PUBLISH.name, "arrived", epoch, {"pause_ms": pause_ms, "steps": dict(self._record.step_ms)}
+        )
+        self._record.write(arrived, stand=self.after, owned=Owned(self.target, epoch), forward=True)
+        verify = self._record.step(steps.VERIFY, self.ports.checks.verify, forward=True)
+        self._record.write(Note("end", "done", epoch, {"pause_ms": pause_ms, "attempts": attempts}), forward=True)
+        if self._record.missing is not None:
+            raise Unfinished(f"{self._arrived()}, but the ledger lacks rows ({self._record.missing}): {_AGAIN}")
+        return Outcome(self.target, epoch, pause_ms, attempts, self._record.step_ms, preflight, published, verify)
+
+    def _preflight(self) -> dict[str, Any]:
+        try:
+            return self._record.step(steps.PREFLIGHT, self.ports.checks.preflight)
+        except Refused as error:
+            self._record.write(Note(steps.PREFLIGHT.name, "failed", why=str(error)))
+            raise
+
+    def _stop_writes(self) -> tuple[Fenced, int]:
+        """Steps 2 and 3, again with growing pauses while the locks are not to be had."""
+        expected = self.ports.table(self.source).read().epoch
+        # Read before the fence: who ends our switch for us while we sleep raises it, and our step 6 is refused.
+        self._target_epoch = self.ports.table(self.target).read().epoch
+        for attempt in range(1, self.budgets.fence_attempts + 1):
+            try:
+                self._record.step(steps.HOLD, self._hold, detail={"attempt": attempt})
+                return self._record.step(steps.FENCE, lambda: self.ports.table(self.source).fence(expected)), attempt
+            except FenceTimeout as error:
+                self._release(Owned(self.source, expected), self.before)
+                figures = {"attempt": attempt, "pause_ms": self._paused_ms()}
+                self._record.later(Note(steps.FENCE.name, "failed", expected, figures, str(error) or "lock timeout"))
+                if attempt < self.budgets.fence_attempts:
+                    self._clock.sleep(BACKOFF_S * 2 ** (attempt - 1))
+            except _BREAKS_OFF as error:
+                self._break_off(error)
+        why = (
+            f"the fence did not get its locks in {self.budgets.fence_attempts} attempts of {self.budgets.lock_timeout_ms} ms: a long"
+            f" transaction holds the tables at {self.source}; end it and try again"
+        )
+        self._record.write(Note("abort", "done", expected, why=why))
+        raise Aborted(f"given up: {why} (nothing was changed)")
+
+    def _hold(self) -> dict[str, Any]:
+        self._held_at = self._clock.now()
+        self._holding = True
+        self._holding = self.ports.routes.hold()
+        return {"gateways": self._holding}
+
+    def _hand_over(self, fenced: Fenced) -> int:
+        """Steps 4 to 6. Returns the epoch under which the target accepts writes."""
+        try:
+            self._record.step(steps.CATCH_UP, lambda: self.ports.stream.wait_fence(fenced, self._budget_left_s()))
+            self._record.step(steps.SEQUENCES, self.ports.stream.check_sequences)
+            return self._record.step(steps.CROSS, lambda: self._cross(fenced))
+        except _BREAKS_OFF as error:
+            return self._break_off(error)
+
+    def _cross(self, fenced: Fenced) -> int:
+        """The point of no return is the commit of this one call."""
+        if self._budget_left_s() <= 0:
+            raise CatchUpTimeout(f"the pause budget of {self.budgets.pause_ms} ms is used up")
+        epoch = max(fenced.epoch, self._target_epoch + 1)
+        self._crossing = True
+        self.ports.table(self.target).set_owner(self.target, self._target_epoch, epoch)
+        return epoch
+
+    def _finish(self, fenced: Fenced, epoch: int) -> dict[str, Any]:
+        """Step 7. The routes are published even when the old owner's database is away: it refuses writes in any case."""
+        away: Exception | None = None
+        try:
+            self._record.step(steps.CONFIRM, lambda: self._confirm(fenced, epoch), forward=True)
+        except (Unreachable, EpochMoved) as error:
+            away = error
+        try:
+            owned = Owned(self.target, epoch)
+            published = self._record.step(steps.PUBLISH, lambda: self._release(owned, self.after), forward=True)
+        except Unreachable as error:
+            self._stay_unfinished(f"{self._arrived()}, but the gateway was not told ({error}): {_AGAIN}", epoch, error)
+        if away is not None:
+            self._stay_unfinished(
+                f"{self._arrived()}, but {self.source}'s database was not told ({away}): {_AGAIN}", epoch, away
+            )
+        return published
+
+    def _stay_unfinished(self, why: str, epoch: int, cause: Exception) -> NoReturn:
+        self._record.write(Note(steps.PUBLISH.name, "failed", epoch, why=why), forward=True)
+        raise Unfinished(why) from cause
+
+    def _confirm(self, fenced: Fenced, epoch: int) -> None:
+        table = self.ports.table(self.source)
+        for attempt in range(1, FORWARD_ATTEMPTS + 1):
+            try:
+                return table.set_owner(self.target, fenced.epoch, epoch)
+            except EpochMoved:
+                # An earlier try came through although its answer did not, or somebody finished for us.
+                if table.read().owner == self.target:
+                    return None
+                raise
+            except Unreachable:
+                if attempt == FORWARD_ATTEMPTS:
+                    raise
+                self._clock.sleep(RETRY_S)
+        return None
+
+    def _release(self, owned: Owned, stand: Stand) -> dict[str, Any]:
+        """Publish, which ends the hold; where nobody holds, a gateway that is away learns it from 421 later."""
+        for attempt in range(1, FORWARD_ATTEMPTS + 1):
+            try:
+                published = self.ports.routes.publish(owned, stand)
+            except Unreachable as error:
+                if not self._holding:
+                    return {"gateway": "not told", "why": str(error)}
+                if attempt == FORWARD_ATTEMPTS:
+                    raise
+                self._clock.sleep(RETRY_S)
+            else:
+                self._holding = False
+                return published
+        return {}
+
+    def _break_off(self, error: BaseException) -> int:
+        """Put everything back; or, when the databases say that step 6 did happen, return its epoch and go on."""
+        why = str(error) or type(error).__name__
+        try:
+            settled = resolve(self.ports.legacy, self.ports.service, uncrossed=not self._crossing)
+        except Unreachable as away:
+            self._record.write(Note("abort", "failed", why=f"{why}; then {away}"), forward=True)
+            raise Unfinished(f"the switch broke off ({why}), and a database is away ({away}): {_AGAIN}") from error
+        if settled.side == self.target:
+            return settled.epoch
+        owned = Owned(settled.side, settled.epoch)
+        try:
+            self._release(owned, self.before)
+        except Unreachable as away:
+            self._record.write(Note("abort", "failed", settled.epoch, why=f"{why}; then {away}"), forward=True)
+            raise Unfinished(
+                f"the writes are back at {self.source}, but the gateway was not told ({away}): {_AGAIN}"
+            ) from error
+        figures = {"pause_ms": self._paused_ms()}
+        self._record.write(
+            Note("abort", "done", settled.epoch, figures, why), stand=self.before, owned=owned, forward=True
+        )
+        if isinstance(error, KeyboardInterrupt):
+            raise error
+        raise Aborted(f"given up: {why}; {self.source} accepts the writes again, nothing was changed") from error
+
+    def _arrived(self) -> str:
+        return f"{self.target} accepts the writes"
+
+    def _paused_ms(self) -> float:
+        return round((self._clock.now() - self._held_at) * 1000, 3)
+
+    def _budget_left_s(self) -> float:
+        return self.budgets.pause_ms / 1000 * CROSS_BEFORE - (self._clock.now() - self._held_at)
+
+
+_AGAIN = "run the same command again"
