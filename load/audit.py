@@ -1,0 +1,114 @@
+"""Compare every write that clients saw accepted with both databases: nothing lost, nothing doubled."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from load.databases import Contents, legacy_contents, service_contents
+from load.memory import Accepted, Quote
+
+Side = Literal["legacy", "service"]
+Kind = Literal["lost", "doubled"]
+_MAX_SAMPLES = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One accepted write that a database does not hold exactly once as it was accepted."""
+
+    side: Side
+    kind: Kind
+    what: str
+
+    def __str__(self) -> str:
+        return f"{self.side}: {self.kind}: {self.what}"
+
+
+@dataclass(frozen=True, slots=True)
+class AuditReport:
+    """`checked` counts quotes, price hours and tariffs' rates that were looked up on each side."""
+
+    checked: int
+    lost_legacy: int = 0
+    lost_service: int = 0
+    doubled: int = 0
+    samples: tuple[Finding, ...] = ()
+
+    @property
+    def lost(self) -> int:
+        return self.lost_legacy + self.lost_service
+
+    @property
+    def clean(self) -> bool:
+        return self.lost == self.doubled == 0
+
+
+def audit(accepted: Accepted, legacy_dsn: str, pricing_dsn: str, *, wait_s: float = 10.0) -> AuditReport:
+    """Look everything up on both sides. The side that is not the owner may lag: for `wait_s` a finding is asked again.
+
+    Raises: psycopg.Error when a database cannot be read.
+    """
+    deadline = time.monotonic() + wait_s
+    while True:
+        sides: dict[Side, Contents] = {
+            "legacy": legacy_contents(legacy_dsn, accepted),
+            "service": service_contents(pricing_dsn, accepted),
+        }
+        report = compare(accepted, sides)
+        if report.clean or time.monotonic() >= deadline:
+            return report
+        time.sleep(0.2)
+
+
+def compare(accepted: Accepted, sides: dict[Side, Contents]) -> AuditReport:
+    """What is wrong with `sides`, given what was accepted."""
+    findings = [finding for side, contents in sides.items() for finding in _findings(side, contents, accepted)]
+    kinds = Counter((finding.kind, finding.side) for finding in findings)
+    checked = len(accepted.quotes) + sum(h.accepted is not None for h in accepted.prices.values()) + len(accepted.rates)
+    return AuditReport(
+        checked=checked,
+        lost_legacy=kinds["lost", "legacy"],
+        lost_service=kinds["lost", "service"],
+        doubled=kinds["doubled", "legacy"] + kinds["doubled", "service"],
+        samples=tuple(findings[:_MAX_SAMPLES]),
+    )
+
+
+def _findings(side: Side, contents: Contents, accepted: Accepted) -> Iterator[Finding]:
+    yield from _quotes(side, contents, accepted)
+    for key, history in accepted.prices.items():
+        found = contents.prices.get(key, [])
+        name = f"price {key.area} {key.hour.ts}{key.hour.flag}"
+        if len(found) > 1:
+            yield Finding(side, "doubled", f"{name} is stored {len(found)} times")
+        if not (found or history.accepted is None) or (found and found[0] not in history.allowed):
+            yield Finding(side, "lost", f"{name}: accepted {history.accepted}, stored {found or 'nothing'}")
+    for code, rates in accepted.rates.items():
+        stored = contents.rates.get(code, [])
+        if len(stored) > 1:
+            yield Finding(side, "doubled", f"tariff {code} is stored {len(stored)} times")
+        if not (stored or rates.accepted is None) or (stored and stored[0] not in rates.allowed):
+            yield Finding(side, "lost", f"rates of {code}: accepted {rates.accepted}, stored {stored or 'nothing'}")
+
+
+def _quotes(side: Side, contents: Contents, accepted: Accepted) -> Iterator[Finding]:
+    stored: dict[str | None, list[Quote]] = defaultdict(list)
+    for row in contents.quotes:
+        stored[row.client_ref].append(row)
+    for ref, quote in accepted.quotes.items():
+        rows = stored.pop(ref, [])
+        if not rows:
+            yield Finding(side, "lost", f"quote {ref} (id {quote.id}) is not stored")
+        elif quote not in rows:
+            yield Finding(side, "lost", f"quote {ref}: accepted {quote}, stored {rows[0]}")
+        if len(rows) > 1:
+            yield Finding(side, "doubled", f"quote {ref} is stored {len(rows)} times")
+    for other, rows in stored.items():
+        if other not in accepted.uncertain_quotes:
+            yield Finding(side, "doubled", f"quote {other} (id {rows[0].id}) was never accepted, but is stored")
+        elif len(rows) > 1:
+            yield Finding(side, "doubled", f"quote {other} is stored {len(rows)} times")

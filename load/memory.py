@@ -1,0 +1,102 @@
+"""What the clients remember of their writes: every accepted one, and those whose outcome nobody knows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Generic, NamedTuple, TypeVar
+
+from load.calls import Hour, Rate
+
+Rates = tuple[Rate, ...]
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Quote:
+    """A quote as it was answered (`id` and `amount_cents`), or as it was asked for (both None)."""
+
+    client_ref: str
+    customer_id: int
+    tariff_code: str
+    kwh: str
+    id: int | None = None
+    amount_cents: int | None = None
+
+
+class PriceKey(NamedTuple):
+    """Where a price stands; a client's areas are its own."""
+
+    area: str
+    hour: Hour
+
+
+@dataclass(frozen=True, slots=True)
+class History(Generic[T]):
+    """The last accepted value of a key, and the values written after it whose outcome is unknown."""
+
+    accepted: T | None = None
+    uncertain: tuple[T, ...] = ()
+
+    def then(self, value: T) -> History[T]:
+        return History(value)
+
+    def perhaps(self, value: T) -> History[T]:
+        return History(self.accepted, (*self.uncertain, value))
+
+    @property
+    def allowed(self) -> tuple[T, ...]:
+        certain = () if self.accepted is None else (self.accepted,)
+        return (*certain, *self.uncertain)
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """A copy of the memory. `len()` counts accepted writes, overwritten ones included."""
+
+    writes: int
+    quotes: dict[str, Quote] = field(default_factory=dict)
+    uncertain_quotes: dict[str, Quote] = field(default_factory=dict)
+    prices: dict[PriceKey, History[str]] = field(default_factory=dict)
+    rates: dict[str, History[Rates]] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return self.writes
+
+
+class Memory:
+    """Filled on one event loop; `copy` may be called from any thread."""
+
+    def __init__(self) -> None:
+        self.writes = 0
+        self._quotes: dict[str, Quote] = {}
+        self._uncertain_quotes: dict[str, Quote] = {}
+        self._prices: dict[PriceKey, History[str]] = {}
+        self._rates: dict[str, History[Rates]] = {}
+
+    def quote(self, quote: Quote, *, certain: bool) -> None:
+        (self._quotes if certain else self._uncertain_quotes)[quote.client_ref] = quote
+        self.writes += certain
+
+    def prices(self, area: str, rows: Sequence[tuple[Hour, str]], *, certain: bool) -> None:
+        for hour, value in rows:
+            key = PriceKey(area, hour)
+            history = self._prices.get(key, History())
+            self._prices[key] = history.then(value) if certain else history.perhaps(value)
+        self.writes += certain
+
+    def rates(self, code: str, rates: Rates, *, certain: bool) -> None:
+        history = self._rates.get(code, History())
+        self._rates[code] = history.then(rates) if certain else history.perhaps(rates)
+        self.writes += certain
+
+    def price(self, key: PriceKey) -> History[str]:
+        return self._prices.get(key, History())
+
+    def rates_of(self, code: str) -> History[Rates]:
+        return self._rates.get(code, History())
+
+    def copy(self) -> Accepted:
+        return Accepted(
+            self.writes, dict(self._quotes), dict(self._uncertain_quotes), dict(self._prices), dict(self._rates)
+        )

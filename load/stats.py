@@ -1,0 +1,104 @@
+"""What the clients saw, in bounded memory: counts, latencies in a histogram, a few samples of what went wrong."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter, deque
+from dataclasses import dataclass, field
+
+_GROWTH = math.log(1.02)  # a bucket is 2 % wide, so a percentile is right within 2 %
+_BUCKETS = 900  # 0.01 ms × 1.02^900 ≈ 9 minutes
+_SMALLEST_MS = 0.01
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One request that did not go as it should."""
+
+    call: str
+    status: int  # 0: no answer
+    detail: str
+    request_id: str
+    client: str
+
+
+@dataclass(frozen=True, slots=True)
+class Stats:
+    """A snapshot. Latencies run from the first attempt to the accepted answer, waiting and retrying included."""
+
+    requests: int = 0
+    ok: int = 0
+    failed: int = 0
+    retried: int = 0  # requests that needed more than one attempt
+    connection_errors: int = 0  # attempts without an answer
+    stale_reads: int = 0  # reads that did not show the client's own earlier write
+    by_status: dict[int, int] = field(default_factory=dict)  # attempts by status; 0: no answer
+    by_side: dict[str, int] = field(default_factory=dict)
+    p50_ms: float = 0.0
+    p99_ms: float = 0.0
+    max_latency_ms: float = 0.0
+    samples: tuple[Sample, ...] = ()
+
+
+class Recorder:
+    """Counts for one fleet. Filled on one event loop; `stats` may be called from any thread."""
+
+    def __init__(self) -> None:
+        self.requests = self.ok = self.failed = self.retried = self.connection_errors = self.stale_reads = 0
+        self._by_status: Counter[int] = Counter()
+        self._by_side: Counter[str] = Counter()
+        self._histogram = [0] * _BUCKETS
+        self._max_ms = 0.0
+        self._samples: deque[Sample] = deque(maxlen=20)
+
+    def attempt(self, status: int) -> None:
+        self._by_status[status] += 1
+        self.connection_errors += status == 0
+
+    def side(self, name: str) -> None:
+        self._by_side[name] += 1
+
+    def done(self, ms: float, *, ok: bool, attempts: int) -> None:
+        self.requests += 1
+        self.ok += ok
+        self.failed += not ok
+        self.retried += attempts > 1
+        self._histogram[_bucket(ms)] += 1
+        self._max_ms = max(self._max_ms, ms)
+
+    def sample(self, sample: Sample) -> None:
+        self._samples.append(sample)
+
+    def stats(self) -> Stats:
+        counts = list(self._histogram)
+        return Stats(
+            requests=self.requests,
+            ok=self.ok,
+            failed=self.failed,
+            retried=self.retried,
+            connection_errors=self.connection_errors,
+            stale_reads=self.stale_reads,
+            by_status=dict(self._by_status),
+            by_side=dict(self._by_side),
+            p50_ms=min(percentile(counts, 0.50), self._max_ms),
+            p99_ms=min(percentile(counts, 0.99), self._max_ms),
+            max_latency_ms=self._max_ms,
+            samples=tuple(self._samples),
+        )
+
+
+def percentile(histogram: list[int], part: float) -> float:
+    """The upper edge in ms of the bucket where `part` of all values lie; 0 when there are none."""
+    total = sum(histogram)
+    seen = 0
+    for number, count in enumerate(histogram):
+        seen += count
+        if count and seen >= part * total:
+            return _SMALLEST_MS * math.exp(number * _GROWTH)
+    return 0.0
+
+
+def _bucket(ms: float) -> int:
+    if ms <= _SMALLEST_MS:
+        return 0
+    return min(_BUCKETS - 1, math.ceil(math.log(ms / _SMALLEST_MS) / _GROWTH))
