@@ -53,46 +53,41 @@ def upgrade() -> None:
         )
     """)
     op.execute("CREATE INDEX quote_customer ON quote (customer_id, id)")
-    # A new hour only widens its day; anything else counts the day again, with its row locked first so that of two
-    # transactions the later one sees what the earlier one wrote. SECURITY DEFINER: whoever may write prices need not
-    # be allowed to write the summary.
-    op.execute("""
-        CREATE FUNCTION price_daily_refresh() RETURNS trigger
-        LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
-        BEGIN
-            IF TG_OP = 'INSERT' THEN
-                INSERT INTO price_daily AS d (area, day, min_eur_mwh, max_eur_mwh, hours)
-                VALUES (NEW.area, NEW.ts::date, NEW.eur_mwh, NEW.eur_mwh, 1)
-                ON CONFLICT (area, day) DO UPDATE
-                    SET min_eur_mwh = least(d.min_eur_mwh, excluded.min_eur_mwh),
-                        max_eur_mwh = greatest(d.max_eur_mwh, excluded.max_eur_mwh),
-                        hours = d.hours + 1;
-                RETURN NULL;
-            END IF;
-            PERFORM price_daily_recount(OLD.area, OLD.ts::date);
-            IF TG_OP = 'UPDATE' AND (NEW.area, NEW.ts::date) <> (OLD.area, OLD.ts::date) THEN
-                PERFORM price_daily_recount(NEW.area, NEW.ts::date);
-            END IF;
-            RETURN NULL;
-        END $$
-    """)
+    # A row's trigger runs at the end of its statement, when all rows of a batch are there: each counts its whole day,
+    # and most find it counted. The day's row is made and locked first, so that of two transactions the later one sees
+    # what the earlier one wrote. SECURITY DEFINER: whoever may write prices need not be allowed to write the summary.
     op.execute("""
         CREATE FUNCTION price_daily_recount(p_area varchar, p_day date) RETURNS void
         LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
         DECLARE
             counted record;
         BEGIN
+            INSERT INTO price_daily VALUES (p_area, p_day, 0, 0, 0) ON CONFLICT DO NOTHING;
             PERFORM 1 FROM price_daily WHERE area = p_area AND day = p_day FOR UPDATE;
             SELECT min(eur_mwh) AS low, max(eur_mwh) AS high, count(*)::integer AS hours INTO counted
             FROM price WHERE area = p_area AND ts >= p_day AND ts < p_day + 1;
             IF counted.hours = 0 THEN
                 DELETE FROM price_daily WHERE area = p_area AND day = p_day;
             ELSE
-                INSERT INTO price_daily (area, day, min_eur_mwh, max_eur_mwh, hours)
-                VALUES (p_area, p_day, counted.low, counted.high, counted.hours)
+                INSERT INTO price_daily AS d VALUES (p_area, p_day, counted.low, counted.high, counted.hours)
                 ON CONFLICT (area, day) DO UPDATE
-                    SET min_eur_mwh = excluded.min_eur_mwh, max_eur_mwh = excluded.max_eur_mwh, hours = excluded.hours;
+                    SET min_eur_mwh = excluded.min_eur_mwh, max_eur_mwh = excluded.max_eur_mwh, hours = excluded.hours
+                    WHERE (d.min_eur_mwh, d.max_eur_mwh, d.hours)
+                        IS DISTINCT FROM (excluded.min_eur_mwh, excluded.max_eur_mwh, excluded.hours);
             END IF;
+        END $$
+    """)
+    op.execute("""
+        CREATE FUNCTION price_daily_refresh() RETURNS trigger
+        LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+        BEGIN
+            IF TG_OP <> 'INSERT' THEN
+                PERFORM price_daily_recount(OLD.area, OLD.ts::date);
+            END IF;
+            IF TG_OP = 'INSERT' OR (TG_OP = 'UPDATE' AND (NEW.area, NEW.ts::date) <> (OLD.area, OLD.ts::date)) THEN
+                PERFORM price_daily_recount(NEW.area, NEW.ts::date);
+            END IF;
+            RETURN NULL;
         END $$
     """)
     op.execute("REVOKE EXECUTE ON FUNCTION price_daily_recount(varchar, date) FROM PUBLIC")

@@ -1,0 +1,1 @@
+"""Tests of the monolith; `characterization/` also runs against whatever takes its place."""
