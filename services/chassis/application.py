@@ -17,11 +17,12 @@ from litestar.openapi.plugins import JsonRenderPlugin
 from litestar.plugins.problem_details import ProblemDetailsConfig, ProblemDetailsPlugin
 from litestar.types import ControllerRouterHandler
 from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from services.chassis import logs
-from services.chassis.auth import Authenticator, Caller
+from services.chassis.auth import Authenticator, Caller, DeviceLookup
 from services.chassis.database import create_engine, problem_of, transaction
-from services.chassis.errors import Problem
+from services.chassis.errors import FrameworkProblem, Problem
 from services.chassis.health import livez, metrics, newest_revision, readyz
 from services.chassis.metrics import Metrics
 from services.chassis.settings import Settings
@@ -29,11 +30,13 @@ from services.chassis.telemetry import Telemetry, is_dry_run
 
 log = structlog.get_logger()
 
-BODY_BYTES = 2 * 1024 * 1024
+BODY_BYTES = 4 * 1024 * 1024
 REQUEST_SECONDS = 10.0
 
 # A transaction for this request: `async with work() as connection`. A dry run rolls it back.
-Work = Callable[[], AbstractAsyncContextManager[Any]]
+Work = Callable[[], AbstractAsyncContextManager[AsyncConnection]]
+# A connection for single statements that read: no transaction, so no round trips for one.
+Read = Callable[[], AbstractAsyncContextManager[AsyncConnection]]
 
 
 def create_app(
@@ -42,6 +45,7 @@ def create_app(
     *,
     migrations: Path,
     title: str,
+    device_lookup: Callable[[AsyncEngine], DeviceLookup] | None = None,
     background: Callable[[State], AbstractAsyncContextManager[None]] | None = None,
     seconds: float = REQUEST_SECONDS,
 ) -> Litestar:
@@ -49,7 +53,9 @@ def create_app(
     logs.configure(settings.name)
     measured = Metrics(settings.name)
     engine = create_engine(settings)
-    authenticator = Authenticator(settings.secret_key, settings.backoffice_key)
+    reader = engine.execution_options(isolation_level="AUTOCOMMIT")
+    device_of = None if device_lookup is None else device_lookup(reader)
+    authenticator = Authenticator(settings.secret_key, settings.backoffice_key, device_of)
 
     @asynccontextmanager
     async def lifespan(app: Litestar) -> AsyncIterator[None]:
@@ -63,18 +69,22 @@ def create_app(
             await engine.dispose()
 
     async def caller(request: Request[Any, Any, Any]) -> Caller:
-        return authenticator.caller(request)
+        return await authenticator.identify(request)
 
     async def work(request: Request[Any, Any, Any]) -> Work:
         dry_run = is_dry_run(request.scope)
         return lambda: transaction(engine, dry_run=dry_run)
 
+    async def read() -> Read:
+        return reader.connect
+
     app = Litestar(
         route_handlers=[livez, readyz, metrics, *routes],
-        dependencies={"caller": Provide(caller), "work": Provide(work)},
+        dependencies={"caller": Provide(caller), "work": Provide(work), "read": Provide(read)},
         state=State(
             {
                 "engine": engine,
+                "authenticator": authenticator,
                 "metrics": measured,
                 "settings": settings,
                 "wanted_revision": newest_revision(migrations),
@@ -106,7 +116,7 @@ def problem_details() -> ProblemDetailsConfig:
 
 def _of_http(error: HTTPException) -> Problem:
     extra = {"errors": error.extra} if isinstance(error.extra, list) else error.extra
-    return Problem(error.status_code, error.detail, extra=extra or None, headers=error.headers)
+    return FrameworkProblem(error.status_code, error.detail, extra=extra or None, headers=error.headers)
 
 
 def _of_database(error: SQLAlchemyError) -> Problem:
@@ -115,4 +125,4 @@ def _of_database(error: SQLAlchemyError) -> Problem:
 
 def _of_anything(error: Exception) -> Problem:
     log.error("unexpected", exc_info=error)
-    return Problem(500, "something went wrong on our side; the log has it under this request's X-Request-Id")
+    return Problem(500, "internal server error")

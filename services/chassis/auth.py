@@ -1,49 +1,82 @@
-"""Who calls: the back office by its key, a customer by the monolith's session cookie, a device by its token."""
+"""Who calls: the back office by its key, a device by its token, a customer by the monolith's session cookie."""
 
 from __future__ import annotations
 
 import hashlib
 import hmac
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from itsdangerous import BadSignature, URLSafeTimedSerializer
-from litestar import Request
+from litestar.connection import ASGIConnection
+from litestar.handlers import BaseRouteHandler
+
+from services.chassis.errors import Problem
 
 # Flask's defaults: the monolith signs with them, and a session lasts 31 days.
 _SALT = "cookie-session"
 _SESSION_SECONDS = 31 * 24 * 3600
 
+Kind = Literal["backoffice", "device", "customer"]
+# The id of the device whose token has this SHA-1, unless it is retired.
+DeviceLookup = Callable[[str], Awaitable[int | None]]
+
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """What a request proves. Both may be absent: anyone may call, and the operation decides."""
+    """`id` is the customer's or the device's."""
 
-    back_office: bool = False
-    customer_id: int | None = None
+    kind: Kind
+    id: int = 0
 
     @property
-    def known(self) -> bool:
-        return self.back_office or self.customer_id is not None
+    def is_back_office(self) -> bool:
+        return self.kind == "backoffice"
+
+    def require(self, *kinds: Kind) -> None:
+        """Raises: Problem 403."""
+        if self.kind not in kinds:
+            raise Problem(403, "forbidden")
+
+    def require_customer(self, customer_id: int) -> None:
+        """The back office, or this customer. Raises: Problem 403."""
+        if not (self.is_back_office or (self.kind == "customer" and self.id == customer_id)):
+            raise Problem(403, "forbidden")
+
+    def require_device(self, device_id: int) -> None:
+        """The back office, or this device. Raises: Problem 403."""
+        if not (self.is_back_office or (self.kind == "device" and self.id == device_id)):
+            raise Problem(403, "forbidden")
 
 
 class Authenticator:
-    """Checks keys and cookies; holds the secrets, and no state."""
+    """Checks keys, tokens and cookies; keeps the secrets, and no state."""
 
-    def __init__(self, secret_key: str, backoffice_key: str) -> None:
+    def __init__(self, secret_key: str, backoffice_key: str, device_of: DeviceLookup | None = None) -> None:
         self._key = backoffice_key.encode()
         self._sessions = URLSafeTimedSerializer(
             secret_key, salt=_SALT, signer_kwargs={"key_derivation": "hmac", "digest_method": hashlib.sha1}
         )
+        self._device_of = device_of
 
-    def caller(self, request: Request[Any, Any, Any]) -> Caller:
-        return Caller(
-            back_office=self.is_back_office(request.headers.get("x-api-key")),
-            customer_id=self.customer_of(request.cookies.get("session")),
-        )
-
-    def is_back_office(self, key: str | None) -> bool:
-        return key is not None and hmac.compare_digest(key.encode(), self._key)
+    async def identify(self, connection: ASGIConnection[Any, Any, Any, Any]) -> Caller:
+        """Raises: Problem 401 without credentials, or with wrong ones."""
+        headers = connection.headers
+        if (key := headers.get("x-api-key")) is not None:
+            if not hmac.compare_digest(key.encode(), self._key):
+                raise Problem(401, "invalid api key")
+            return Caller("backoffice")
+        token = headers.get("x-device-token", _bearer(headers.get("authorization")))
+        if token is not None:
+            device = await self._device_of(token_sha1(token)) if self._device_of else None
+            if device is None:
+                raise Problem(401, "invalid device token")
+            return Caller("device", device)
+        customer = self.customer_of(connection.cookies.get("session"))
+        if customer is None:
+            raise Problem(401, "authentication required")
+        return Caller("customer", customer)
 
     def customer_of(self, cookie: str | None) -> int | None:
         """The customer of a session cookie that the monolith signed; None when it is forged, stale or foreign.
@@ -60,12 +93,21 @@ class Authenticator:
         return customer if isinstance(customer, int) and not isinstance(customer, bool) else None
 
 
-def same_token(token: str | None, sha1: str | None) -> bool:
-    """True when `token` is the one whose SHA-1 is stored. Tokens are 256 random bits, so a fast hash is enough."""
-    if not token or not sha1:
-        return False
-    return hmac.compare_digest(token_sha1(token), sha1)
-
-
 def token_sha1(token: str) -> str:
+    """What is stored of a device's token. Tokens are random, so a fast hash gives nothing away."""
     return hashlib.sha1(token.encode(), usedforsecurity=False).hexdigest()
+
+
+def only(*kinds: Kind) -> Callable[[ASGIConnection[Any, Any, Any, Any], BaseRouteHandler], Awaitable[None]]:
+    """A guard of v2 routes: it refuses a caller before the body is looked at."""
+
+    async def guard(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
+        authenticator: Authenticator = connection.app.state.authenticator
+        (await authenticator.identify(connection)).require(*kinds)
+
+    return guard
+
+
+def _bearer(authorization: str | None) -> str | None:
+    scheme, _, token = (authorization or "").partition(" ")
+    return token.strip() if scheme.lower() == "bearer" and token.strip() else None

@@ -62,7 +62,7 @@ async def transaction(engine: AsyncEngine, *, dry_run: bool = False) -> AsyncIte
 def problem_of(error: Exception) -> Problem | None:
     """What a client is told about a database error; None when it is our own mistake."""
     if isinstance(error, PoolTimeout):
-        return Unavailable("all database connections are busy, try again")
+        return Unavailable()
     if not isinstance(error, DBAPIError):
         return None
     cause = error.orig
@@ -75,6 +75,10 @@ def problem_of(error: Exception) -> Problem | None:
         or (sqlstate is None and isinstance(error, OperationalError))
     ):
         return Unavailable()
+    if sqlstate is not None and sqlstate.startswith("22"):
+        return Problem(422, "a value is out of range")
+    if sqlstate is not None and sqlstate.startswith("23"):
+        return Problem(409, "this conflicts with other data")
     return None
 
 

@@ -3,6 +3,7 @@
 ServiceError
 └── SettingsError             the environment lacks a variable, or one is not usable
 Problem                       an answer to the client: problem+json, or {"error": …} in the legacy contract
+├── FrameworkProblem          Litestar refused it: no such route, method, body too large
 ├── Misdirected               the other side owns the rows (421, with the owner and its epoch)
 └── Unavailable               the database did not answer in time; try again (503)
 """
@@ -12,10 +13,10 @@ from __future__ import annotations
 from http import HTTPStatus
 from typing import Any
 
-from litestar import MediaType, Request, Response
+from litestar import Request, Response
 from litestar.plugins.problem_details import ProblemDetailsException
 
-from services.chassis.legacy_json import LEGACY_PATHS, legacy_json
+from services.chassis.facade import answers
 
 
 class ServiceError(Exception):
@@ -50,14 +51,19 @@ class Problem(ProblemDetailsException):
 
     def to_response(self, request: Request[Any, Any, Any]) -> Response[Any]:
         """problem+json (RFC 9457); on a path of the legacy contract its `{"error": …}`."""
-        if request.url.path.startswith(LEGACY_PATHS):
-            return Response(
-                legacy_json({"error": self.detail}),
-                status_code=self.status_code,
-                headers=self.headers,
-                media_type=MediaType.JSON,
-            )
+        if request.scope["path"].startswith(answers.PATHS):
+            return answers.answer({"error": self.legacy_text()}, self.status_code, self.headers)
         return super().to_response(request)
+
+    def legacy_text(self) -> str:
+        return self.detail
+
+
+class FrameworkProblem(Problem):
+    """What Litestar refused before a handler of ours ran: no such route, method, or body too large."""
+
+    def legacy_text(self) -> str:
+        return answers.framework_text(self.status_code)
 
 
 class Misdirected(Problem):
@@ -80,5 +86,5 @@ class Misdirected(Problem):
 class Unavailable(Problem):
     """The database is away, or took too long. Nothing was changed."""
 
-    def __init__(self, detail: str = "the database did not answer in time, try again") -> None:
+    def __init__(self, detail: str = "the database is not available") -> None:
         super().__init__(HTTPStatus.SERVICE_UNAVAILABLE, detail, headers={"Retry-After": "1"})

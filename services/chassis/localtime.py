@@ -9,12 +9,12 @@ from __future__ import annotations
 from datetime import UTC, date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
-ZONE = ZoneInfo("Europe/Amsterdam")
 ZONE_NAME = "Europe/Amsterdam"
+ZONE = ZoneInfo(ZONE_NAME)
 
 
 class LocalTimeError(ValueError):
-    """A local time that names no instant, or two."""
+    """A local time that names no instant, or two. The text is the monolith's."""
 
 
 class MissingHour(LocalTimeError):
@@ -29,31 +29,35 @@ class WrongFlag(LocalTimeError):
     """The hour is not repeated, so it has no first or second pass."""
 
 
+def _later_offset(local: datetime) -> timedelta:
+    """How much more the clock is ahead of UTC after this time than before: 0, but around a change."""
+    before, after = (local.replace(tzinfo=ZONE, fold=fold).utcoffset() or timedelta() for fold in (0, 1))
+    return after - before
+
+
 def is_missing(local: datetime) -> bool:
     """True for a time that the clock skips."""
-    return local.replace(tzinfo=ZONE).astimezone(UTC).astimezone(ZONE).replace(tzinfo=None) != local.replace(fold=0)
+    return _later_offset(local) > timedelta()
 
 
 def is_repeated(local: datetime) -> bool:
     """True for a time that the clock shows twice."""
-    first, second = (local.replace(tzinfo=ZONE, fold=fold).utcoffset() for fold in (0, 1))
-    return first != second and not is_missing(local)
+    return _later_offset(local) < timedelta()
 
 
-def hour_to_utc(local: datetime, flag: str | None = None) -> datetime:
-    """The instant of a local time and its hour flag; no flag is fine where there is no doubt.
+def hour_to_utc(local: datetime, flag: str = "N") -> datetime:
+    """The instant of a local time and its hour flag.
 
     Raises: MissingHour, AmbiguousHour, WrongFlag.
     """
-    if is_missing(local):
-        raise MissingHour(f"{local.isoformat()} does not exist in {ZONE_NAME}")
-    if is_repeated(local):
-        if flag not in ("A", "B"):
-            raise AmbiguousHour(f"{local.isoformat()} comes twice in {ZONE_NAME}")
-        return local.replace(tzinfo=ZONE, fold=int(flag == "B")).astimezone(UTC)
-    if flag not in (None, "N"):
-        raise WrongFlag(f"{local.isoformat()} comes once in {ZONE_NAME}")
-    return local.replace(tzinfo=ZONE).astimezone(UTC)
+    change = _later_offset(local)
+    if change > timedelta():
+        raise MissingHour(f"local time {text(local)} does not exist")
+    if change and flag == "N":
+        raise AmbiguousHour(f"local time {text(local)} is ambiguous: give hour_flag A or B")
+    if not change and flag != "N":
+        raise WrongFlag(f"local time {text(local)} is not ambiguous: hour_flag must be N")
+    return local.replace(tzinfo=ZONE, fold=int(flag == "B")).astimezone(UTC)
 
 
 def utc_to_hour(instant: datetime) -> tuple[datetime, str]:

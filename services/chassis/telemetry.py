@@ -15,7 +15,7 @@ from services.chassis.metrics import Metrics
 
 log = structlog.get_logger()
 
-_REQUEST_ID = re.compile(rb"[A-Za-z0-9._:/+=-]{1,128}")
+_REQUEST_ID = re.compile(rb"[\x21-\x7e]{1,128}")
 _QUIET = {"/livez", "/readyz", "/metrics"}
 UNROUTED = "unrouted"
 

@@ -41,9 +41,3 @@ def covers_the_day(rates: Sequence[Rate]) -> bool:
             return False
         hour = rate.ends_hour
     return hour == HOURS
-
-
-def mean_price(rates: Sequence[Rate]) -> Decimal:
-    """EUR/kWh over the 24 hours of a day."""
-    total = sum((rate.price_per_kwh * (rate.ends_hour - rate.starts_hour) for rate in rates), Decimal(0))
-    return total / HOURS
