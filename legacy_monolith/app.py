@@ -10,8 +10,12 @@ from legacy_monolith import db, errorhandlers, metrics, requestlog
 from legacy_monolith.customers.contracts import blueprint as contracts
 from legacy_monolith.customers.login import blueprint as login
 from legacy_monolith.customers.views import blueprint as customers
+from legacy_monolith.devices.acks import blueprint as acks
+from legacy_monolith.devices.views import blueprint as devices
 from legacy_monolith.errorhandlers import answer
 from legacy_monolith.metering.views import blueprint as metering
+from legacy_monolith.notifications.preferences import blueprint as preferences
+from legacy_monolith.notifications.views import blueprint as notifications
 from legacy_monolith.pricing.prices import blueprint as prices
 from legacy_monolith.pricing.quotes import blueprint as quotes
 from legacy_monolith.pricing.tariffs import blueprint as tariffs
@@ -21,7 +25,7 @@ from legacy_monolith.validators import BIGINT_MAX
 #: 10,000 prices or readings fit several times.
 MAX_BODY = 4 * 1024 * 1024
 
-BLUEPRINTS = (login, customers, contracts, metering, tariffs, prices, quotes)
+BLUEPRINTS = (login, customers, contracts, metering, tariffs, prices, quotes, devices, acks, notifications, preferences)
 
 
 class IdConverter(IntegerConverter):

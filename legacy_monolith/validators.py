@@ -50,7 +50,7 @@ def _get(fields: dict[str, Any], name: str, default: object = REQUIRED) -> Any:
 
 
 def text(fields: dict[str, Any], name: str, longest: int, default: object = REQUIRED, shortest: int = 1) -> Any:
-    """A string of at most `longest` characters on one line (a body, above 1,000, may have several)."""
+    """A string of at most `longest` characters on one line (above 4,000, on several)."""
     value = _get(fields, name, default)
     if value is default:
         return value
@@ -58,7 +58,7 @@ def text(fields: dict[str, Any], name: str, longest: int, default: object = REQU
         raise ApiError(400, f"{name} must be a string")
     if not shortest <= len(value) <= longest:
         raise ApiError(422, f"{name} must have {shortest} to {longest} characters")
-    allowed = "\n\r\t" if longest > 1000 else ""
+    allowed = "\n\r\t" if longest > 4000 else ""
     if any((c < " " and c not in allowed) or c == "\x7f" or "\ud800" <= c <= "\udfff" for c in value):
         raise ApiError(422, f"{name} has characters that are not allowed")
     return value
