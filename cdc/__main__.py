@@ -1,0 +1,160 @@
+"""`python -m cdc`: run a stream, ask for its state, fill it again, look after parked keys."""
+
+from __future__ import annotations
+
+import json
+import logging
+import signal
+import sys
+import threading
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import click
+import structlog
+
+from cdc import parking, streams
+from cdc.beacon import Heartbeat, Publisher
+from cdc.config import Stream, dsn, load_mapping, load_stream
+from cdc.errors import CdcError
+from cdc.health import Health
+from cdc.runner import Runner
+from cdc.status import Status
+
+# A batch that the target has not taken this long after SIGTERM is rolled back, seconds.
+GRACE = 8.0
+
+stream_option = click.option(
+    "--stream", "path", required=True, type=click.Path(path_type=Path), help="The stream's JSON file."
+)
+
+
+class _Group(click.Group):
+    def invoke(self, ctx: click.Context) -> Any:
+        """One line for a person, exit code 1."""
+        try:
+            return super().invoke(ctx)
+        except CdcError as e:
+            raise click.ClickException(str(e)) from e
+
+
+@click.group(cls=_Group)
+def main() -> None:
+    """Change data capture of one domain in one direction."""
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            structlog.processors.JSONRenderer(),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
+
+
+@main.command()
+@stream_option
+def run(path: Path) -> None:
+    """Fill the target if it is new, then stream until SIGTERM."""
+    stream, runner = _runner(path)
+    redis_url = _redis_url(stream)
+    health = Health(stream.listen, runner.status)
+    # Blocked before any thread starts, so that every thread inherits it and only sigtimedwait below sees the signals.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})
+    structlog.get_logger("cdc").info("started", stream=stream.name, listen=health.url)
+    stop = threading.Event()
+    failure: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            runner.run(stop)
+        except BaseException as e:
+            failure.append(e)
+
+    worker = threading.Thread(target=work, name="apply", daemon=True)
+    worker.start()
+    Heartbeat(dsn(stream.source_dsn_env), stream.slot, runner.status, stop).start()
+    if redis_url is not None:
+        Publisher(redis_url, runner.status, stop).start()
+    while worker.is_alive():
+        if signal.sigtimedwait({signal.SIGTERM, signal.SIGINT}, 0.2) is not None:
+            stop.set()
+            break
+    worker.join(GRACE)
+    if worker.is_alive():
+        runner.cancel()
+        worker.join(2)
+    stop.set()
+    health.close()
+    if failure:
+        raise failure[0]
+
+
+@main.command()
+@stream_option
+def status(path: Path) -> None:
+    """Where the stream stands, from the target's own record."""
+    stream = load_stream(path)
+    position = streams.position(dsn(stream.target_dsn_env), stream.name)
+    click.echo(json.dumps({"stream": stream.name, **asdict(position)}, default=str))
+
+
+@main.command()
+@stream_option
+def snapshot(path: Path) -> None:
+    """Fill the target again, from a new slot. Stop the stream first."""
+    _, runner = _runner(path)
+    filled = runner.snapshot(threading.Event())
+    click.echo(f"{filled.rows} rows in {filled.seconds:.2f} s, {filled.rows_per_s:,.0f} rows/s")
+
+
+@main.group()
+def parked() -> None:
+    """Keys whose changes the target refused."""
+
+
+@parked.command("list")
+@stream_option
+def parked_list(path: Path) -> None:
+    """One JSON object a line and key."""
+    for key in parking.listed(load_stream(path)):
+        click.echo(json.dumps(asdict(key), default=str))
+
+
+@parked.command("replay")
+@stream_option
+@click.option("--table", default=None, help="Only keys of this source table.")
+@click.option("--key", default=None, help='Only this key, as listed: "[5]".')
+def parked_replay(path: Path, table: str | None, key: str | None) -> None:
+    """Apply the waiting changes in order; what is refused again stays."""
+    stream = load_stream(path)
+    done, left = parking.replay(stream, load_mapping(stream, path), table, key)
+    click.echo(f"{done} keys free, {left} still parked")
+    if left:
+        raise click.exceptions.Exit(1)
+
+
+@parked.command("discard")
+@stream_option
+@click.option("--table", required=True, help="Source table.")
+@click.option("--key", required=True, help='The key, as listed: "[5]".')
+def parked_discard(path: Path, table: str, key: str) -> None:
+    """Give a key's waiting changes up. Verify then shows how its sides differ."""
+    click.echo(f"{parking.discard(load_stream(path), table, key)} changes discarded")
+
+
+def _runner(path: Path) -> tuple[Stream, Runner]:
+    stream = load_stream(path)
+    mapping = load_mapping(stream, path)
+    return stream, Runner(stream, mapping, dsn(stream.source_dsn_env), dsn(stream.target_dsn_env), Status(stream.name))
+
+
+def _redis_url(stream: Stream) -> str | None:
+    return dsn(stream.redis_url_env) if stream.redis_url_env else None
+
+
+if __name__ == "__main__":
+    main()

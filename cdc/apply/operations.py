@@ -1,0 +1,83 @@
+"""What a source change asks of the target: upsert, patch, move, delete, clear. Pure."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import msgspec
+
+from cdc.apply.route import Route, Routes
+from cdc.change import Change, Row
+from cdc.errors import SchemaChanged
+
+Kind = Literal["upsert", "patch", "move", "delete", "clear"]
+
+
+class Operation(msgspec.Struct, frozen=True):
+    """`key` is the target's. An upsert has all columns; a patch only those that are known (unchanged TOAST is left alone);
+    a move is a patch of the row that so far has `old_key`; a clear empties the table."""
+
+    kind: Kind
+    route: Route
+    change: Change
+    key: tuple[Any, ...] = ()
+    row: Row = {}
+    old_key: tuple[Any, ...] = ()
+
+
+def split(change: Change, route: Route) -> list[Change]:
+    """A changed key is a delete and an insert, so that both keys keep their own order.
+
+    With an unknown (unchanged TOAST) column an insert is impossible: such a change stays one and becomes a move.
+    """
+    if change.op != "u" or change.before is None or change.after is None:
+        return [change]
+    before, after = change.before, change.after
+    if all(name not in before or before[name] == after.get(name) for name in route.source_key):
+        return [change]
+    if not route.source_columns <= after.keys():
+        return [change]
+    replace = msgspec.structs.replace
+    return [replace(change, op="d", after=None), replace(change, op="c", before=None)]
+
+
+def operation(change: Change, route: Route) -> Operation:
+    """Of a change as `split` left it. Raises: SchemaChanged, and what the mapping raises for a value it cannot carry."""
+    if change.op == "t":
+        return Operation("clear", route, change)
+    if change.op == "d":
+        assert change.before is not None
+        key = route.target_key(route.translate({name: change.before[name] for name in route.source_key}))
+        return Operation("delete", route, change, key)
+    assert change.after is not None
+    row = route.translate(change.after)
+    key = route.target_key(row)
+    old = change.before
+    if (
+        change.op == "u"
+        and old is not None
+        and any(n in old and old[n] != change.after.get(n) for n in route.source_key)
+    ):
+        old_key = route.target_key(route.translate({n: old[n] for n in route.source_key}))
+        return Operation("move", route, change, key, row, old_key)
+    if len(row) == len(route.columns):
+        return Operation("upsert", route, change, key, row)
+    _require_known_absence(change, route)
+    return Operation("patch", route, change, key, row)
+
+
+def _require_known_absence(change: Change, route: Route) -> None:
+    """A column may be absent because its TOASTed value did not change, never because the table lost it."""
+    assert change.relation is not None
+    lost = route.source_columns - {column.name for column in change.relation.columns}
+    if lost or change.op != "u":
+        names = ", ".join(sorted(lost or route.source_columns - (change.after or {}).keys()))
+        raise SchemaChanged(
+            f"{route.source} no longer has {names}, which the mapping needs: change the mapping, then restart"
+        )
+
+
+def mapped(change: Change, routes: Routes) -> list[tuple[Change, Route]]:
+    """The change, split where its key changed, with its route; nothing for a table that is not mapped."""
+    route = routes.of(change)
+    return [] if route is None else [(part, route) for part in split(change, route)]

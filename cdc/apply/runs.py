@@ -1,0 +1,52 @@
+"""Operations gathered into runs that one statement can write, in an order that changes nothing. Pure.
+
+Foreign keys do not fire for the applier, so tables are independent of each other. Within a table the order of runs is the order of
+changes: an insert may need the unique value that an earlier delete set free.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from cdc.apply.operations import Kind, Operation
+from cdc.apply.route import Route
+from cdc.change import Row
+
+
+@dataclass(slots=True)
+class Run:
+    """Operations of one kind on one table with the same columns; one row per key."""
+
+    kind: Kind
+    route: Route
+    columns: tuple[str, ...]
+    rows: dict[tuple[Any, ...], Row] = field(default_factory=dict)
+    moves: list[Operation] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return len(self.rows) or len(self.moves) or 1
+
+
+def gather(operations: Iterable[Operation]) -> list[Run]:
+    runs: list[Run] = []
+    last: dict[str, Run] = {}
+    for op in operations:
+        columns = (
+            tuple(name for name in op.route.columns if name in op.row)
+            if op.kind in ("patch", "move")
+            else op.route.columns
+        )
+        run = last.get(op.route.target)
+        if run is None or run.kind != op.kind or run.columns != columns or op.kind == "clear":
+            if run is not None and run.kind == "upsert" and op.kind == "patch" and op.key in run.rows:
+                run.rows[op.key] = {**run.rows[op.key], **op.row}
+                continue
+            run = last[op.route.target] = Run(op.kind, op.route, columns)
+            runs.append(run)
+        if op.kind == "move":
+            run.moves.append(op)
+        else:
+            run.rows[op.key] = op.row
+    return runs

@@ -1,0 +1,83 @@
+"""The target connection of an applier: its origin, replica role, and the meaning of its errors."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import psycopg
+
+from cdc.errors import CdcError, TargetRefused, Transient
+
+# SQLSTATE classes that are about one row: data exception, integrity constraint, exception raised by a trigger.
+POISON = ("22", "23", "P0")
+# Locks, deadlocks, serialization, cancel, resources, shutdown, connection: the same step may work in a moment.
+PASSING = ("40", "53", "55", "57", "58", "08")
+
+
+def connect(dsn: str, name: str) -> psycopg.Connection[Any]:
+    """Autocommit, explicit transactions. Raises: Transient."""
+    try:
+        connection: psycopg.Connection[Any] = psycopg.connect(
+            dsn,
+            autocommit=True,
+            application_name=name,
+            connect_timeout=5,
+            keepalives_idle=10,
+            keepalives_interval=5,
+            keepalives_count=3,
+            prepare_threshold=2,
+            options="-c timezone=UTC -c datestyle=ISO -c client_min_messages=warning",
+        )
+    except psycopg.OperationalError as e:
+        raise Transient(f"cannot connect to the target: {str(e).strip()}") from e
+    return connection
+
+
+def become_applier(connection: psycopg.Connection[Any], origin: str) -> None:
+    """Triggers and foreign keys stay quiet, and what is written carries `origin`: guards let it pass, the other way's capture drops it.
+
+    Raises: Transient while another session holds the origin, TargetRefused.
+    """
+    with translated_errors():
+        connection.execute("SET session_replication_role = replica")
+        # A backend left by a killed applier must not keep the origin while it waits for a lock.
+        connection.execute("SET client_connection_check_interval = '1s'")
+        connection.execute("SELECT pg_replication_origin_session_setup(%s)", [origin])
+
+
+@contextmanager
+def translated_errors(side: str = "the target") -> Iterator[None]:
+    """psycopg's errors that concern the stream as a whole become ours; those about one row pass unchanged."""
+    try:
+        yield
+    except psycopg.Error as e:
+        if is_poison(e):
+            raise
+        raise stream_error(e, side) from e
+
+
+def is_poison(error: BaseException) -> bool:
+    """Whether one row is to blame, so that its key is parked and the rest goes on."""
+    if isinstance(error, psycopg.Error):
+        if error.sqlstate is None:
+            return isinstance(error, psycopg.DataError)  # refused by the client, such as NUL in a text
+        return error.sqlstate.startswith(POISON)
+    return isinstance(error, ValueError)
+
+
+def stream_error(error: psycopg.Error, side: str = "the target") -> CdcError:
+    state, text = (
+        error.sqlstate or "",
+        str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__,
+    )
+    if not state or state.startswith(PASSING):
+        return Transient(f"{side}: {text}")
+    if state == "BN421":
+        return TargetRefused(
+            f"the target's guard refuses the applier ({text}): does it pass sessions with a replication origin?"
+        )
+    if state == "42704" and "origin" in text:
+        return TargetRefused(f"{text}: run prepare for this stream")
+    return TargetRefused(f"{side} refuses the stream: {text} (SQLSTATE {state})")

@@ -1,0 +1,273 @@
+"""Writes changes into the target's open transaction; what the target refuses is narrowed down to its key and parked."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+import psycopg
+import structlog
+
+from cdc.apply import parked, statements
+from cdc.apply.operations import Operation, mapped, operation
+from cdc.apply.parked import Key
+from cdc.apply.route import Route, Routes
+from cdc.apply.runs import Run, gather
+from cdc.apply.session import is_poison, stream_error
+from cdc.change import FENCE, Change, Row
+from cdc.errors import CdcError, TooManyParked
+
+# Runs from this size on go through COPY and a temporary table; measured: below it single statements in a pipeline are faster.
+BULK_ROWS = 300
+
+log = structlog.get_logger("cdc.apply")
+
+
+class RowMissing(ValueError):
+    """A partial update of a row that the target does not have."""
+
+
+class Writer:
+    """Bound to one applier session. Every method works inside the caller's transaction."""
+
+    def __init__(self, connection: psycopg.Connection[Any], stream: str, routes: Routes) -> None:
+        self.connection, self.stream, self.routes = connection, stream, routes
+        self.parked: set[Key] = set()
+        self.fresh: set[Key] = set()
+        self._queries: dict[tuple[str, str, tuple[str, ...]], bytes] = {}
+        self._bulk: dict[tuple[str, str, tuple[str, ...]], tuple[statements.Bulk, str]] = {}
+        self._adapters = {r.source: statements.adapters(connection, r) for r in routes.by_source.values()}
+        self._filled: set[str] = set()
+
+    def begin(self) -> None:
+        """A new target transaction. Keys that a person replayed or discarded meanwhile are free again.
+
+        The order matters: 1. the stream's row is locked, 2. the parked keys are read. A replay holds the same lock, so it ends either
+        before 1 (then we see its key free and write after it) or begins after our commit.
+        """
+        self._filled.clear()
+        self.fresh.clear()
+        if self.parked:
+            self.connection.execute("SELECT 1 FROM banyan.stream WHERE stream = %s FOR UPDATE", [self.stream])
+            self.parked = parked.load_keys(self.connection, self.stream)
+
+    def prepare(self, changes: Sequence[Change]) -> list[Run] | None:
+        """The runs of these changes when all of them can be written straight away, None when one needs care."""
+        operations: list[Operation] = []
+        try:
+            for change in changes:
+                for part, route in mapped(change, self.routes):
+                    if self.parked and (part.op == "t" or self._key(part, route) in self.parked):
+                        return None
+                    operations.append(operation(part, route))
+        except Exception as e:
+            if is_poison(e):
+                return None
+            raise
+        return gather(operations)
+
+    def write(self, changes: Sequence[Change]) -> None:
+        """With care: what fails is halved until the guilty changes are found and parked. Order per key is kept.
+
+        Raises: TooManyParked and what concerns the stream as a whole.
+        """
+        segment: list[tuple[Change, Route]] = []
+        for change in changes:
+            for part, route in mapped(change, self.routes):
+                if part.op == "t":  # frees the table's parked keys for what follows
+                    self._halve(segment)
+                    self._halve([(part, route)])
+                    segment = []
+                else:
+                    segment.append((part, route))
+        self._halve(segment)
+        for key in sorted(self.fresh):
+            self._retry(key)
+
+    def write_runs(self, runs: Sequence[Run]) -> None:
+        """The fast way, which fails as a whole."""
+        for run in runs:
+            if len(run) >= BULK_ROWS and run.kind in ("upsert", "delete", "patch"):
+                self._write_bulk(run)
+            else:
+                self.send(run)
+
+    def send(self, run: Run) -> None:
+        """Single statements; safe in a pipeline unless rows must be counted (patch, move)."""
+        adapt = self._adapters[run.route.source]
+        cursor = self.connection.cursor()
+        if run.kind == "clear":
+            cursor.execute(self._query(run))
+            return
+        if run.kind == "move":
+            rows = [
+                {**_adapted(op.row, adapt), **{f"old {n}": value for n, value in enumerate(op.old_key)}}
+                for op in run.moves
+            ]
+        elif run.kind == "delete":
+            rows = [dict(zip(run.route.key, key, strict=True)) for key in run.rows]
+        else:
+            rows = [_adapted(row, adapt) for row in run.rows.values()] if adapt else list(run.rows.values())
+        if len(rows) == 1:
+            cursor.execute(self._query(run), rows[0])
+        else:
+            cursor.executemany(self._query(run), rows)
+        if run.kind in ("patch", "move") and cursor.rowcount != len(rows):
+            raise RowMissing(f"{run.route.target}: the row to be updated in part is missing")
+
+    def fence(self, change: Change, lsn: str) -> None:
+        """Record a fence marker and wake who waits for it (delivered with the commit)."""
+        assert change.message is not None
+        try:
+            marker = msgspec.json.decode(change.message.content)
+            domain, wave, epoch = str(marker["domain"]), int(marker["wave"]), int(marker["epoch"])
+        except (msgspec.DecodeError, KeyError, TypeError, ValueError) as e:
+            log.warning("fence marker is not understood", prefix=FENCE, error=str(e))
+            return
+        self.connection.execute(
+            "INSERT INTO banyan.fence_applied (stream, domain, wave, epoch, lsn) VALUES (%s, %s, %s, %s, %s) ON CONFLICT DO NOTHING",
+            [self.stream, domain, wave, epoch, lsn],
+        )
+        self.connection.execute("SELECT pg_notify('banyan_fence', %s)", [f"{self.stream} {domain} {wave} {epoch}"])
+
+    def _halve(self, parts: Sequence[tuple[Change, Route]]) -> None:
+        ready = self._without_parked(parts)
+        if not ready:
+            return
+        self.connection.execute("SAVEPOINT part")
+        try:
+            self.write_runs(gather([operation(change, route) for change, route in ready]))
+            self.connection.execute("SET CONSTRAINTS ALL IMMEDIATE")
+            self.connection.execute("SET CONSTRAINTS ALL DEFERRED")
+            self.connection.execute("RELEASE part")
+        except Exception as e:
+            if not is_poison(e):
+                raise _whole(e) from e
+            self.connection.execute("ROLLBACK TO part")
+            self._filled.clear()
+            if len(ready) == 1:
+                self._park(*ready[0], reason=_reason(e))
+                return
+            middle = len(ready) // 2
+            self._halve(ready[:middle])
+            self._halve(ready[middle:])
+        else:
+            for change, route in ready:
+                if change.op == "t":
+                    self._cleared(route)
+
+    def _without_parked(self, parts: Sequence[tuple[Change, Route]]) -> list[tuple[Change, Route]]:
+        """Changes of parked keys join their queue."""
+        if not self.parked:
+            return list(parts)
+        ready: list[tuple[Change, Route]] = []
+        for change, route in parts:
+            if change.op != "t" and self._key(change, route) in self.parked:
+                self._park(change, route, reason=None)
+            else:
+                ready.append((change, route))
+        return ready
+
+    def _cleared(self, route: Route) -> None:
+        parked.clear_table(self.connection, self.stream, route.source)
+        self.parked = {key for key in self.parked if key[0] != route.source}
+
+    def _park(self, change: Change, route: Route, reason: str | None) -> None:
+        key = self._key(change, route)
+        parked.park(self.connection, self.stream, key, change, reason)
+        if reason is not None:
+            log.warning("change parked", stream=self.stream, table=key[0], key=key[1], reason=reason)
+            self.parked.add(key)
+            self.fresh.add(key)
+            if len(self.parked) > parked.MAX_KEYS:
+                raise TooManyParked(f"more than {parked.MAX_KEYS} keys are parked, last {key[0]} {key[1]}: {reason}")
+
+    def _retry(self, key: Key) -> None:
+        """What failed in the middle of a batch may fit at its end (two rows that exchanged a unique value)."""
+        if key in self.parked:
+            self.replay(key)
+
+    def replay(self, key: Key) -> int:
+        """Apply the key's queue in order; stops at the first refusal. Returns how many changes still wait."""
+        waiting = parked.queue(self.connection, self.stream, key)
+        for done, item in enumerate(waiting):
+            self.connection.execute("SAVEPOINT replay")
+            try:
+                for part, route in mapped(item.change, self.routes):
+                    self.write_runs(gather([operation(part, route)]))
+                self.connection.execute("SET CONSTRAINTS ALL IMMEDIATE")
+                self.connection.execute("SET CONSTRAINTS ALL DEFERRED")
+            except Exception as e:
+                if not is_poison(e):
+                    raise _whole(e) from e
+                self.connection.execute("ROLLBACK TO replay")
+                parked.blame(self.connection, item.id, _reason(e))
+                return len(waiting) - done
+            parked.remove(self.connection, item.id)
+            self.connection.execute("RELEASE replay")
+        self.parked.discard(key)
+        return 0
+
+    def _write_bulk(self, run: Run) -> None:
+        columns = run.route.key if run.kind == "delete" else run.columns
+        bulk, name = self._bulk_of(run.kind, run.route, columns)
+        connection = self.connection
+        connection.execute(bulk.create)
+        if name in self._filled:
+            connection.execute(bulk.empty)
+        self._filled.add(name)
+        adapt = self._adapters[run.route.source]
+        cursor = connection.cursor()
+        with cursor.copy(bulk.copy) as copy:
+            if run.kind == "delete":
+                for key in run.rows:
+                    copy.write_row(key)
+            else:
+                for row in run.rows.values():
+                    values = _adapted(row, adapt) if adapt else row
+                    copy.write_row([values[c] for c in columns])
+        merged = cursor.execute(bulk.merge).rowcount
+        if run.kind == "patch" and merged != len(run.rows):
+            raise RowMissing(f"{run.route.target}: a row to be updated in part is missing")
+
+    def _bulk_of(self, kind: str, route: Route, columns: tuple[str, ...]) -> tuple[statements.Bulk, str]:
+        key = (kind, route.target, columns)
+        if key not in self._bulk:
+            name = f"banyan_bulk_{len(self._bulk)}"
+            self._bulk[key] = statements.bulk(kind, route, columns, name), name
+        return self._bulk[key]
+
+    def _query(self, run: Run) -> bytes:
+        key = (run.kind, run.route.target, run.columns)
+        if key not in self._queries:
+            match run.kind:
+                case "upsert":
+                    query = statements.upsert(run.route, run.columns)
+                case "delete":
+                    query = statements.delete(run.route)
+                case "patch":
+                    query = statements.patch(run.route, run.columns)
+                case "move":
+                    query = statements.move(run.route, run.columns)
+                case "clear":
+                    query = statements.clear(run.route)
+            self._queries[key] = query.as_bytes(self.connection)
+        return self._queries[key]
+
+    @staticmethod
+    def _key(change: Change, route: Route) -> Key:
+        return parked.canonical(route.source, route.identity(change))
+
+
+def _adapted(row: Row, adapt: dict[str, statements.Adapter]) -> Row:
+    return {name: adapt[name](value) if name in adapt else value for name, value in row.items()} if adapt else row
+
+
+def _reason(error: BaseException) -> str:
+    lines = str(error).strip().splitlines()
+    return " ".join(lines[:2])[:500] if lines else type(error).__name__
+
+
+def _whole(error: Exception) -> Exception:
+    return stream_error(error) if isinstance(error, psycopg.Error) and not isinstance(error, CdcError) else error

@@ -1,0 +1,67 @@
+"""Decoded pgoutput messages to events: gives each change its transaction. Pure."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import msgspec
+
+from cdc.capture.pgoutput import Begin, Commit, Decoded, Delete, Emitted, Insert, Origin, Truncate, Update
+from cdc.change import HEARTBEAT, Boundary, Change, Event, Message, Transaction
+from cdc.errors import ProtocolError
+
+
+class Assembler:
+    """One per connection; transactions come whole and in commit order (protocol version 1)."""
+
+    def __init__(self) -> None:
+        self._tx: Transaction | None = None
+
+    @property
+    def inside(self) -> bool:
+        """Whether a transaction has begun and not ended."""
+        return self._tx is not None
+
+    def feed(self, lsn: int, decoded: Decoded) -> list[Event]:
+        match decoded:
+            case Insert(relation, new):
+                return [Change("c", self._current(), lsn, relation, None, new)]
+            case Update(relation, new, old):
+                return [Change("u", self._current(), lsn, relation, old, new)]
+            case Delete(relation, old):
+                return [Change("d", self._current(), lsn, relation, old, None)]
+            case Begin(commit_lsn, commit_at, xid):
+                self._tx = Transaction(xid, commit_lsn, commit_at)
+            case Commit(_, end_lsn, commit_at):
+                self._tx = None
+                return [Boundary(end_lsn, commit_at)]
+            case Emitted(at, message):
+                return self._message(at, message)
+            case Truncate(relations):
+                return [Change("t", self._current(), lsn, relation) for relation in relations]
+            case Origin(origin_lsn, name):
+                self._tx = msgspec.structs.replace(self._current(), origin=name, origin_lsn=origin_lsn)
+            case _:
+                pass
+        return []
+
+    def _message(self, lsn: int, message: Message) -> list[Event]:
+        if message.prefix == HEARTBEAT:
+            at = heartbeat_time(message.content)
+            return [] if self.inside or at is None else [Boundary(lsn, at, commit=False)]
+        if message.transactional:
+            return [Change("m", self._current(), lsn, message=message)]
+        return []
+
+    def _current(self) -> Transaction:
+        if self._tx is None:
+            raise ProtocolError("a change came outside a transaction")
+        return self._tx
+
+
+def heartbeat_time(content: bytes) -> datetime | None:
+    """The source's clock in a heartbeat: seconds since 1970, as text. None for what is not ours."""
+    try:
+        return datetime.fromtimestamp(float(content), UTC)
+    except (ValueError, OverflowError, OSError):
+        return None

@@ -1,0 +1,83 @@
+"""A stream's configuration: the JSON file that the plan compiles (docs/architecture.md §8), strict."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+import msgspec
+
+from cdc import mapping as mappings
+from cdc.change import Direction
+from cdc.errors import ConfigError
+
+_NAME = re.compile(r"[a-z0-9_]{1,63}")
+
+
+class Stream(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One domain in one direction."""
+
+    name: str
+    domain: str
+    direction: Direction
+    source_dsn_env: str
+    target_dsn_env: str
+    slot: str
+    publication: str
+    origin: str
+    snapshot: bool
+    mapping: str
+    listen: str = "127.0.0.1:0"
+    redis_url_env: str | None = None
+
+    def __post_init__(self) -> None:
+        for what in ("slot", "publication", "origin"):
+            if not _NAME.fullmatch(getattr(self, what)):
+                raise ValueError(f"{what} {getattr(self, what)!r}: use 1 to 63 of a-z, 0-9 and _")
+        if not self.name:
+            raise ValueError("name is empty")
+        listen_address(self.listen)
+
+
+def load_stream(path: Path) -> Stream:
+    """Raises: ConfigError."""
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=Stream)
+    except OSError as e:
+        raise ConfigError(f"stream file {path} cannot be read: {e.strerror}") from e
+    except (msgspec.MsgspecError, ValueError) as e:
+        raise ConfigError(f"stream file {path}: {e}") from e
+
+
+def load_mapping(stream: Stream, beside: Path | None = None) -> mappings.Mapping:
+    """The mapping file, relative to the working directory or else to the stream file's folder. Raises: ConfigError."""
+    path = Path(stream.mapping)
+    if not path.exists() and beside is not None:
+        path = beside.parent / stream.mapping
+    try:
+        mapping = mappings.load(path)
+    except mappings.MappingError as e:
+        raise ConfigError(f"mapping {e}") from e
+    if mapping.domain != stream.domain:
+        raise ConfigError(f"mapping {path} is of domain {mapping.domain}, stream {stream.name} of {stream.domain}")
+    return mapping
+
+
+def dsn(variable: str, environment: Mapping[str, str] | None = None) -> str:
+    """A DSN from the environment, never from a file that is committed. Raises: ConfigError."""
+    value = (os.environ if environment is None else environment).get(variable)
+    if not value:
+        raise ConfigError(f"environment variable {variable} is not set: it must hold the database's URL")
+    return value
+
+
+def listen_address(text: str) -> tuple[str, int]:
+    """`127.0.0.1:9000`; port 0 lets the kernel choose. Raises: ValueError."""
+    host, colon, port = text.rpartition(":")
+    if not colon or not port.isdigit() or int(port) > 65535:
+        raise ValueError(f"listen {text!r} is not host:port")
+    ipaddress.ip_address(host)
+    return host, int(port)

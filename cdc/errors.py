@@ -1,0 +1,75 @@
+"""What can go wrong in change data capture; every message says what happened and what to do.
+
+CdcError
+├── ConfigError          the stream file, the environment or the mapping is wrong
+├── NotPrepared          the stream's objects (publication, slot, origin, state) are missing
+├── TableRefused         a table cannot be captured or written as it is (no key, no identity)
+├── SlotLost             the slot is missing or invalidated: its changes are gone
+├── SlotAhead            the slot has moved past the target's position: changes would be skipped
+├── WrongSource          the source is not the cluster that the position belongs to
+├── SchemaChanged        a table no longer has what the mapping needs
+├── TargetRefused        the target refuses the stream as a whole (rights, guard, missing table)
+├── TooManyParked        so many keys are poison that something else is wrong
+├── FenceTimeout         the fence marker did not come through in time
+├── ProtocolError        the server sent what pgoutput does not define
+├── EnvelopeError        a JSON event is not a change in Debezium's shape
+└── Transient            a connection or lock failed: trying again helps
+"""
+
+from __future__ import annotations
+
+
+class CdcError(Exception):
+    """Base of all errors that a person is meant to read."""
+
+
+class ConfigError(CdcError):
+    """Raised when the stream file, the environment or the mapping cannot be used."""
+
+
+class NotPrepared(CdcError):
+    """Raised when the stream's publication, slot, origin or state row is missing."""
+
+
+class TableRefused(CdcError):
+    """Raised by prepare when a table has no key, or no replica identity that covers it."""
+
+
+class SlotLost(CdcError):
+    """Raised when the replication slot is gone or its WAL was removed."""
+
+
+class SlotAhead(CdcError):
+    """Raised when the slot's confirmed position is past the target's: resuming would skip changes."""
+
+
+class WrongSource(CdcError):
+    """Raised when the source is another cluster, or an older copy, than the one the position was read from."""
+
+
+class SchemaChanged(CdcError):
+    """Raised when a source row lacks columns that the mapping needs."""
+
+
+class TargetRefused(CdcError):
+    """Raised when the target's answer is about the stream, not about one row."""
+
+
+class TooManyParked(CdcError):
+    """Raised when more keys are poison than a person can look at."""
+
+
+class FenceTimeout(CdcError):
+    """Raised when the fence marker was not applied within the time given."""
+
+
+class ProtocolError(CdcError):
+    """Raised when replication data cannot be decoded."""
+
+
+class EnvelopeError(CdcError):
+    """Raised when a JSON event is not a change in Debezium's shape."""
+
+
+class Transient(CdcError):
+    """Raised when the same step may well work in a moment: lost connection, lock, slot still held by a dead peer."""

@@ -1,0 +1,120 @@
+"""Makes and removes what a stream needs in both databases. Everything may run twice; nothing is changed silently on a table."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import psycopg
+from psycopg import sql
+
+from cdc import tables
+from cdc.apply.route import DomainMapping, Routes, routes
+from cdc.apply.state import install_state, read_state
+from cdc.capture import slot as slots
+from cdc.change import lsn_text
+from cdc.config import Stream, load_mapping
+from cdc.errors import ConfigError, NotPrepared, Transient
+
+MINIMUM_VERSION = 160000
+
+
+def prepare(stream: Stream, source_owner_dsn: str, target_owner_dsn: str, mapping: DomainMapping | None = None) -> None:
+    """Publication, grants, origin, state, and for a stream without snapshot its slot. A stream with a snapshot gets its slot when it
+    first runs, so that no WAL is kept meanwhile.
+
+    Raises: TableRefused, NotPrepared, SlotLost, SlotAhead, Transient.
+    """
+    to = routes(mapping or load_mapping(stream), stream.direction)
+    if not to.by_source:
+        raise ConfigError(f"stream {stream.name}: its mapping has no table for direction {stream.direction}")
+    with _owner(source_owner_dsn, "source") as source, _owner(target_owner_dsn, "target") as target:
+        _prepare_source(source, stream, to)
+        _prepare_target(target, stream, to)
+        if not stream.snapshot:
+            _prepare_slot(source, target, stream)
+
+
+def drop(stream: Stream, source_owner_dsn: str, target_owner_dsn: str) -> None:
+    """Remove slot, publication, origin and state; the tables' rows stay. The stream must not run. Raises: Transient."""
+    with _owner(source_owner_dsn, "source") as source, _owner(target_owner_dsn, "target") as target:
+        slots.drop(source, stream.slot)
+        source.execute(sql.SQL("DROP PUBLICATION IF EXISTS {}").format(sql.Identifier(stream.publication)))
+        _drop_origin(target, stream.origin)
+        if read_state(target, stream.name) is not None:
+            for table in ("parked", "fence_applied", "stream"):
+                query = sql.SQL("DELETE FROM {} WHERE stream = %s").format(sql.Identifier("banyan", table))
+                target.execute(query, [stream.name])
+
+
+def _prepare_source(source: psycopg.Connection[Any], stream: Stream, to: Routes) -> None:
+    if source.info.server_version < MINIMUM_VERSION:
+        raise NotPrepared(
+            "the source is older than PostgreSQL 16: it cannot leave out what an applier wrote (origin 'none')"
+        )
+    row = source.execute("SHOW wal_level").fetchone()
+    if row is None or row[0] != "logical":
+        raise NotPrepared("the source's wal_level is not logical: set it in postgresql.conf and restart the server")
+    for route in to.by_source.values():
+        tables.check_source(source, route)
+    tables.publish(source, stream.publication, to.by_source.values())
+    tables.grant_source(source, to.by_source.values())
+
+
+def _prepare_target(target: psycopg.Connection[Any], stream: Stream, to: Routes) -> None:
+    for route in to.by_source.values():
+        tables.check_target(target, route)
+    install_state(target)
+    target.execute("INSERT INTO banyan.stream (stream) VALUES (%s) ON CONFLICT DO NOTHING", [stream.name])
+    create_origin(target, stream.origin)
+    tables.grant_target(target, to.by_source.values())
+
+
+def _prepare_slot(source: psycopg.Connection[Any], target: psycopg.Connection[Any], stream: Stream) -> None:
+    """1. The slot is made. 2. Its position is stored. A crash between leaves a slot that nobody has read: it is made again."""
+    state = read_state(target, stream.name)
+    if state is not None and state.lsn is not None:
+        if (refusal := slots.judge(stream.slot, slots.find(source, stream.slot), state.lsn)) is not None:
+            raise refusal
+        return
+    slots.drop(source, stream.slot)
+    lsn = slots.create(source, stream.slot)
+    row = source.execute("SELECT clock_timestamp()").fetchone()
+    assert row is not None
+    target.execute(
+        "UPDATE banyan.stream SET state = 'streaming', source_lsn = %s, source_commit_at = %s, applied_at = clock_timestamp()"
+        " WHERE stream = %s",
+        [lsn_text(lsn), row[0], stream.name],
+    )
+
+
+def create_origin(connection: psycopg.Connection[Any], origin: str) -> None:
+    if connection.execute("SELECT 1 FROM pg_replication_origin WHERE roname = %s", [origin]).fetchone() is None:
+        connection.execute("SELECT pg_replication_origin_create(%s)", [origin])
+
+
+def _drop_origin(connection: psycopg.Connection[Any], origin: str, timeout: float = 10.0) -> None:
+    deadline = time.monotonic() + timeout
+    while connection.execute("SELECT 1 FROM pg_replication_origin WHERE roname = %s", [origin]).fetchone() is not None:
+        try:
+            connection.execute("SELECT pg_replication_origin_drop(%s)", [origin])
+        except psycopg.errors.ObjectInUse as e:
+            if time.monotonic() > deadline:
+                raise Transient(f"origin {origin} is still in use: stop the stream first") from e
+            time.sleep(0.05)
+
+
+@contextmanager
+def _owner(dsn: str, side: str) -> Iterator[psycopg.Connection[Any]]:
+    try:
+        with psycopg.connect(
+            dsn, autocommit=True, connect_timeout=5, options="-c client_min_messages=warning"
+        ) as connection:
+            connection.execute("SET lock_timeout = '5s'")
+            yield connection
+    except psycopg.errors.InsufficientPrivilege as e:
+        raise NotPrepared(f"{side}: {str(e).strip().splitlines()[0]}: prepare needs the database's superuser") from e
+    except (psycopg.OperationalError, psycopg.errors.LockNotAvailable) as e:
+        raise Transient(f"{side}: {str(e).strip().splitlines()[0]}") from e

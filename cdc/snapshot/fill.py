@@ -1,0 +1,191 @@
+"""The first fill: a slot with an exported snapshot, every mapped table copied inside it, then streaming from the slot's position.
+
+A fill that was cut off starts over: the slot is dropped and made again, upserts change nothing the second time, and rows that the
+new snapshot does not have are deleted.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import psycopg
+import structlog
+from psycopg import sql
+
+from cdc.apply import parked, statements
+from cdc.apply.route import Route, Routes
+from cdc.apply.session import is_poison, stream_error, translated_errors
+from cdc.apply.state import position_parameters
+from cdc.apply.writer import Writer
+from cdc.capture import slot as slots
+from cdc.capture.replication import connect as connect_replication
+from cdc.capture.types import SESSION_OPTIONS
+from cdc.change import Change, Transaction, lsn_text
+from cdc.errors import Transient
+from cdc.snapshot.table import describe, read
+
+log = structlog.get_logger("cdc.snapshot")
+
+
+@dataclass(frozen=True, slots=True)
+class Filled:
+    lsn: int
+    rows: int
+    seconds: float
+
+    @property
+    def rows_per_s(self) -> float:
+        return self.rows / self.seconds if self.seconds else 0.0
+
+
+class Interrupted(Exception):
+    """Raised when the process is asked to stop while it fills; the next start begins again."""
+
+
+def fill(
+    source_dsn: str,
+    target: psycopg.Connection[Any],
+    stream: str,
+    slot: str,
+    routes: Routes,
+    stopping: Callable[[], bool] = lambda: False,
+) -> Filled:
+    """`target` is an applier session: filled rows carry its origin. Raises: Transient, Interrupted, TableRefused."""
+    began = time.monotonic()
+    rows = 0
+    with (
+        connect_replication(source_dsn, f"banyan-cdc {stream}") as replication,
+        _source(source_dsn, stream) as source,
+        translated_errors("a database of the snapshot"),
+    ):
+        slots.drop(source, slot)
+        target.execute("BEGIN")
+        parked.clear_stream(target, stream)
+        target.execute(
+            "UPDATE banyan.stream SET state = 'snapshot', source_lsn = NULL, snapshot_rows = 0, rows = 0 WHERE stream = %s",
+            [stream],
+        )
+        target.execute("COMMIT")
+        exported = slots.create_exported(replication, slot)
+        log.info("snapshot begins", stream=stream, lsn=lsn_text(exported.lsn))
+        source.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+        source.execute(sql.SQL("SET TRANSACTION SNAPSHOT {}").format(sql.Literal(exported.snapshot)))
+        row = source.execute("SELECT statement_timestamp()").fetchone()
+        assert row is not None
+        tx = Transaction(0, exported.lsn, row[0])
+        writer = Writer(target, stream, routes)
+        for route in routes.by_source.values():
+            rows += _fill_table(source, target, writer, route, tx, stopping)
+        source.execute("COMMIT")
+        target.execute("BEGIN")
+        for key in sorted(writer.parked):
+            writer.replay(key)
+        target.execute(
+            "UPDATE banyan.stream SET state = 'streaming', source_lsn = %(lsn)s, source_commit_at = %(at)s,"
+            " applied_at = clock_timestamp() WHERE stream = %(stream)s",
+            position_parameters(stream, exported.lsn, tx.commit_at, 0),
+        )
+        target.execute("COMMIT")
+    filled = Filled(exported.lsn, rows, time.monotonic() - began)
+    log.info(
+        "snapshot done", stream=stream, rows=rows, seconds=round(filled.seconds, 2), rows_per_s=round(filled.rows_per_s)
+    )
+    return filled
+
+
+def _source(dsn: str, stream: str) -> psycopg.Connection[Any]:
+    try:
+        return psycopg.connect(
+            dsn,
+            autocommit=True,
+            options=SESSION_OPTIONS,
+            application_name=f"banyan-cdc {stream} snapshot",
+            connect_timeout=5,
+        )
+    except psycopg.OperationalError as e:
+        raise Transient(f"cannot connect to the source: {str(e).strip()}") from e
+
+
+def _fill_table(
+    source: psycopg.Connection[Any],
+    target: psycopg.Connection[Any],
+    writer: Writer,
+    route: Route,
+    tx: Transaction,
+    stopping: Callable[[], bool],
+) -> int:
+    relation = describe(source, route.source, route.source_key)
+    _delete_strangers(source, target, route, tx)
+    rows = 0
+    for changes in read(source, relation, sorted(route.source_columns), tx):
+        if stopping():
+            raise Interrupted
+        _write(target, writer, changes)
+        rows += len(changes)
+    log.info("table filled", stream=writer.stream, table=route.source, rows=rows)
+    return rows
+
+
+def _write(target: psycopg.Connection[Any], writer: Writer, changes: list[Change]) -> None:
+    """One batch, one transaction; a row that the target refuses is parked."""
+    runs = writer.prepare(changes)
+    if runs is not None:
+        try:
+            with _batch(target, writer, len(changes)):
+                writer.write_runs(runs)
+        except psycopg.Error as e:
+            if not is_poison(e):
+                raise stream_error(e) from e
+        else:
+            return
+    with _batch(target, writer, len(changes)):
+        writer.write(changes)
+
+
+@contextmanager
+def _batch(target: psycopg.Connection[Any], writer: Writer, rows: int) -> Iterator[None]:
+    target.execute("BEGIN")
+    try:
+        writer.begin()
+        yield
+        target.execute(
+            "UPDATE banyan.stream SET snapshot_rows = snapshot_rows + %s WHERE stream = %s", [rows, writer.stream]
+        )
+        target.execute("COMMIT")
+    except psycopg.Error:
+        if not target.closed:
+            target.execute("ROLLBACK")
+        raise
+
+
+def _delete_strangers(
+    source: psycopg.Connection[Any], target: psycopg.Connection[Any], route: Route, tx: Transaction
+) -> None:
+    """Rows of an earlier fill, or of a test, that the snapshot does not have. Before the fill: they may hold unique values."""
+    table = statements.table_name(route.target)
+    row = target.execute(sql.SQL("SELECT EXISTS (SELECT FROM {})").format(table)).fetchone()
+    if row is None or not row[0]:
+        return
+    relation = describe(source, route.source, route.source_key)
+    names = sql.SQL(", ").join(map(sql.Identifier, route.key))
+    same = sql.SQL(" AND ").join(sql.SQL("s.{0} = t.{0}").format(sql.Identifier(c)) for c in route.key)
+    target.execute("BEGIN")
+    target.execute(
+        sql.SQL("CREATE TEMP TABLE banyan_seen ON COMMIT DROP AS SELECT {} FROM {} WITH NO DATA").format(names, table)
+    )
+    with target.cursor().copy(sql.SQL("COPY banyan_seen ({}) FROM STDIN").format(names)) as copy:
+        for changes in read(source, relation, route.source_key, tx):
+            for change in changes:
+                assert change.after is not None
+                copy.write_row(route.target_key(route.translate(change.after)))
+    target.execute("ANALYZE banyan_seen")
+    gone = target.execute(
+        sql.SQL("DELETE FROM {} t WHERE NOT EXISTS (SELECT FROM banyan_seen s WHERE {})").format(table, same)
+    ).rowcount
+    target.execute("COMMIT")
+    if gone:
+        log.info("rows removed that the snapshot does not have", table=route.target, rows=gone)

@@ -1,0 +1,101 @@
+"""What a running stream knows about itself, shared between its threads."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from dataclasses import dataclass, field
+from typing import Any
+
+from cdc.apply.applier import Applied
+from cdc.change import lsn_text
+
+# Without news for so long, the time since counts as lag, seconds (heartbeats come each second).
+FRESH = 2.5
+# The rate is taken over the last so many seconds.
+RATE_WINDOW = 10.0
+
+
+@dataclass(slots=True)
+class Status:
+    stream: str
+    state: str = "starting"
+    problem: str = ""
+    parked: int = 0
+    rows: int = 0
+    snapshot_rows: int = 0
+    restarts: int = 0
+    paused: bool = False
+    wal_status: str = ""
+    retained_bytes: int = 0
+    source_lsn: int = 0
+    applied: Applied | None = None
+    changed: threading.Event = field(default_factory=threading.Event)
+    _news_at: float = 0.0
+    _history: deque[tuple[float, int]] = field(default_factory=deque)
+
+    def note(self, applied: Applied, parked: int) -> None:
+        now = time.monotonic()
+        self.applied, self.parked, self._news_at = applied, parked, now
+        self.rows += applied.rows
+        if applied.rows:
+            self._history.append((now, applied.rows))
+        while self._history and now - self._history[0][0] > RATE_WINDOW:
+            self._history.popleft()
+        self.changed.set()
+
+    def age(self) -> float:
+        """Seconds since the watermark moved."""
+        return time.monotonic() - self._news_at if self._news_at else float("inf")
+
+    def lag_ms(self) -> float | None:
+        if self.applied is None:
+            return None
+        age = self.age()
+        return round(self.applied.lag_ms + (age * 1000 if age > FRESH else 0.0), 3)
+
+    def lag_bytes(self) -> int:
+        """WAL between the source's end, as of the last heartbeat, and the position applied."""
+        return max(0, self.source_lsn - self.applied.lsn) if self.applied is not None else 0
+
+    def rate(self) -> float:
+        """Rows per second over the last seconds."""
+        since = time.monotonic() - RATE_WINDOW
+        rows = sum(count for at, count in tuple(self._history) if at >= since)
+        return round(rows / RATE_WINDOW, 1)
+
+    def ready(self) -> bool:
+        return self.state == "streaming" and self.age() < RATE_WINDOW
+
+    def watermark(self) -> dict[str, Any] | None:
+        """As it stands in Redis (docs/architecture.md §8)."""
+        if self.applied is None:
+            return None
+        return {
+            "lsn": lsn_text(self.applied.lsn),
+            "commit_at": self.applied.commit_at.isoformat(),
+            "applied_at": self.applied.applied_at.isoformat(),
+            "lag_ms": self.lag_ms(),
+        }
+
+    def document(self) -> dict[str, Any]:
+        watermark = self.watermark()
+        return {
+            "stream": self.stream,
+            "state": self.state,
+            "problem": self.problem,
+            "lag_ms": self.lag_ms(),
+            "lag_bytes": self.lag_bytes(),
+            "applied_lsn": watermark["lsn"] if watermark else None,
+            "commit_at": watermark["commit_at"] if watermark else None,
+            "applied_at": watermark["applied_at"] if watermark else None,
+            "rows": self.rows,
+            "snapshot_rows": self.snapshot_rows,
+            "parked": self.parked,
+            "rate": self.rate(),
+            "restarts": self.restarts,
+            "paused": self.paused,
+            "wal_status": self.wal_status,
+            "retained_bytes": self.retained_bytes,
+        }
