@@ -1,0 +1,311 @@
+"""The agent as a real process against a real server: offline, killed, refused, redirected, stopped."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from tests.integration.pi_agent.server import TOKEN, FakeServer
+
+ALL_DAY = [("0000", "2400", "C", 1000)]
+AMSTERDAM = ZoneInfo("Europe/Amsterdam")
+
+
+class AgentProcess:
+    """A configuration folder, and the processes that run on it one after the other."""
+
+    def __init__(self, folder: Path, gateway_url: str, flags_url: str | None = None, **timing: float) -> None:
+        self.folder = folder
+        (folder / "token").write_text(TOKEN)
+        quick = {
+            "poll_s": 0.2,
+            "flags_s": 0.2,
+            "control_s": 0.1,
+            "backoff_base_s": 0.1,
+            "backoff_cap_s": 0.3,
+            "request_timeout_s": 2,
+        }
+        quick |= {"v2_retreat_s": 60.0, "v2_retreat_cap_s": 60.0, **timing}
+        lines = ["device_id = 17", 'token_file = "token"', f'gateway_url = "{gateway_url}"', 'state_dir = "state"']
+        lines += [f'flags_url = "{flags_url}"'] if flags_url else []
+        lines += ["[timing]", *(f"{name} = {value}" for name, value in quick.items())]
+        lines += ["[battery]", 'trace = "trace.jsonl"']
+        self.config = folder / "agent.toml"
+        self.config.write_text("\n".join(lines))
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self, crash_at: str | None = None) -> AgentProcess:
+        env = {k: v for k, v in os.environ.items() if k in ("PATH", "HOME", "LANG")}
+        env |= {"PI_AGENT_CRASH_AT": crash_at} if crash_at else {}
+        with (self.folder / "log").open("ab") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "pi_agent", "run", "--config", str(self.config)], stdout=log, stderr=log, env=env
+            )
+        return self
+
+    def end(self, number: signal.Signals = signal.SIGTERM) -> int:
+        assert self.process is not None
+        self.process.send_signal(number)
+        return self.process.wait(10)
+
+    def status(self) -> dict[str, Any]:
+        try:
+            found: dict[str, Any] = json.loads((self.folder / "state" / "status.json").read_text())
+        except FileNotFoundError:
+            return {}
+        return found
+
+    def log(self) -> str:
+        return (self.folder / "log").read_text()
+
+    def trace(self) -> list[dict[str, Any]]:
+        path = self.folder / "trace.jsonl"
+        return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def until(condition: Callable[[], object], what: str, seconds: float = 20) -> None:
+    deadline, pause = time.monotonic() + seconds, threading.Event()
+    while not condition():
+        assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
+        pause.wait(0.02)
+
+
+def command(ref: str, seconds: float = 60) -> dict[str, Any]:
+    now = datetime.now(AMSTERDAM)
+    return {
+        "ref": ref,
+        "mode": "D",
+        "power_w": 700,
+        "issued": f"{now:%Y-%m-%dT%H:%M:%S}",
+        "expires": f"{now + timedelta(seconds=seconds):%Y-%m-%dT%H:%M:%S}",
+    }
+
+
+@pytest.fixture
+def server() -> Iterator[FakeServer]:
+    made = FakeServer(slots=list(ALL_DAY)).start()
+    yield made
+    made.stop()
+
+
+@pytest.fixture
+def agents(tmp_path: Path) -> Iterator[Callable[..., AgentProcess]]:
+    """Makes agents; ends those that still run."""
+    made: list[AgentProcess] = []
+
+    def make(gateway_url: str, flags_url: str | None = None, **timing: float) -> AgentProcess:
+        folder = tmp_path / f"agent-{len(made)}"
+        folder.mkdir()
+        made.append(AgentProcess(folder, gateway_url, flags_url, **timing))
+        return made[-1]
+
+    yield make
+    for agent in made:
+        if agent.process is not None and agent.process.poll() is None:
+            agent.process.kill()
+            agent.process.wait(10)
+
+
+Make = Callable[..., AgentProcess]
+
+
+def test_a_schedule_is_executed_and_acknowledged_and_the_agent_stops_safe(server: FakeServer, agents: Make) -> None:
+    agent = agents(server.url).start()
+    until(lambda: len(server.acks) == 2, "two acks")
+    today = datetime.now(AMSTERDAM).strftime("%Y%m%d")
+    assert sorted(server.acks) == [("schedule-v1", "delivered"), (f"slot-v1-{today}-0000", "succeeded")]
+    until(lambda: agent.status().get("pending_acks") == 0, "acks settled")
+    status = agent.status()
+    assert (status["state"], status["backend"], status["schedule_version"], status["mode"]) == (
+        "running",
+        "legacy",
+        1,
+        "charge",
+    )
+    assert status["last_contact"] is not None
+    assert "" not in server.request_ids
+    begun = time.monotonic()
+    assert agent.end() == 0
+    assert time.monotonic() - begun < 10
+    assert agent.status()["state"] == "stopped"
+    assert agent.trace()[-1]["power_w"] == 0.0
+    assert TOKEN not in agent.log()
+
+
+def test_a_command_is_executed_and_a_late_one_is_not(server: FakeServer, agents: Make) -> None:
+    server.commands = [command("cmd-1", 60), command("late", -30)]
+    agent = agents(server.url).start()
+    until(lambda: {("cmd-1", "succeeded"), ("late", "expired")} <= set(server.acks), "both commands told")
+    assert [state for ref, state in server.acks if ref == "late"] == ["expired"]
+    assert agent.end() == 0
+    assert "late" not in {line["ref"] for line in agent.trace()}
+
+
+def test_offline_the_schedule_goes_on_and_what_happened_is_told_afterwards(server: FakeServer, agents: Make) -> None:
+    agent = agents(server.url).start()
+    until(lambda: agent.status().get("pending_acks") == 0 and len(server.acks) == 2, "first acks")
+    agent.end()
+    server.stop()
+    known = len(server.acks)
+    agent.start()
+    until(
+        lambda: agent.status().get("mode") == "charge" and agent.status()["state"] == "running",
+        "executing with no server",
+    )
+    until(lambda: agent.status().get("last_error"), "it tried")
+    assert len(server.acks) == known
+    server.version, server.commands = 2, [command("after")]
+    server.start()
+    until(
+        lambda: ("after", "succeeded") in server.acks and ("schedule-v2", "delivered") in server.acks, "told when back"
+    )
+
+
+@pytest.mark.parametrize("step", ["received", "intent", "acted", "result", "sent", "settled"])
+def test_killed_at_any_step_nothing_is_done_twice_and_no_ack_is_lost(
+    server: FakeServer, agents: Make, step: str
+) -> None:
+    server.commands = [command("cmd-1")]
+    agent = agents(server.url).start(crash_at=step)
+    assert agent.process is not None
+    assert agent.process.wait(20) == -signal.SIGKILL
+    agent.start()
+    wanted = {("schedule-v1", "delivered"), ("cmd-1", "delivered"), ("cmd-1", "succeeded")}
+    until(lambda: wanted <= set(server.acks) and agent.status().get("pending_acks") == 0, "all told")
+    assert agent.end() == 0
+    assert set(server.acks) == wanted, "something was told that did not happen"
+    # The one whose answer was under way when the agent died may be sent again: the server knows it by (ref, state).
+    assert len(server.acks) <= len(wanted) + 1, "sent again though its delivery was journaled"
+
+
+def test_an_agent_that_is_told_to_wait_waits(server: FakeServer, agents: Make) -> None:
+    server.retry_after = "2"
+    server.fault = lambda method, path: 429 if path.startswith("/get-schedule") else None
+    agent = agents(server.url).start()
+    until(lambda: len(server.paths("GET")) >= 2, "a second poll")
+    first, second = [at for at, method, _ in server.requests if method == "GET"][:2]
+    assert second - first >= 2
+    server.fault = lambda method, path: None
+    until(lambda: agent.status().get("schedule_version") == 1, "the schedule after all")
+
+
+def test_an_ack_that_is_refused_is_recorded_and_not_sent_forever(server: FakeServer, agents: Make) -> None:
+    server.fault = lambda method, path: 422 if method == "POST" else None
+    agent = agents(server.url, max_refusals=2).start()
+    until(lambda: agent.status().get("refused_acks") == 2, "both acks given up")
+    sent = len(server.paths("POST"))
+    assert sent == 4
+    polls = len(server.paths("GET"))
+    until(lambda: len(server.paths("GET")) > polls + 3, "some more polls")
+    assert len(server.paths("POST")) == sent
+
+
+def test_an_answer_that_makes_no_sense_leaves_the_stored_schedule_in_force(server: FakeServer, agents: Make) -> None:
+    agent = agents(server.url).start()
+    until(lambda: agent.status().get("mode") == "charge", "charging")
+    server.version, server.slots = 2, [("0500", "0100", "C", 1)]
+    until(lambda: "cannot be read" in str(agent.status().get("last_error")), "it noticed")
+    assert (agent.status()["schedule_version"], agent.status()["mode"]) == (1, "charge")
+
+
+def test_the_flag_moves_the_agent_to_the_new_backend_and_back(server: FakeServer, agents: Make) -> None:
+    agent = agents(server.url, server.url).start()
+    until(lambda: agent.status().get("backend") == "legacy" and len(server.acks) == 2, "on legacy")
+    server.flag, server.version = "v2", 2
+    until(lambda: agent.status().get("backend") == "v2", "on v2")
+    until(lambda: ("schedule-v2", "delivered") in server.acks, "v2's schedule told")
+    assert "/v2/devices/17/acks" in server.paths("POST")
+    until(lambda: ("GET", "/v2/devices/17/schedule", 304) in server.answered, "an unchanged schedule costs a 304")
+    server.flag = "legacy"
+    until(lambda: agent.status().get("backend") == "legacy", "back on legacy")
+    assert ("POST", "/ofrep/v1/evaluate/flags", 304) in server.answered
+
+
+def test_the_flag_survives_a_restart_without_the_flag_service(server: FakeServer, agents: Make) -> None:
+    flag_service = FakeServer(flag="v2").start()
+    agent = agents(server.url, flag_service.url).start()
+    until(lambda: agent.status().get("backend") == "v2", "on v2")
+    agent.end(signal.SIGKILL)
+    flag_service.stop()
+    seen = len(server.requests)
+    agent.start()
+    until(lambda: len(server.requests) > seen + 2, "it polls")
+    assert all(path.startswith("/v2/") for _, _, path in server.requests[seen:])
+
+
+def test_a_v2_that_does_not_work_is_left_and_tried_again_later(server: FakeServer, agents: Make) -> None:
+    server.flag = "v2"
+    server.fault = lambda method, path: 500 if path.startswith("/v2/") else None
+    agent = agents(server.url, server.url, max_v2_errors=3, v2_retreat_s=1.0, v2_retreat_cap_s=1.0).start()
+    until(lambda: "unusable" in agent.log(), "v2 left")
+    server.version = 2
+    until(lambda: ("schedule-v2", "delivered") in server.acks, "served by legacy")
+    assert agent.status()["flag"] == "v2"
+    server.fault = lambda method, path: None
+    until(lambda: ("GET", "/v2/devices/17/schedule", 200) in server.answered, "v2 tried again")
+    until(lambda: agent.status()["backend"] == "v2", "on v2 after all")
+
+
+def test_a_server_that_never_finishes_its_answer_does_not_stop_the_control(agents: Make, server: FakeServer) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as slow:
+        held: list[socket.socket] = []
+        threading.Thread(target=lambda: held.append(slow.accept()[0]), daemon=True).start()
+        agent = agents(f"http://127.0.0.1:{slow.getsockname()[1]}", request_timeout_s=30).start()
+        until(lambda: held, "a request that hangs")
+        before = agent.status().get("updated")
+        until(lambda: agent.status().get("updated") != before, "the control goes on")
+        begun = time.monotonic()
+        assert agent.end() == 0
+        assert time.monotonic() - begun < 10
+        for connection in held:
+            connection.close()
+
+
+def run_cli(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "pi_agent", *arguments], capture_output=True, text=True, timeout=30, check=False
+    )
+
+
+def test_status_says_whether_the_agent_runs(server: FakeServer, agents: Make) -> None:
+    agent = agents(server.url)
+    assert run_cli("status", "--config", str(agent.config)).returncode == 1
+    agent.start()
+    until(lambda: agent.status().get("state") == "running", "running")
+    running = run_cli("status", "--config", str(agent.config))
+    assert running.returncode == 0
+    assert json.loads(running.stdout)["device_id"] == 17
+    agent.end()
+    stopped = run_cli("status", "--config", str(agent.config))
+    assert stopped.returncode == 1
+    assert "not running: state 'stopped'" in stopped.stderr
+
+
+def test_lint_accepts_a_good_configuration_and_names_what_is_wrong_with_a_bad_one(agents: Make) -> None:
+    agent = agents("http://127.0.0.1:1")
+    good = run_cli("lint", "--config", str(agent.config))
+    assert (good.returncode, good.stdout.startswith("ok: device 17")) == (0, True)
+    agent.config.write_text(agent.config.read_text().replace("device_id = 17", "device_id = -1"))
+    bad = run_cli("lint", "--config", str(agent.config))
+    assert (bad.returncode, bad.stderr) == (2, "banyan-agent: device_id must be 1 or more\n")
+
+
+def test_a_second_agent_on_the_same_state_is_refused(server: FakeServer, agents: Make) -> None:
+    agent = agents(server.url).start()
+    until(lambda: agent.status().get("state") == "running", "running")
+    second = run_cli("run", "--config", str(agent.config))
+    assert second.returncode == 1
+    assert "another agent uses" in second.stderr
