@@ -11,7 +11,7 @@ import structlog
 _SHARED: list[structlog.typing.Processor] = [
     structlog.contextvars.merge_contextvars,
     structlog.processors.add_log_level,
-    structlog.processors.TimeStamper(fmt="iso", utc=True),
+    structlog.processors.TimeStamper(fmt="iso", utc=True, key="ts"),
     structlog.processors.format_exc_info,
 ]
 
@@ -24,7 +24,7 @@ def configure(service: str, level: int = logging.INFO) -> None:
     """Set up structlog, and send the standard library's log the same way."""
 
     def name(_: object, __: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
-        event.setdefault("service", service)
+        event.setdefault("component", service)
         return event
 
     processors: list[structlog.typing.Processor] = [name, *_SHARED]

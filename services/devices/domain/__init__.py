@@ -1,0 +1,1 @@
+"""Devices' rules: pure, no I/O."""

@@ -1,0 +1,9 @@
+"""Every route of the service: the monolith's contract and v2, side by side."""
+
+from __future__ import annotations
+
+from services.devices.facade.acks import AcksFacade
+from services.devices.facade.devices import DevicesFacade, get_schedule
+from services.devices.v2.devices import DevicesV2
+
+ROUTES = [DevicesFacade, AcksFacade, get_schedule, DevicesV2]

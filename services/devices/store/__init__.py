@@ -1,0 +1,1 @@
+"""What the devices service keeps, and the queries on it."""

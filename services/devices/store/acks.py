@@ -1,0 +1,54 @@
+"""Acknowledgements: the same report twice is one row."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from services.devices.domain.devices import Ack, Report, command_states
+from services.devices.store.tables import ACKS, COMMANDS, DEVICES
+
+_COLUMNS = (
+    ACKS.c.id, ACKS.c.device_id, ACKS.c.ref, ACKS.c.state, ACKS.c.note, ACKS.c.observed_at, ACKS.c.received_at,
+)  # fmt: skip
+
+
+async def add(connection: AsyncConnection, device_id: int, reports: Sequence[Report]) -> list[Ack]:
+    """Keep what is new, and return it; a new device becomes active, and its commands learn what became of them."""
+    rows = [
+        {"device_id": device_id, "ref": r.ref, "state": r.state, "note": r.note, "observed_at": r.observed_at}
+        for r in reports
+    ]
+    statement = insert(ACKS).values(rows).on_conflict_do_nothing().returning(*_COLUMNS)
+    kept = [Ack(*row) for row in await connection.execute(statement)]
+    if kept:
+        await _activate(connection, device_id)
+        states = command_states((ack.ref, ack.state) for ack in kept)
+        for state in sorted(set(states.values())):
+            await _settle(connection, device_id, [ref for ref in states if states[ref] == state], state)
+    return kept
+
+
+async def get(connection: AsyncConnection, device_id: int, ref: str, state: str) -> Ack | None:
+    statement = sa.select(*_COLUMNS).where(ACKS.c.device_id == device_id, ACKS.c.ref == ref, ACKS.c.state == state)
+    row = (await connection.execute(statement)).one_or_none()
+    return None if row is None else Ack(*row)
+
+
+async def page(connection: AsyncConnection, device_id: int, after: int, limit: int) -> list[Ack]:
+    statement = sa.select(*_COLUMNS).where(ACKS.c.device_id == device_id, ACKS.c.id > after)
+    return [Ack(*row) for row in await connection.execute(statement.order_by(ACKS.c.id).limit(limit))]
+
+
+async def _activate(connection: AsyncConnection, device_id: int) -> None:
+    new = sa.and_(DEVICES.c.id == device_id, DEVICES.c.state == "new")
+    await connection.execute(sa.update(DEVICES).where(new).values(state="active"))
+
+
+async def _settle(connection: AsyncConnection, device_id: int, refs: list[str], state: str) -> None:
+    open_ = COMMANDS.c.state.not_in(["expired", state])
+    mine = sa.and_(COMMANDS.c.device_id == device_id, COMMANDS.c.ref.in_(refs), open_)
+    await connection.execute(sa.update(COMMANDS).where(mine).values(state=state))

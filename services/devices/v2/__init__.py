@@ -1,0 +1,1 @@
+"""The clean API for devices: UTC instants, words, ETags, acknowledgements in batches."""
