@@ -1,0 +1,97 @@
+"""`python -m gateway serve | explain`: the gateway's own command line."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from pathlib import Path
+
+import click
+import structlog
+
+from gateway.errors import GatewayError
+from gateway.settings import Settings, from_environment
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+def cli() -> None:
+    """Banyan's gateway: sends each request to the side that should answer it."""
+
+
+def _settings() -> Settings:
+    return from_environment(os.environ)
+
+
+@cli.command()
+def serve() -> None:
+    """Serve clients and the admin API until SIGTERM. Settings come from the environment (GATEWAY_…)."""
+    from gateway.parent import Parent
+
+    sys.exit(Parent(_settings()).run())
+
+
+@cli.command(hidden=True)
+@click.option("--index", type=int, required=True)
+def worker(index: int) -> None:
+    """One worker; started by `serve`."""
+    from gateway.worker import run
+
+    run(_settings(), index)
+
+
+@cli.command(hidden=True)
+def admin() -> None:
+    """The admin process; started by `serve`."""
+    from gateway.control.process import run
+
+    run(_settings())
+
+
+@cli.command()
+@click.argument("method")
+@click.argument("path")
+@click.option("--table", "file", type=click.Path(path_type=Path), required=True, help="Route table (JSON).")
+@click.option("--key", help="The partition key, instead of finding it in the request.")
+@click.option("--header", "headers", multiple=True, metavar="NAME:VALUE", help="A header of the request.")
+def explain(method: str, path: str, file: Path, key: str | None, headers: tuple[str, ...]) -> None:
+    """Say which side would answer METHOD PATH, and why. Asks nobody."""
+    from gateway.control.stored import load_file
+    from gateway.routing.explain import explain as explained
+
+    for line in explained(load_file(file), method, path, headers, key):
+        click.echo(line)
+
+
+def _log_to_stderr() -> None:
+    """One JSON object a line, as every component does."""
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            structlog.processors.JSONRenderer(),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
+
+
+def main() -> None:
+    """Every expected failure is one line and exit code 1."""
+    _log_to_stderr()
+    try:
+        cli(standalone_mode=False)
+    except click.Abort:
+        sys.exit(130)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except GatewayError as error:
+        click.echo(f"error: {error}", err=True)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

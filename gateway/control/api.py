@@ -1,0 +1,183 @@
+"""The admin API: read and change the route table, see the figures. Its own process, its own port, a bearer token."""
+
+from __future__ import annotations
+
+import re
+from secrets import compare_digest
+from typing import Annotated, Any
+
+import msgspec
+from litestar import Litestar, MediaType, Request, Response, Router, get, patch, put
+from litestar.connection import ASGIConnection
+from litestar.di import Provide
+from litestar.exceptions import HTTPException, NotAuthorizedException, NotFoundException
+from litestar.handlers import BaseRouteHandler
+from litestar.params import Parameter
+
+from gateway.control.change import DomainChange
+from gateway.control.client import Applied
+from gateway.control.node import Node
+from gateway.control.status import metrics, mismatches, status
+from gateway.control.table import RouteTable, decode_table
+from gateway.errors import GatewayError, TableRefused, VersionConflict
+
+Problem = Response[dict[str, Any]]
+
+
+def _problem(code: int, title: str, detail: str, **more: Any) -> Problem:
+    content = {"type": "about:blank", "title": title, "status": code, "detail": detail, **more}
+    return Response(content, status_code=code, media_type="application/problem+json")
+
+
+def _conflict(_: Request[Any, Any, Any], error: VersionConflict) -> Problem:
+    return _problem(412, "Precondition Failed", str(error), version=error.current)
+
+
+def _refused(_: Request[Any, Any, Any], error: TableRefused) -> Problem:
+    return _problem(422, "Unprocessable Content", str(error), reasons=list(error.reasons))
+
+
+def _http(_: Request[Any, Any, Any], error: HTTPException) -> Problem:
+    answer = _problem(error.status_code, type(error).__name__.removesuffix("Exception"), error.detail)
+    answer.headers.update(error.headers or {})
+    return answer
+
+
+def _failed(_: Request[Any, Any, Any], error: Exception) -> Problem:
+    return _problem(500, "Internal Server Error", f"the change was not made: {error}")
+
+
+def needs_token(token: str) -> Any:
+    wanted = f"Bearer {token}".encode()
+
+    def guard(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
+        given = connection.headers.get("authorization", "").encode("latin-1", "replace")
+        if not compare_digest(given, wanted):
+            raise NotAuthorizedException("the admin API needs the bearer token", headers={"WWW-Authenticate": "Bearer"})
+
+    return guard
+
+
+def _expected(request: Request[Any, Any, Any]) -> int:
+    """The version in If-Match. A change without one would overwrite what it has not seen."""
+    given = request.headers.get("if-match", "")
+    match = re.fullmatch(r'(?:W/)?"?(\d{1,15})"?', given.strip())
+    if match is None:
+        raise HTTPException("If-Match must carry the version that the change is made for", status_code=428)
+    return int(match[1])
+
+
+def _actor(request: Request[Any, Any, Any]) -> str:
+    actor = request.headers.get("banyan-actor", "").strip()
+    if not actor or len(actor) > 200:
+        raise HTTPException("Banyan-Actor must say who makes the change", status_code=400)
+    return actor
+
+
+def _told(applied: Applied) -> Response[dict[str, Any]]:
+    workers = {"applied": applied.applied, "total": applied.total}
+    body = {"version": applied.version, "workers": workers, "ms": applied.ms}
+    return Response(body, headers={"ETag": f'"{applied.version}"'})
+
+
+def _tabled(table: RouteTable, content: Any) -> Response[Any]:
+    return Response(content, headers={"ETag": f'"{table.version}"'}, media_type=MediaType.JSON)
+
+
+@get("/v1/table", sync_to_thread=False)
+def read_table(node: Node) -> Response[Any]:
+    return _tabled(node.keeper.table, msgspec.to_builtins(node.keeper.table))
+
+
+@put("/v1/table")
+async def put_table(request: Request[Any, Any, Any], node: Node) -> Response[dict[str, Any]]:
+    actor, expected = _actor(request), _expected(request)
+    table = decode_table(await request.body())
+    reason = request.headers.get("banyan-reason", "")
+    return _told(await node.keeper.change(expected, lambda _: table, actor, reason))
+
+
+@get("/v1/domains", sync_to_thread=False)
+def read_domains(node: Node) -> Response[Any]:
+    return _tabled(node.keeper.table, msgspec.to_builtins(node.keeper.table.domains))
+
+
+@get("/v1/domains/{domain:str}", sync_to_thread=False)
+def read_domain(domain: str, node: Node) -> Response[Any]:
+    return _tabled(node.keeper.table, msgspec.to_builtins(_known(node, domain)))
+
+
+def _known(node: Node, domain: str) -> Any:
+    found = node.keeper.table.domains.get(domain)
+    if found is None:
+        raise NotFoundException(
+            f"unknown domain {domain!r}: there are {', '.join(node.keeper.table.domains) or 'none'}"
+        )
+    return found
+
+
+@patch("/v1/domains/{domain:str}")
+async def patch_domain(domain: str, request: Request[Any, Any, Any], node: Node) -> Response[dict[str, Any]]:
+    actor, expected = _actor(request), _expected(request)
+    _known(node, domain)
+    try:
+        change = msgspec.json.decode(await request.body(), type=DomainChange)
+    except msgspec.DecodeError as error:
+        raise TableRefused([str(error)]) from error
+    return _told(await node.keeper.change(expected, lambda table: change.apply(table, domain), actor, change.reason))
+
+
+@get("/v1/status")
+async def read_status(node: Node) -> dict[str, Any]:
+    await node.look()
+    return status(node.keeper.table, node.figures, node.workers)
+
+
+@get("/v1/shadow/mismatches")
+async def read_mismatches(node: Node) -> dict[str, Any]:
+    await node.look()
+    return {"mismatches": mismatches(node.figures)}
+
+
+@get("/v1/audit", sync_to_thread=False)
+def read_audit(node: Node, limit: Annotated[int, Parameter(ge=1, le=1000)] = 100) -> dict[str, Any]:
+    return {"entries": node.keeper.audit.newest(limit)}
+
+
+@get("/metrics", media_type=MediaType.TEXT)
+async def read_metrics(node: Node) -> Response[bytes]:
+    await node.look()
+    content = metrics(node.keeper.table, node.figures, node.applied, node.workers)
+    return Response(content, media_type="text/plain; version=0.0.4; charset=utf-8")
+
+
+@get("/livez", sync_to_thread=False)
+def livez() -> dict[str, str]:
+    return {"status": "ok"}
+
+
+@get("/readyz")
+async def readyz(node: Node) -> Response[dict[str, Any]]:
+    await node.look()
+    ready = node.applied == node.workers
+    body = {"status": "ready" if ready else "starting", "workers": {"applied": node.applied, "total": node.workers}}
+    return Response(body, status_code=200 if ready else 503)
+
+
+def make_app(node: Node, token: str) -> Litestar:
+    guarded = (
+        read_table, put_table, read_domains, read_domain, patch_domain, read_status, read_mismatches, read_audit,
+    )  # fmt: skip
+    return Litestar(
+        [Router("/", route_handlers=guarded, guards=[needs_token(token)]), read_metrics, livez, readyz],
+        dependencies={"node": Provide(lambda: node, sync_to_thread=False)},
+        exception_handlers={
+            VersionConflict: _conflict,
+            TableRefused: _refused,
+            GatewayError: _failed,
+            HTTPException: _http,
+            OSError: _failed,
+        },
+        openapi_config=None,
+        request_max_body_size=4 * 1024 * 1024,
+    )

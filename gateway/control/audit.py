@@ -1,0 +1,55 @@
+"""Who changed the table, when, why, from what to what: one JSON line per change, never rewritten."""
+
+from __future__ import annotations
+
+from collections import deque
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from gateway.control.table import RouteTable
+
+LONGEST_LINE = 4 * 1024 * 1024
+
+
+class Audit:
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def add(self, actor: str, reason: str, before: RouteTable, after: RouteTable) -> None:
+        entry = {
+            "at": datetime.now(UTC).isoformat(timespec="milliseconds"),
+            "actor": actor,
+            "reason": reason,
+            "before": _changed(before, after),
+            "after": _changed(after, before),
+        }
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        with self._path.open("ab") as file:
+            file.write(msgspec.json.encode(entry) + b"\n")
+
+    def newest(self, limit: int) -> list[dict[str, Any]]:
+        """The newest entries, oldest first."""
+        try:
+            with self._path.open("rb") as file:
+                lines = deque(file, maxlen=limit)
+        except FileNotFoundError:
+            return []
+        return [msgspec.json.decode(line) for line in lines if line.endswith(b"\n")]
+
+
+def _changed(one: RouteTable, other: RouteTable) -> dict[str, Any]:
+    """The version, and of the rest only what differs from the other table."""
+    told: dict[str, Any] = {"version": one.version}
+    if one.upstreams != other.upstreams:
+        told["upstreams"] = msgspec.to_builtins(one.upstreams)
+    differing = {name: domain for name, domain in one.domains.items() if other.domains.get(name) != domain}
+    for name, domain in differing.items():
+        seen = msgspec.to_builtins(domain)
+        known = other.domains.get(name)
+        if known is not None and known.operations == domain.operations:
+            del seen["operations"]
+        told.setdefault("domains", {})[name] = seen
+    return told

@@ -1,0 +1,77 @@
+"""Keeps the table of this node: takes changes one at a time, gives them to the workers, the disk and the audit."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable
+from time import perf_counter
+from typing import Any, Protocol
+
+import msgspec
+
+from gateway.control import link, stored
+from gateway.control.audit import Audit
+from gateway.control.client import Applied
+from gateway.control.table import RouteTable
+from gateway.errors import VersionConflict
+from gateway.settings import Settings
+
+
+class Claim(Protocol):
+    """Makes a new version the newest of all nodes. Raises: VersionConflict when another node was first."""
+
+    def __call__(self, table: RouteTable) -> Awaitable[None]: ...
+
+
+class Keeper:
+    def __init__(self, settings: Settings, table: RouteTable) -> None:
+        self._settings = settings
+        self._lock = asyncio.Lock()
+        self.table = table
+        self.audit = Audit(settings.audit_file)
+        self.claim: Claim | None = None
+
+    async def change(self, expected: int, make: Callable[[RouteTable], RouteTable], actor: str, reason: str) -> Applied:
+        """Replace the table if it is still at `expected`. Raises, with nothing changed: VersionConflict, TableRefused."""
+        started = perf_counter()
+        async with self._lock:
+            before = self.table
+            if before.version != expected:
+                raise VersionConflict(expected, before.version)
+            after = msgspec.structs.replace(make(before), version=before.version + 1).validated()
+            if self.claim is not None:
+                await self.claim(after)
+            applied = await self._take(after)
+            self.audit.add(actor, reason, before, after)
+        return Applied(after.version, applied, self._settings.workers, round((perf_counter() - started) * 1000, 3))
+
+    async def follow(self, table: RouteTable) -> None:
+        """Another node has made this table the newest."""
+        async with self._lock:
+            if table.version > self.table.version:
+                before = self.table
+                await self._take(table.validated())
+                self.audit.add("another gateway node", "followed its change", before, table)
+
+    async def _take(self, table: RouteTable) -> int:
+        # The disk first: a worker that restarts in this very moment must not come back with the old table.
+        await asyncio.to_thread(stored.save, self._settings.table_file, table)
+        self.table = table
+        return await self.push()
+
+    async def push(self) -> int:
+        """Give the table to all workers; how many have it."""
+        message = {"do": "table", "table": msgspec.json.encode(self.table).decode()}
+        answers = await self.ask_all(message)
+        return sum(answer is not None and answer.get("version") == self.table.version for answer in answers)
+
+    async def ask_all(self, message: dict[str, Any]) -> list[dict[str, Any] | None]:
+        """Every worker's answer in order; None for one that does not answer."""
+
+        async def ask(index: int) -> dict[str, Any] | None:
+            with contextlib.suppress(link.LinkDown):
+                return await link.ask(self._settings.socket(index), message)
+            return None
+
+        return list(await asyncio.gather(*(ask(index) for index in range(self._settings.workers))))

@@ -1,0 +1,128 @@
+"""`GET /v1/status` and `/metrics`: the figures as the contract and as Prometheus want them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+
+from gateway.control.figures import Figures, Totals
+from gateway.control.table import Domain, RouteTable
+from gateway.meter import BOUNDS, EVENTS
+
+SIDES = ("legacy", "service")
+_STATES = ("closed", "half-open", "open")  # from good to bad
+_OUTCOMES = ("aborted", "1xx", "2xx", "3xx", "4xx", "5xx")
+
+
+def status(table: RouteTable, figures: Figures, workers: int) -> dict[str, Any]:
+    totals, live = figures.totals(), list(figures.live())
+    return {
+        "version": table.version,
+        "workers": workers,
+        "domains": {name: _of_domain(name, domain, figures, totals, live) for name, domain in table.domains.items()},
+    }
+
+
+def _of_domain(
+    name: str, domain: Domain, figures: Figures, totals: Totals, live: list[dict[str, Any]]
+) -> dict[str, Any]:
+    shadow = [pair for (d, _), pair in totals.shadow.items() if d == name]
+    return {
+        "requests": {side: {**figures.rates(name, side), "total": totals.side(name, side).count} for side in SIDES},
+        "fallbacks": totals.event(name, "fallback"),
+        "held": totals.event(name, "held"),
+        "rerouted": totals.event(name, "rerouted"),
+        "shadow": {"compared": sum(p[0] for p in shadow), "mismatched": sum(p[1] for p in shadow)},
+        "breakers": {side: breaker_state(live, name, side) for side in SIDES},
+        "health": {side: is_healthy(live, domain.service if side == "service" else "legacy") for side in SIDES},
+    }
+
+
+def breaker_state(live: Iterable[dict[str, Any]], domain: str, side: str) -> str:
+    """The worst of all workers."""
+    found = [b["state"] for w in live for b in w["breakers"] if b["domain"] == domain and b["side"] == side]
+    return max(found, key=_STATES.index, default="closed")
+
+
+def is_healthy(live: Iterable[dict[str, Any]], upstream: str) -> bool:
+    return all(worker["health"].get(upstream, True) for worker in live)
+
+
+def mismatches(figures: Figures) -> list[dict[str, Any]]:
+    """Samples of all workers, oldest first."""
+    return sorted((s for worker in figures.live() for s in worker["shadow"]["samples"]), key=lambda s: float(s["at"]))
+
+
+class _Collector:
+    def __init__(self, table: RouteTable, figures: Figures, applied: int, workers: int) -> None:
+        self._table = table
+        self._figures = figures
+        self._workers = (applied, workers)
+
+    def collect(self) -> Iterator[Metric]:
+        totals, live = self._figures.totals(), list(self._figures.live())
+        yield from _of_requests(totals)
+        yield from _of_events(totals)
+        yield from self._of_state(live)
+
+    def _of_state(self, live: list[dict[str, Any]]) -> Iterator[Metric]:
+        yield GaugeMetricFamily("banyan_gateway_table_version", "Version of the route table", self._table.version)
+        applied, workers = self._workers
+        yield GaugeMetricFamily("banyan_gateway_workers", "Workers that should run", workers)
+        yield GaugeMetricFamily("banyan_gateway_workers_answering", "Workers that route by the newest table", applied)
+        for name, text in (
+            ("connections", "Client connections"),
+            ("active", "Requests under way"),
+            ("held_now", "Held"),
+        ):
+            yield GaugeMetricFamily(f"banyan_gateway_{name}", text, sum(worker[name] for worker in live))
+        breakers = GaugeMetricFamily(
+            "banyan_gateway_breaker", "0 closed, 1 half-open, 2 open", labels=("domain", "side")
+        )
+        for name in self._table.domains:
+            for side in SIDES:
+                breakers.add_metric((name, side), _STATES.index(breaker_state(live, name, side)))
+        yield breakers
+        health = GaugeMetricFamily("banyan_gateway_upstream_healthy", "Answers its health path", labels=("upstream",))
+        for upstream in self._table.upstreams:
+            health.add_metric((upstream,), float(is_healthy(live, upstream)))
+        yield health
+
+
+def _of_requests(totals: Totals) -> Iterator[Metric]:
+    labels = ("domain", "side", "operation")
+    requests = CounterMetricFamily("banyan_gateway_requests", "Requests answered", labels=(*labels, "outcome"))
+    seconds = HistogramMetricFamily("banyan_gateway_request_seconds", "Time to the end of the response", labels=labels)
+    for key, cell in sorted(totals.cells.items()):
+        for outcome, count in zip(_OUTCOMES, cell.classes, strict=True):
+            if count:
+                requests.add_metric((*key, outcome), count)
+        buckets, seen = [], 0
+        for bound, count in zip((*BOUNDS, float("inf")), cell.histogram, strict=True):
+            seen += count
+            buckets.append(("+Inf" if bound == float("inf") else repr(bound), float(seen)))
+        seconds.add_metric(key, buckets=buckets, sum_value=cell.seconds)
+    yield requests
+    yield seconds
+
+
+def _of_events(totals: Totals) -> Iterator[Metric]:
+    events = CounterMetricFamily(
+        "banyan_gateway_events", "What the policies did: " + ", ".join(EVENTS), labels=("domain", "event")
+    )
+    for key, count in sorted(totals.events.items()):
+        events.add_metric(key, count)
+    yield events
+    refused = CounterMetricFamily("banyan_gateway_malformed", "Requests refused by the framing", labels=("status",))
+    for status_code, count in sorted(totals.refused.items()):
+        refused.add_metric((status_code,), count)
+    yield refused
+
+
+def metrics(table: RouteTable, figures: Figures, applied: int, workers: int) -> bytes:
+    registry = CollectorRegistry()
+    registry.register(_Collector(table, figures, applied, workers))
+    return generate_latest(registry)

@@ -1,0 +1,264 @@
+"""The client's side of the pair: reads requests one after the other and writes their responses in that order."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, cast
+
+from gateway.http1.chunked import ChunkedDecoder
+from gateway.http1.exchange import Exchange
+from gateway.http1.forward import forwarding_lines
+from gateway.http1.head import MAX_HEAD, Malformed, parse_request
+from gateway.http1.problem import problem
+
+if TYPE_CHECKING:
+    from gateway.core import Gateway
+
+_HEAD, _LENGTH, _CHUNKED, _BUSY, _TUNNEL, _LINGER = range(6)
+MOST_PIPELINED = 64 * 1024  # bytes kept of requests that came before the response to the current one
+LINGER_SECONDS = 1.0
+
+
+class Downstream(asyncio.Protocol):
+    __slots__ = (
+        "_buffer", "_decoder", "_eof", "_exchange", "_full", "_gateway", "_mode", "_paused", "_remaining", "_transport",
+        "keep_alive", "lines", "since",
+    )  # fmt: skip
+
+    def __init__(self, gateway: Gateway) -> None:
+        self._gateway = gateway
+        self._buffer = b""
+        self._decoder: ChunkedDecoder | None = None
+        self._eof = False  # the client sends no more
+        self._full = False  # the client does not read as fast as we write
+        self._exchange: Exchange | None = None
+        self._mode = _HEAD
+        self._paused = False
+        self._remaining = 0
+        self._transport: asyncio.Transport = cast("asyncio.Transport", None)
+        self.keep_alive = True
+        self.lines = b""
+        self.since = gateway.now  # when the present mode began, or the client last sent something of a body
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)
+        peer = transport.get_extra_info("peername")
+        self.lines = forwarding_lines(peer[0].encode() if isinstance(peer, tuple) else b"unknown")
+        self._gateway.clients.add(self)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self._gateway.clients.discard(self)
+        exchange, self._exchange = self._exchange, None
+        if exchange is not None:
+            exchange.cancel()
+
+    def eof_received(self) -> bool:
+        """A client may close its sending half and still wait for the response."""
+        if self._mode == _TUNNEL or self._mode in (_LENGTH, _CHUNKED) or self._exchange is None:
+            return False
+        self._eof = True
+        return True
+
+    def data_received(self, data: bytes) -> None:
+        mode = self._mode
+        if mode == _HEAD:
+            self._on_head(data)
+        elif mode in (_LENGTH, _CHUNKED):
+            self.since = self._gateway.now
+            self._on_payload(data)
+        elif mode == _BUSY:
+            self._buffer += data
+            if len(self._buffer) > MOST_PIPELINED:
+                self.pause()
+        elif mode == _TUNNEL and self._exchange is not None:
+            self._exchange.on_request_body(data)
+
+    def _on_head(self, data: bytes) -> None:
+        if self._buffer:
+            data = self._buffer + data
+            self._buffer = b""
+        else:
+            self.since = self._gateway.now
+        if data[:2] == b"\r\n":  # RFC 9112 §2.2: one empty line before a request is forgiven
+            data = data[2:]
+        end = data.find(b"\r\n\r\n") + 4
+        if end == 3:
+            self._on_part(data)
+            return
+        try:
+            if end > MAX_HEAD:
+                raise Malformed(431, f"the head is longer than {MAX_HEAD} bytes")
+            request = parse_request(data[:end])
+            if request.length > self._gateway.max_body:
+                raise Malformed(413, f"the body is longer than {self._gateway.max_body} bytes")
+        except Malformed as refusal:
+            self.fail(refusal)
+            return
+        self.keep_alive = request.keep_alive and not self._gateway.draining
+        exchange = self._exchange = Exchange(self._gateway, self, request)
+        rest = data[end:] if len(data) > end else b""
+        if request.special and request.has_body:
+            if request.expects and not rest:
+                self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+            self._begin_body(request.length, request.chunked)
+            if rest:
+                self._on_payload(rest)
+            # Most bodies come with their head: then one write carries both to the upstream.
+            if self._exchange is exchange and not exchange.over:
+                exchange.start()
+            return
+        self._mode = _BUSY
+        self._buffer = rest
+        exchange.start()
+
+    def _on_part(self, data: bytes) -> None:
+        """The head is not complete yet; what can already be refused is refused at once."""
+        if len(data) > MAX_HEAD:
+            self.fail(Malformed(431, f"the head is longer than {MAX_HEAD} bytes"))
+        elif data.count(b"\n") != data.count(b"\r\n"):
+            self.fail(Malformed(400, "a line ends with a bare LF"))
+        else:
+            self._buffer = data
+            if self._eof:
+                self._transport.close()
+
+    def _begin_body(self, length: int, chunked: bool) -> None:
+        if chunked:
+            self._mode = _CHUNKED
+            self._decoder = ChunkedDecoder()
+        else:
+            self._mode = _LENGTH
+            self._remaining = length
+
+    def _on_payload(self, data: bytes) -> None:
+        exchange = self._exchange
+        if exchange is None:
+            return
+        if self._mode == _LENGTH:
+            piece, rest = data[: self._remaining], data[self._remaining :]
+            self._remaining -= len(piece)
+            exchange.on_request_body(piece)
+            finished = not self._remaining
+        else:
+            decoder = self._decoder
+            assert decoder is not None
+            try:
+                pieces = decoder.feed(data)
+            except Malformed as refusal:
+                exchange.cancel()
+                self.fail(refusal)
+                return
+            for piece in pieces:
+                exchange.on_request_body(piece)
+            finished, rest = decoder.done, decoder.rest
+        if finished and self._exchange is exchange and self._mode in (_LENGTH, _CHUNKED):
+            self._mode = _BUSY
+            self._buffer = rest
+            self._decoder = None
+            exchange.on_request_end()
+
+    # for the exchange
+
+    def write(self, data: bytes) -> None:
+        self._transport.write(data)
+
+    def pause(self) -> None:
+        if not self._paused:
+            self._paused = True
+            self._transport.pause_reading()
+
+    def resume(self) -> None:
+        if self._paused and not self._transport.is_closing():
+            self._paused = False
+            self._transport.resume_reading()
+
+    def pause_writing(self) -> None:
+        self._full = True
+        exchange = self._exchange
+        if exchange is not None and exchange.connection is not None:
+            exchange.connection.transport.pause_reading()
+
+    def resume_writing(self) -> None:
+        self._full = False
+        if self._mode == _HEAD:
+            self._next()
+        exchange = self._exchange
+        if exchange is not None and exchange.connection is not None:
+            exchange.touched = self._gateway.now
+            exchange.connection.transport.resume_reading()
+
+    def open_tunnel(self, data: bytes) -> None:
+        self._mode = _TUNNEL
+        self.write(data)
+        early, self._buffer = self._buffer, b""
+        if early and self._exchange is not None:
+            self._exchange.on_request_body(early)
+
+    def abort(self) -> None:
+        self._exchange = None
+        self._transport.abort()
+
+    def exchange_done(self) -> None:
+        """The response is complete."""
+        exchange, self._exchange = self._exchange, None
+        if self._transport.is_closing():
+            return
+        if not self.keep_alive:
+            self._linger(unread=exchange is not None and not exchange.body_done)
+            return
+        self._mode = _HEAD
+        self.since = self._gateway.now
+        if self._buffer:
+            self._gateway.loop.call_soon(self._next)
+        elif self._eof:
+            self._transport.close()
+        else:
+            self.resume()
+
+    def _next(self) -> None:
+        if self._mode == _HEAD and self._buffer and not self._full and not self._transport.is_closing():
+            data, self._buffer = self._buffer, b""
+            self.resume()
+            self._on_head(data)
+
+    def fail(self, refusal: Malformed) -> None:
+        """Answer a request that cannot be understood; what follows it cannot be either, so this connection ends."""
+        self._gateway.meter.refuse(refusal.status)
+        exchange, self._exchange = self._exchange, None
+        if exchange is not None and not exchange.over:
+            exchange.cancel()
+        if exchange is not None and exchange.status:
+            self._transport.abort()  # the response has begun: breaking off is the only sign left
+            return
+        if not self._transport.is_closing():
+            self._transport.write(problem(refusal.status, refusal.detail, close=True))
+        self._linger(unread=True)
+
+    def _linger(self, *, unread: bool) -> None:
+        """Closing with unread bytes makes the kernel send RST, which may take the response from the client again."""
+        self.keep_alive = False
+        if not unread:
+            self._transport.close()
+            return
+        self._mode = _LINGER
+        self.since = self._gateway.now
+        if self._transport.can_write_eof():
+            self._transport.write_eof()
+        self.resume()
+
+    # time
+
+    def check(self, now: float, idle: float, slow: float) -> None:
+        """Called a few times a second."""
+        age = now - self.since
+        if self._mode == _HEAD:
+            if self._buffer:
+                if age > slow:
+                    self.fail(Malformed(408, "the request's head did not come in time"))
+            elif age > idle or self._gateway.draining:
+                self._transport.close()
+        elif self._mode in (_LENGTH, _CHUNKED):
+            if age > slow and not self._paused:
+                self.fail(Malformed(408, "the request's body did not come in time"))
+        elif self._mode == _LINGER and age > LINGER_SECONDS:
+            self._transport.abort()

@@ -1,0 +1,78 @@
+"""The heads that go out: what is taken from a message before it is passed on, and what is added."""
+
+from __future__ import annotations
+
+import re
+from random import getrandbits
+
+from gateway.http1.head import Request, Response, all_values
+
+# RFC 9110 §7.6.1, and what only a gateway may say.
+_HOP_BY_HOP_REQUEST = re.compile(
+    rb"\r\n(?:connection|keep-alive|proxy-[a-z-]+|te|trailer|transfer-encoding|upgrade|expect|forwarded"
+    rb"|x-forwarded-(?:for|proto|host)|banyan-(?:route|shadow|owner|epoch)):[^\r]*",
+    re.IGNORECASE,
+)
+_HOP_BY_HOP_RESPONSE = re.compile(
+    rb"\r\n(?:connection|keep-alive|proxy-connection|te|trailer|transfer-encoding|upgrade|banyan-route|x-request-id)"
+    rb":[^\r]*",
+    re.IGNORECASE,
+)
+# A client may not have these taken away by naming them in Connection.
+_NEVER_DROPPED = frozenset((b"host", b"content-length", b"authorization", b"cookie", b"x-request-id", b"close", b""))
+_REQUEST_ID = re.compile(rb"[!-~]{1,128}")
+
+
+def forwarding_lines(peer: bytes) -> bytes:
+    """What is added for every request of a connection; made once."""
+    return b"X-Forwarded-For: " + peer + b"\r\nX-Forwarded-Proto: http\r\n"
+
+
+def upstream_head(request: Request, lines: bytes, request_id: bytes, authority: bytes, extra: bytes = b"") -> bytes:
+    """The request's head for the upstream, with its empty line; `authority` serves a client that sent no Host."""
+    head, low = request.head, request.low
+    host = request.header(b"host")
+    if host is None:
+        extra += b"Host: " + authority + b"\r\n"
+    else:
+        extra += b"X-Forwarded-Host: " + host + b"\r\n"
+    if request.special:
+        lines = _after_earlier_hops(request, lines)
+        headers = _HOP_BY_HOP_REQUEST.sub(b"", _without_nominated(head, low))[request.line_end :]
+        if request.chunked:
+            extra += b"Transfer-Encoding: chunked\r\n"
+        if request.upgrade:
+            extra += b"Connection: upgrade\r\nUpgrade: " + (request.header(b"upgrade") or b"") + b"\r\n"
+    else:
+        headers = head[request.line_end :]
+    if b"\r\nx-request-id:" not in low:
+        extra += b"X-Request-Id: " + request_id + b"\r\n"
+    if b"\r\ntraceparent:" not in low:
+        extra += b"traceparent: 00-%032x-%016x-01\r\n" % (getrandbits(128) or 1, getrandbits(64) or 1)
+    return b"%b %b HTTP/1.1%b%b%b\r\n" % (request.method, request.target, headers, lines, extra)
+
+
+def _after_earlier_hops(request: Request, lines: bytes) -> bytes:
+    earlier = all_values(request.head, request.low, b"x-forwarded-for")
+    if not earlier:
+        return lines
+    return lines.replace(b"X-Forwarded-For: ", b"X-Forwarded-For: " + b", ".join(earlier) + b", ", 1)
+
+
+def _without_nominated(head: bytes, low: bytes) -> bytes:
+    if b"\r\nconnection:" not in low:
+        return head
+    named = {token.strip().lower() for value in all_values(head, low, b"connection") for token in value.split(b",")}
+    for name in named - _NEVER_DROPPED:
+        head = re.sub(rb"(?i)\r\n" + re.escape(name) + rb":[^\r]*", b"", head)
+    return head
+
+
+def client_head(response: Response, extra: bytes) -> bytes:
+    """The response's head for the client, with its empty line. `extra`: framing and the gateway's own headers."""
+    head = _HOP_BY_HOP_RESPONSE.sub(b"", _without_nominated(response.head, response.low))
+    return b"HTTP/1.1" + head[8:] + extra + b"\r\n"
+
+
+def usable_request_id(given: bytes | None) -> bytes | None:
+    return given if given is not None and _REQUEST_ID.fullmatch(given) else None

@@ -1,0 +1,168 @@
+"""Connections to the servers of one upstream: kept alive, bounded, handed out to waiting exchanges in order."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+from urllib.parse import urlsplit
+
+from gateway.http1.upstream import UpstreamConnection
+from gateway.policies.retry import Cause
+
+
+@dataclass(frozen=True, slots=True)
+class PoolLimits:
+    connections: int = 256  # to one server, from one worker
+    waiting: int = 1024
+    connect_timeout: float = 1.0
+    idle_seconds: float = 4.0  # below the keep-alive of most servers (uvicorn 5 s)
+    # A request that must not be sent twice goes only over a connection that was in use this recently: a server that
+    # closes an idle connection at this very moment would otherwise leave us not knowing whether it was carried out.
+    trusted_idle_seconds: float = 1.0
+
+
+class Waiter(Protocol):
+    @property
+    def gone(self) -> bool:
+        """No longer wants a connection."""
+
+    def on_connection(self, connection: UpstreamConnection) -> None: ...
+
+    def on_no_connection(self, cause: Cause) -> None: ...
+
+
+class Endpoint:
+    """One server of an upstream."""
+
+    def __init__(self, url: str, limits: PoolLimits, clock: Callable[[], float]) -> None:
+        parts = urlsplit(url)
+        assert parts.hostname, "the table was validated"
+        self.url = url
+        self.host = parts.hostname
+        self.port = parts.port or 80
+        self.authority = parts.netloc.encode()
+        self.healthy = True
+        self.open = 0
+        self._limits = limits
+        self._clock = clock
+        self._idle: list[UpstreamConnection] = []
+        self._waiters: deque[Waiter] = deque()
+        self._connecting: set[asyncio.Task[None]] = set()
+        self._closed = False
+
+    @property
+    def busy(self) -> int:
+        return self.open - len(self._idle) + len(self._waiters)
+
+    def take(self, *, repeatable: bool) -> UpstreamConnection | None:
+        """An idle connection, the one used last first."""
+        idle = self._idle
+        if not idle:
+            return None
+        if not repeatable and self._clock() - idle[-1].idle_since > self._limits.trusted_idle_seconds:
+            return None
+        return idle.pop()
+
+    def wait(self, waiter: Waiter) -> None:
+        """Answered by on_connection or on_no_connection, never within this call."""
+        if len(self._waiters) >= self._limits.waiting:
+            asyncio.get_running_loop().call_soon(waiter.on_no_connection, Cause.OVERFLOW)
+            return
+        self._waiters.append(waiter)
+        if self.open + len(self._connecting) < self._limits.connections:
+            self._connect()
+        elif self._idle:  # all connections idle too long to be trusted: trade one for a fresh one
+            self._idle.pop(0).transport.abort()
+
+    def _connect(self) -> None:
+        task = asyncio.get_running_loop().create_task(self._open())
+        self._connecting.add(task)
+        task.add_done_callback(self._connecting.discard)
+
+    async def _open(self) -> None:
+        loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout(self._limits.connect_timeout):
+                _, connection = await loop.create_connection(lambda: UpstreamConnection(self), self.host, self.port)
+            if connection.transport.is_closing():
+                raise ConnectionError("closed as soon as it was made")
+        except OSError:  # TimeoutError is one
+            if (waiter := self._next_waiter()) is not None:
+                waiter.on_no_connection(Cause.CONNECT)
+            return
+        self._hand_out(connection)
+
+    def _next_waiter(self) -> Waiter | None:
+        while self._waiters:
+            waiter = self._waiters.popleft()
+            if not waiter.gone:
+                return waiter
+        return None
+
+    def _hand_out(self, connection: UpstreamConnection) -> None:
+        if self._waiters and (waiter := self._next_waiter()) is not None:
+            waiter.on_connection(connection)
+        elif self._closed:
+            connection.transport.close()
+        else:
+            connection.idle_since = self._clock()
+            self._idle.append(connection)
+
+    def on_made(self) -> None:
+        self.open += 1
+
+    def on_free(self, connection: UpstreamConnection, reusable: bool) -> None:
+        if reusable and not connection.transport.is_closing():
+            self._hand_out(connection)
+        else:
+            connection.transport.close()
+
+    def on_gone(self, connection: UpstreamConnection) -> None:
+        self.open -= 1
+        if connection in self._idle:
+            self._idle.remove(connection)
+        if len(self._waiters) > len(self._connecting) and self.open + len(self._connecting) < self._limits.connections:
+            self._connect()
+
+    def reap(self) -> None:
+        """Close what has been idle too long; the oldest are in front."""
+        oldest = self._clock() - self._limits.idle_seconds
+        while self._idle and self._idle[0].idle_since < oldest:
+            self._idle.pop(0).transport.close()
+
+    def close(self) -> None:
+        """Take no more; what is in use finishes."""
+        self._closed = True
+        while self._idle:
+            self._idle.pop().transport.close()
+
+
+class Pool:
+    """The servers of one upstream; the least busy healthy one is taken."""
+
+    def __init__(self, urls: Sequence[str], health: str, limits: PoolLimits, clock: Callable[[], float]) -> None:
+        self.urls = tuple(urls)
+        self.health = health
+        self.endpoints = [Endpoint(url, limits, clock) for url in urls]
+        self._only = self.endpoints[0] if len(self.endpoints) == 1 else None
+
+    @property
+    def healthy(self) -> bool:
+        return self._only.healthy if self._only is not None else any(e.healthy for e in self.endpoints)
+
+    def pick(self) -> Endpoint:
+        if self._only is not None:
+            return self._only
+        candidates = [endpoint for endpoint in self.endpoints if endpoint.healthy] or self.endpoints
+        return min(candidates, key=lambda endpoint: endpoint.busy)
+
+    def reap(self) -> None:
+        for endpoint in self.endpoints:
+            endpoint.reap()
+
+    def close(self) -> None:
+        for endpoint in self.endpoints:
+            endpoint.close()

@@ -1,0 +1,121 @@
+"""The decision for one request: which side, why, and what may happen when that side fails. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from gateway.control.table import Wave
+
+Side = Literal["legacy", "service"]
+Reason = Literal[
+    "default", "phase", "canary", "owner", "pin", "fallback", "native", "rerouted", "breaker-open"
+]  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """`hold`: keep the request until its wave has an owner. `shadow`: the upstream that gets a copy of this read."""
+
+    domain: str
+    side: Side
+    upstream: str
+    reason: Reason
+    banner: bytes
+    hold: bool = False
+    shadow: str | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Slot:
+    """Every decision that can be taken for the requests of one bucket; made when the table is compiled.
+
+    `read`, `write`: the normal one. `pinned`: for a read of a client that wrote a moment ago. `detour`, `fallback`:
+    legacy instead of a service whose breaker is open, or that failed; None when legacy cannot answer.
+    """
+
+    read: Decision
+    write: Decision
+    pinned: Decision
+    detour: Decision | None
+    fallback: Decision | None
+    rerouted: dict[str, Decision]
+    owner: str
+
+
+def decide(slot: Slot, *, is_read: bool, pinned: bool = False, service_usable: bool = True) -> Decision:
+    """The one place where a side is chosen. `service_usable`: breaker closed (or probing) and healthy."""
+    if not is_read:
+        return slot.write
+    first = slot.pinned if pinned else slot.read
+    if first.side == "service" and not service_usable and slot.detour is not None:
+        return slot.detour
+    return first
+
+
+class SlotMaker:
+    """Makes the slots of one domain."""
+
+    def __init__(self, domain: str, service: str, version: int, shadowed: bool) -> None:
+        self.domain = domain
+        self.service = service
+        self.version = version
+        self.shadowed = shadowed
+
+    def decision(self, side: Side, reason: Reason, *, hold: bool = False, shadow: bool = False) -> Decision:
+        upstream = self.service if side == "service" else "legacy"
+        other = "legacy" if side == "service" else self.service
+        banner = (
+            f"Banyan-Route: domain={self.domain}; side={side}; reason={reason}; version={self.version}\r\n".encode()
+        )
+        return Decision(self.domain, side, upstream, reason, banner, hold, other if shadow and self.shadowed else None)
+
+    def of_wave(self, wave: Wave, in_canary: bool) -> Slot:
+        """The slot of the wave's buckets that are inside, or outside, its canary."""
+        comparing = wave.phase in ("shadow", "canary")
+        held = wave.hold or wave.owner == "moving"
+        owner: Side = "service" if wave.owner == "service" else "legacy"
+        if wave.phase == "canary":
+            read = self.decision("service" if in_canary else "legacy", "canary", shadow=comparing)
+        else:
+            read = self.decision(
+                "service" if wave.phase in ("service", "retired") else "legacy", "phase", shadow=comparing
+            )
+        pinned = self.decision(owner, "pin", shadow=comparing) if owner != read.side else read
+        has_way_back = wave.phase != "retired"
+        return Slot(
+            read=read,
+            write=self.decision(owner, "owner", hold=held),
+            pinned=pinned,
+            detour=self.decision("legacy", "breaker-open") if has_way_back else None,
+            fallback=self.decision("legacy", "fallback") if has_way_back else None,
+            rerouted={side: self.decision(side, "rerouted") for side in ("legacy", "service")},
+            owner=wave.owner,
+        )
+
+    def native(self, held: bool) -> Slot:
+        """For operations that exist only at the service."""
+        here = self.decision("service", "native")
+        write = self.decision("service", "native", hold=held)
+        again = {"service": self.decision("service", "rerouted")}
+        return Slot(here, write, here, None, None, again, "service")
+
+    def keyless(self, waves: list[Wave]) -> Slot:
+        """For requests that name no key: legacy while in canary, the service once every wave has arrived there."""
+        slots = [self.of_wave(wave, in_canary=False) for wave in waves]
+        if len(slots) == 1:
+            return slots[0]
+        arrived = all(slot.read.side == "service" for slot in slots)
+        owners = {slot.owner for slot in slots}
+        owner: Side = "service" if owners == {"service"} else "legacy"
+        held = any(slot.write.hold for slot in slots)
+        read = slots[0].read if arrived else next(slot.read for slot in slots if slot.read.side == "legacy")
+        return Slot(
+            read=read,
+            write=self.decision(owner, "owner", hold=held),
+            pinned=read if read.side == owner else self.decision(owner, "pin"),
+            detour=None if any(slot.detour is None for slot in slots) else slots[0].detour,
+            fallback=None if any(slot.fallback is None for slot in slots) else slots[0].fallback,
+            rerouted=slots[0].rerouted,
+            owner=owner,
+        )

@@ -1,0 +1,118 @@
+"""What the gateway is told by its environment (docs/architecture.md §2). Anything wrong is refused with its name."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from gateway.errors import SettingsRefused
+
+LONGEST_SOCKET_PATH = 100  # bytes; the kernel allows 107
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"{self.host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    listen: Address = Address("127.0.0.1", 8000)
+    admin_listen: Address = Address("127.0.0.1", 8001)
+    redis_url: str | None = None
+    state_dir: Path = Path(".banyan/gateway")
+    workers: int = 1
+    admin_token: str = ""
+    table: Path | None = None
+    patience: float = 1.0  # seconds a write may wait for its owner
+    replay_bytes: int = 256 * 1024  # of a body kept to be sent again
+    max_body: int = 64 * 1024 * 1024
+    read_timeout: float = 30.0  # seconds without a byte from the upstream
+    total_timeout: float = 300.0  # seconds until the response's head
+    slow_timeout: float = 10.0  # seconds for a request's head, or without a byte of its body
+    idle_timeout: float = 75.0  # seconds a client may keep an idle connection
+    tunnel_timeout: float = 600.0  # seconds without a byte in a tunnel
+    drain_seconds: float = 10.0
+    breaker_failures: int = 5
+    breaker_reset: float = 1.0
+    health_interval: float = 1.0
+    log_sample: float = 1.0  # share of requests in the access log; failures are always there
+
+    @property
+    def table_file(self) -> Path:
+        """The last known good table."""
+        return self.state_dir / "table.json"
+
+    @property
+    def audit_file(self) -> Path:
+        return self.state_dir / "audit.jsonl"
+
+    @property
+    def pins_file(self) -> Path:
+        return self.state_dir / "pins.map"
+
+    def socket(self, worker: int) -> Path:
+        """The control socket of a worker; in the system's temporary folder when the state's path is too long."""
+        path = self.state_dir.absolute() / f"worker-{worker}.sock"
+        if len(os.fsencode(path)) <= LONGEST_SOCKET_PATH:
+            return path
+        digest = hashlib.sha256(os.fsencode(self.state_dir.absolute())).hexdigest()[:16]
+        return Path(tempfile.gettempdir()) / f"banyan-gateway-{os.getuid()}-{digest}" / path.name
+
+
+def from_environment(environment: Mapping[str, str]) -> Settings:
+    """Raises: SettingsRefused."""
+    default = Settings()
+    token = environment.get("GATEWAY_ADMIN_TOKEN", "")
+    if len(token) < 16:
+        raise SettingsRefused(
+            "GATEWAY_ADMIN_TOKEN must be set to at least 16 characters: the admin API is not open to all"
+        )
+    table = environment.get("GATEWAY_TABLE")
+    return Settings(
+        listen=_address(environment, "GATEWAY_LISTEN", default.listen),
+        admin_listen=_address(environment, "GATEWAY_ADMIN_LISTEN", default.admin_listen),
+        redis_url=environment.get("GATEWAY_REDIS_URL") or None,
+        state_dir=Path(environment.get("GATEWAY_STATE_DIR") or default.state_dir),
+        workers=int(_number(environment, "GATEWAY_WORKERS", default.workers, 1, 64)),
+        admin_token=token,
+        table=Path(table) if table else None,
+        patience=_number(environment, "GATEWAY_PATIENCE", default.patience, 0, 10),
+        max_body=int(_number(environment, "GATEWAY_MAX_BODY", default.max_body, 1, 1 << 40)),
+        read_timeout=_number(environment, "GATEWAY_READ_TIMEOUT", default.read_timeout, 0.1, 3600),
+        slow_timeout=_number(environment, "GATEWAY_SLOW_TIMEOUT", default.slow_timeout, 0.1, 3600),
+        breaker_reset=_number(environment, "GATEWAY_BREAKER_RESET", default.breaker_reset, 0.05, 600),
+        health_interval=_number(environment, "GATEWAY_HEALTH_INTERVAL", default.health_interval, 0.05, 60),
+        log_sample=_number(environment, "GATEWAY_LOG_SAMPLE", default.log_sample, 0, 1),
+    )
+
+
+def _number(environment: Mapping[str, str], name: str, default: float, least: float, most: float) -> float:
+    given = environment.get(name)
+    if not given:
+        return default
+    try:
+        value = float(given)
+    except ValueError:
+        raise SettingsRefused(f"{name} must be a number, not {given!r}") from None
+    if not least <= value <= most:
+        raise SettingsRefused(f"{name} must be within {least:g}..{most:g}, not {given}")
+    return value
+
+
+def _address(environment: Mapping[str, str], name: str, default: Address) -> Address:
+    given = environment.get(name)
+    if not given:
+        return default
+    host, colon, port = given.rpartition(":")
+    if not colon or not host or not port.isdigit() or int(port) > 65535:
+        raise SettingsRefused(f"{name} must be host:port, not {given!r}")
+    return Address(host.strip("[]"), int(port))

@@ -1,0 +1,1 @@
+"""Copies of reads to the other side, and what differed."""
