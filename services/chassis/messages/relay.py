@@ -45,8 +45,8 @@ class Relay:
         self._metrics = metrics
         self._poll = poll_seconds
 
-    async def attempt(self, connection: AsyncConnection, message: Message) -> bool:
-        """Deliver one message in the caller's transaction and note the outcome there.
+    async def attempt(self, connection: AsyncConnection, message: Message) -> Exception | None:
+        """Deliver one message in the caller's transaction and note the outcome there; the error, if any.
 
         A consumer's failure undoes that consumer's work only (savepoint), and the message waits for the next attempt.
         """
@@ -66,10 +66,10 @@ class Relay:
                 await mark_done(connection, message, reason)
             else:
                 await mark_failed(connection, message, reason, backoff(message.attempts))
-            return False
+            return error
         await mark_done(connection, message)
         self._metrics.message(message.topic, "delivered")
-        return True
+        return None
 
     async def drain(self) -> int:
         """Deliver until nothing is due; how many were tried."""

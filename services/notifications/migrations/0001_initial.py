@@ -21,6 +21,7 @@ CREATE TABLE messages (
     sent_at timestamptz
 );
 CREATE INDEX messages_customer ON messages (customer_id, id);
+CREATE INDEX messages_queued ON messages (id) WHERE state = 'queued';
 
 CREATE TABLE preferences (
     customer_id bigint PRIMARY KEY,

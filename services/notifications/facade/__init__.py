@@ -1,0 +1,1 @@
+"""The monolith's notifications API over this service's own model: an anti-corruption layer."""

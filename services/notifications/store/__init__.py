@@ -1,0 +1,1 @@
+"""What the notifications service keeps, and the queries on it."""
