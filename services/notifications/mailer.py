@@ -17,7 +17,7 @@ log = structlog.get_logger()
 SENDER = "noreply@retailer.example"
 #: s; whoever asked for the message waits for this, and so does whoever wants to lock its table.
 TIMEOUT = 5
-#: Deliveries at a time, each in a thread: fewer than the pool's connections, so that a slow server cannot take them all.
+#: Deliveries at a time, each in a thread: fewer than the connections, so that a slow server cannot take them all.
 AT_ONCE = 6
 
 Deliver = Callable[[Message], Awaitable[None]]
