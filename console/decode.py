@@ -1,0 +1,97 @@
+"""Turns the answers of other components into readings; fields that an answer lacks become None or 0, never an error."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from console.readings import SIDES, Domain, Figures, Gateway, Ledger, LedgerRow, Stream, Verification, Wave
+from gateway.control.table import Domain as TableDomain
+from gateway.control.table import RouteTable
+from migration_plan.ledger import Row
+
+
+def gateway(table: RouteTable, status: Mapping[str, Any]) -> Gateway:
+    """From `GET /v1/table` (where waves stand) and `GET /v1/status` (live figures)."""
+    live = _mapping(status.get("domains"))
+    domains = {name: _domain(domain, _mapping(live.get(name))) for name, domain in table.domains.items()}
+    return Gateway(table.version, _count(status.get("workers")), domains)
+
+
+def _domain(table: TableDomain, live: Mapping[str, Any]) -> Domain:
+    waves = tuple(
+        Wave(w.wave, w.bucket_from, w.bucket_to, w.phase, w.canary_percent, w.owner, w.epoch, w.hold)
+        for w in table.waves
+    )
+    requests, shadow = _mapping(live.get("requests")), _mapping(live.get("shadow"))
+    return Domain(
+        waves=waves,
+        shadow_percent=table.shadow_percent,
+        figures={side: _figures(_mapping(requests.get(side))) for side in SIDES},
+        breakers={str(side): str(state) for side, state in _mapping(live.get("breakers")).items()},
+        health={str(side): bool(well) for side, well in _mapping(live.get("health")).items()},
+        fallbacks=_count(live.get("fallbacks")),
+        held=_count(live.get("held")),
+        rerouted=_count(live.get("rerouted")),
+        compared=_count(shadow.get("compared")),
+        mismatched=_count(shadow.get("mismatched")),
+    )
+
+
+def _figures(values: Mapping[str, Any]) -> Figures:
+    return Figures(
+        per_s=_number(values.get("per_s")) or 0.0,
+        p50_ms=_number(values.get("p50_ms")),
+        p99_ms=_number(values.get("p99_ms")),
+        errors_per_s=_number(values.get("errors_per_s")) or 0.0,
+    )
+
+
+def stream(body: Any) -> Stream:
+    """From a stream's `GET /status`."""
+    values = _mapping(body)
+    state = values.get("state") or values.get("phase") or ""
+    return Stream(True, str(state), _number(values.get("lag_ms")), _count(values.get("parked")))
+
+
+def ledger(rows: Iterable[Row], verified: Iterable[Row]) -> Ledger:
+    """Both oldest first."""
+    verifications = {}
+    for row in verified:
+        if found := _verification(row):
+            verifications[row.entry.domain] = found
+    return Ledger(tuple(_ledger_row(row) for row in rows), verifications)
+
+
+def _ledger_row(row: Row) -> LedgerRow:
+    entry = row.entry
+    return LedgerRow(
+        row.id, row.at, entry.actor, entry.domain, entry.verb, entry.step, entry.before, entry.after,
+        entry.measured, entry.reason,
+    )  # fmt: skip
+
+
+def _verification(row: Row) -> Verification | None:
+    """None for a row that only says that a comparison began."""
+    measured = row.entry.measured
+    if not {"clean", "drift", "rows"} & measured.keys():
+        return None
+    drift = measured.get("drift")
+    number = len(drift) if isinstance(drift, list | dict) else drift if isinstance(drift, int) else None
+    clean = measured.get("clean")
+    if clean is None and number is not None:
+        clean = number == 0
+    rows = measured.get("rows")
+    return Verification(row.at, clean, rows if isinstance(rows, int) else None, number)
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _number(value: Any) -> float | None:
+    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+
+
+def _count(value: Any) -> int:
+    return int(_number(value) or 0)
