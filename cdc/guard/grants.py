@@ -1,0 +1,54 @@
+"""What the two engine roles may do in a database that holds a side (docs/architecture.md §2)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import psycopg
+from psycopg import sql
+
+from cdc.guard.triggers import quoted
+
+APPLIER, CONTROL = "banyan_cdc", "banyan_ctl"
+
+# Both read everything of schema banyan; the applier keeps its streams' state there, and never touches ownership.
+STATE = """
+GRANT USAGE ON SCHEMA banyan TO {role};
+GRANT SELECT ON ALL TABLES IN SCHEMA banyan TO {role}
+"""
+APPLIER_STATE = """
+GRANT INSERT, UPDATE, DELETE ON banyan.stream, banyan.fence_applied, banyan.parked TO {role};
+GRANT USAGE ON ALL SEQUENCES IN SCHEMA banyan TO {role}
+"""
+CONTROL_FUNCTIONS = """
+GRANT EXECUTE ON FUNCTION banyan.fence(text, integer, bigint, integer) TO {role};
+GRANT EXECUTE ON FUNCTION banyan.set_owner(text, integer, text, bigint, bigint) TO {role}
+"""
+# The sequences that belong to the tables: a switch looks whether the two sides' ranges could meet.
+SEQUENCES = """
+SELECT c.oid::regclass::text FROM pg_depend d JOIN pg_class c ON c.oid = d.objid AND c.relkind = 'S'
+ WHERE d.classid = 'pg_class'::regclass AND d.refobjid = ANY (%s::regclass[]) AND d.deptype IN ('a', 'i')
+"""
+
+
+def grant(connection: psycopg.Connection[Any], tables: Sequence[str]) -> None:
+    """Raises psycopg's InsufficientPrivilege unless the installer owns what it grants."""
+    names = [quoted(table) for table in tables]
+    for role in (APPLIER, CONTROL):
+        if connection.execute("SELECT FROM pg_roles WHERE rolname = %s", (role,)).fetchone() is None:
+            continue
+        to = sql.Identifier(role)
+        rights = "SELECT, INSERT, UPDATE, DELETE" if role == APPLIER else "SELECT"
+        connection.execute(sql.SQL(STATE).format(role=to))
+        connection.execute(sql.SQL(APPLIER_STATE if role == APPLIER else CONTROL_FUNCTIONS).format(role=to))
+        for schema in sorted({table.split(".")[0] for table in tables}):
+            connection.execute(sql.SQL("GRANT USAGE ON SCHEMA {} TO {}").format(sql.Identifier(schema), to))
+        _on(connection, rights, "TABLE", names, to)
+        _on(connection, "SELECT", "SEQUENCE", [row[0] for row in connection.execute(SEQUENCES, (names,))], to)
+
+
+def _on(connection: psycopg.Connection[Any], rights: str, kind: str, names: list[str], to: sql.Identifier) -> None:
+    if names:
+        what = f"GRANT {rights} ON {kind} {', '.join(names)} TO "  # names are quoted already
+        connection.execute(sql.SQL(what) + to)

@@ -1,0 +1,200 @@
+-- One writer per wave, enforced where the rows are (design §5). Safe to run again.
+--
+-- Why FOR SHARE: a reader of the ownership row that does not lock it lets a REPEATABLE READ transaction pass whose snapshot is
+-- older than the fence. FOR SHARE makes that transaction fail (40001) and makes the fence wait for those that came before it.
+
+CREATE SCHEMA IF NOT EXISTS banyan;
+
+CREATE TABLE IF NOT EXISTS banyan.ownership (
+    domain      text    NOT NULL,
+    wave        integer NOT NULL,
+    bucket_from integer NOT NULL CHECK (bucket_from >= 0),
+    bucket_to   integer NOT NULL CHECK (bucket_to <= 1024),
+    owner       text    NOT NULL CHECK (owner IN ('legacy', 'service', 'moving')),
+    epoch       bigint  NOT NULL CHECK (epoch > 0),
+    changed_at  timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (domain, wave),
+    CHECK (bucket_from < bucket_to)
+);
+
+CREATE TABLE IF NOT EXISTS banyan.guarded (
+    domain     text NOT NULL,
+    "table"    text NOT NULL,
+    key_column text,
+    side       text NOT NULL CHECK (side IN ('legacy', 'service')),
+    PRIMARY KEY ("table")
+);
+
+-- The same as Python's int.from_bytes(md5(key).digest()[:4]) % 1024, for a database in UTF-8.
+CREATE OR REPLACE FUNCTION banyan.bucket(key text) RETURNS integer
+LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
+RETURN (('x' || substr(md5(key), 1, 8))::bit(32)::bigint % 1024)::integer;
+
+CREATE OR REPLACE FUNCTION banyan.refuse(held banyan.ownership) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    RAISE EXCEPTION USING
+        ERRCODE = 'BN421',
+        MESSAGE = CASE held.owner WHEN 'moving' THEN format('%s is moving (epoch %s)', held.domain, held.epoch)
+                  ELSE format('%s is owned by %s (epoch %s)', held.domain, held.owner, held.epoch) END,
+        DETAIL = jsonb_build_object('domain', held.domain, 'wave', held.wave, 'owner', held.owner, 'epoch', held.epoch),
+        HINT = CASE held.owner WHEN 'moving' THEN 'Nothing was written. The wave changes hands: try again in a moment.'
+               ELSE format('Nothing was written. Send the write to the %s side.', held.owner) END;
+END $$;
+
+-- Arguments: domain, side, key column.
+-- BEFORE statement (one wave, and TRUNCATE): the side must own every wave of the domain.
+-- AFTER statement with transition tables (several waves): it must own the waves of the rows that were touched.
+CREATE OR REPLACE FUNCTION banyan.guard() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    held    banyan.ownership;
+    checked integer := 0;
+    touched integer[];
+    buckets integer[];
+BEGIN
+    IF pg_replication_origin_session_is_setup() THEN
+        RETURN NULL;  -- the applier: what it brings was accepted by the owner
+    END IF;
+    IF TG_WHEN = 'AFTER' THEN
+        EXECUTE format(
+            CASE TG_OP
+                WHEN 'INSERT' THEN 'SELECT array_agg(DISTINCT banyan.bucket(%1$I::text)) FROM new_rows'
+                WHEN 'DELETE' THEN 'SELECT array_agg(DISTINCT banyan.bucket(%1$I::text)) FROM old_rows'
+                ELSE 'SELECT array_agg(DISTINCT banyan.bucket(k::text)) FROM (SELECT %1$I FROM old_rows UNION ALL SELECT %1$I FROM new_rows) t(k)'
+            END, TG_ARGV[2]) INTO buckets;
+        IF buckets IS NULL THEN
+            RETURN NULL;  -- no row was touched
+        END IF;
+        SELECT array_agg(DISTINCT o.wave) INTO touched
+          FROM unnest(buckets) b LEFT JOIN banyan.ownership o ON o.domain = TG_ARGV[0] AND b >= o.bucket_from AND b < o.bucket_to;
+        IF array_position(touched, NULL) IS NOT NULL THEN
+            RAISE EXCEPTION 'a row of % is in no wave of %', TG_TABLE_NAME, TG_ARGV[0]
+                USING ERRCODE = 'BN422', HINT = format('Its %I must not be NULL, and the waves must cover all buckets.', TG_ARGV[2]);
+        END IF;
+    END IF;
+    FOR held IN
+        SELECT * FROM banyan.ownership o
+         WHERE o.domain = TG_ARGV[0] AND (touched IS NULL OR o.wave = ANY (touched))
+         ORDER BY o.wave
+           FOR SHARE
+    LOOP
+        IF held.owner <> TG_ARGV[1] THEN
+            PERFORM banyan.refuse(held);
+        END IF;
+        checked := checked + 1;
+    END LOOP;
+    IF checked = 0 THEN
+        RAISE EXCEPTION 'nobody owns %', TG_ARGV[0]
+            USING ERRCODE = 'BN422', HINT = 'banyan.ownership lacks the domain: run the guard''s installation again.';
+    END IF;
+    RETURN NULL;
+END $$;
+
+-- A row that changed its bucket would change its wave, past the check of who owns it.
+CREATE OR REPLACE FUNCTION banyan.guard_key() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF NOT pg_replication_origin_session_is_setup() THEN
+        RAISE EXCEPTION 'a row of % may not change its %', TG_TABLE_NAME, TG_ARGV[2]
+            USING ERRCODE = 'BN422', HINT = 'The key says which side owns the row: insert a new row and delete this one.';
+    END IF;
+    RETURN NULL;
+END $$;
+
+CREATE OR REPLACE FUNCTION banyan.fence(
+    p_domain text, p_wave integer, p_expected_epoch bigint, p_lock_timeout_ms integer, OUT epoch bigint, OUT lsn pg_lsn
+) LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    deadline constant timestamptz := clock_timestamp() + p_lock_timeout_ms * interval '1 ms';
+    budget   constant integer := (SELECT setting FROM pg_settings WHERE name = 'deadlock_timeout');
+    side     constant text := (SELECT min(g.side) FROM banyan.guarded g WHERE g.domain = p_domain);
+    held     banyan.ownership;
+    guarded  text;
+BEGIN
+    -- Several tables: a writer that took them in another order would deadlock with us. Below deadlock_timeout we give way.
+    IF p_lock_timeout_ms IS NULL OR p_lock_timeout_ms NOT BETWEEN 1 AND budget - 1 THEN
+        RAISE EXCEPTION 'the fence''s lock timeout must be from 1 to % ms', budget - 1 USING ERRCODE = '22023';
+    END IF;
+    PERFORM banyan.expect(p_domain, p_wave, p_expected_epoch, side);  -- refuse before anybody waits for us
+    FOR guarded IN SELECT g."table" FROM banyan.guarded g WHERE g.domain = p_domain ORDER BY g."table" LOOP
+        PERFORM banyan.wait_until(deadline);
+        EXECUTE format('LOCK TABLE %s IN SHARE ROW EXCLUSIVE MODE', guarded::regclass);
+    END LOOP;
+    PERFORM banyan.wait_until(deadline);
+    UPDATE banyan.ownership o SET owner = 'moving', epoch = o.epoch + 1, changed_at = clock_timestamp()
+     WHERE o.domain = p_domain AND o.wave = p_wave AND o.owner = side AND o.epoch = p_expected_epoch
+    RETURNING o.* INTO held;
+    IF NOT FOUND THEN
+        PERFORM banyan.expect(p_domain, p_wave, p_expected_epoch, side);
+    END IF;
+    epoch := held.epoch;
+    -- In the same transaction: every write that was let in commits before it, so whoever sees it has seen them all.
+    lsn := pg_logical_emit_message(true, 'banyan.fence',
+        jsonb_build_object('domain', p_domain, 'wave', p_wave, 'epoch', held.epoch)::text);
+END $$;
+
+-- The lock timeout of the statements that follow is what is left until then.
+CREATE OR REPLACE FUNCTION banyan.wait_until(deadline timestamptz) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    left_ms constant integer := ceil(extract(epoch FROM deadline - clock_timestamp()) * 1000);
+BEGIN
+    IF left_ms <= 0 THEN
+        RAISE EXCEPTION 'canceling statement due to lock timeout' USING ERRCODE = '55P03';
+    END IF;
+    PERFORM set_config('lock_timeout', left_ms::text, true);
+END $$;
+
+-- Raises BN409 unless the wave has this epoch and (if given) this owner.
+CREATE OR REPLACE FUNCTION banyan.expect(p_domain text, p_wave integer, p_epoch bigint, p_owner text) RETURNS banyan.ownership
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    held banyan.ownership;
+BEGIN
+    SELECT * INTO held FROM banyan.ownership o WHERE o.domain = p_domain AND o.wave = p_wave;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'wave % of % does not exist here', p_wave, p_domain
+            USING ERRCODE = 'BN409', HINT = 'Install the guard of this domain first.';
+    END IF;
+    IF held.epoch <> p_epoch OR held.owner <> p_owner THEN
+        RAISE EXCEPTION 'wave % of % is owned by % (epoch %), not by % (epoch %)',
+            p_wave, p_domain, held.owner, held.epoch, coalesce(p_owner, 'anybody'), p_epoch
+            USING ERRCODE = 'BN409', HINT = 'Somebody else moved it: read the ownership again.',
+                  DETAIL = jsonb_build_object('domain', p_domain, 'wave', p_wave, 'owner', held.owner, 'epoch', held.epoch);
+    END IF;
+    RETURN held;
+END $$;
+
+CREATE OR REPLACE FUNCTION banyan.set_owner(
+    p_domain text, p_wave integer, p_owner text, p_expected_epoch bigint, p_new_epoch bigint
+) RETURNS bigint LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    side constant text := (SELECT min(g.side) FROM banyan.guarded g WHERE g.domain = p_domain);
+    held banyan.ownership;
+BEGIN
+    IF p_owner IS NULL OR p_owner NOT IN ('legacy', 'service') THEN
+        RAISE EXCEPTION 'an owner is legacy or service, not %', coalesce(p_owner, 'NULL')
+            USING ERRCODE = '22023', HINT = 'Only banyan.fence makes a wave moving.';
+    END IF;
+    IF p_new_epoch IS NULL OR p_new_epoch < p_expected_epoch THEN
+        RAISE EXCEPTION 'an epoch never falls: % to %', p_expected_epoch, p_new_epoch USING ERRCODE = '22023';
+    END IF;
+    SELECT * INTO held FROM banyan.ownership o WHERE o.domain = p_domain AND o.wave = p_wave FOR UPDATE;
+    IF FOUND AND held.owner = p_owner AND held.epoch = p_new_epoch THEN
+        RETURN held.epoch;  -- said before: a switch that is resumed says it again
+    END IF;
+    PERFORM banyan.expect(p_domain, p_wave, p_expected_epoch, held.owner);
+    IF held.owner = side AND p_owner <> side THEN
+        RAISE EXCEPTION 'wave % of % still takes writes here', p_wave, p_domain
+            USING ERRCODE = 'BN409', HINT = 'Fence it first, so that no transaction is under way.';
+    END IF;
+    UPDATE banyan.ownership o SET owner = p_owner, epoch = p_new_epoch, changed_at = clock_timestamp()
+     WHERE o.domain = p_domain AND o.wave = p_wave;
+    RETURN p_new_epoch;
+END $$;
+
+REVOKE ALL ON FUNCTION banyan.fence(text, integer, bigint, integer) FROM PUBLIC;
+REVOKE ALL ON FUNCTION banyan.set_owner(text, integer, text, bigint, bigint) FROM PUBLIC;
+REVOKE ALL ON FUNCTION banyan.guard() FROM PUBLIC;
+REVOKE ALL ON FUNCTION banyan.guard_key() FROM PUBLIC;

@@ -1,0 +1,97 @@
+"""The guard's triggers on one table: which ones it needs, and bringing it there with as few locks as possible."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import psycopg
+from psycopg import sql
+
+from cdc.guard.errors import GuardError
+
+ONE_WAVE = {
+    "banyan_guard": "BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON {table}"
+    " FOR EACH STATEMENT EXECUTE FUNCTION banyan.guard({args})",
+}
+WAVES = {
+    "banyan_guard_delete": "AFTER DELETE ON {table} REFERENCING OLD TABLE AS old_rows"
+    " FOR EACH STATEMENT EXECUTE FUNCTION banyan.guard({args})",
+    "banyan_guard_insert": "AFTER INSERT ON {table} REFERENCING NEW TABLE AS new_rows"
+    " FOR EACH STATEMENT EXECUTE FUNCTION banyan.guard({args})",
+    "banyan_guard_key": "AFTER UPDATE ON {table} FOR EACH ROW WHEN (OLD.{key} IS DISTINCT FROM NEW.{key}"
+    " AND banyan.bucket(OLD.{key}::text) IS DISTINCT FROM banyan.bucket(NEW.{key}::text))"
+    " EXECUTE FUNCTION banyan.guard_key({args})",
+    "banyan_guard_truncate": "BEFORE TRUNCATE ON {table} FOR EACH STATEMENT EXECUTE FUNCTION banyan.guard({args})",
+    "banyan_guard_update": "AFTER UPDATE ON {table} REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows"
+    " FOR EACH STATEMENT EXECUTE FUNCTION banyan.guard({args})",
+}
+
+TABLE = """
+SELECT c.relkind, EXISTS (SELECT FROM pg_inherits i WHERE i.inhparent = c.oid OR i.inhrelid = c.oid),
+       (SELECT a.attnotnull FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attname = %(key)s AND NOT a.attisdropped)
+  FROM pg_class c WHERE c.oid = to_regclass(%(table)s)
+"""
+PRESENT = """
+SELECT tgname, tgenabled = 'A' AND convert_from(tgargs, 'UTF8') = array_to_string(%(args)s::text[], '\\000') || '\\000'
+  FROM pg_trigger WHERE tgrelid = %(table)s::regclass AND tgname ^@ 'banyan_guard'
+"""
+
+
+def require_guardable(connection: psycopg.Connection[Any], table: str, key: str | None, several: bool) -> None:
+    """Raises: GuardError for a table whose rows could be written past its triggers, or that has no key to go by."""
+    found = connection.execute(TABLE, {"table": quoted(table), "key": key or ""}).fetchone()
+    if found is None:
+        raise GuardError(f"table {table} does not exist: run the schema's migrations first")
+    kind, inherits, key_not_null = found
+    if kind != "r" or inherits:
+        raise GuardError(f"{table} is not a plain table: writes to a partition or a child would pass its guard")
+    if several and key is None:
+        raise GuardError(f"{table} has several waves but no bucket_key in its mapping")
+    if several and key_not_null is None:
+        raise GuardError(f"{table} has no column {key}, which its mapping names as bucket_key")
+    if several and not key_not_null:
+        raise GuardError(f"{table}.{key} is its bucket key and may be NULL: make it NOT NULL")
+
+
+def ensure(connection: psycopg.Connection[Any], table: str, arguments: tuple[str, str, str], several: bool) -> None:
+    """Give the table exactly the guard's triggers; one that has them already is not locked."""
+    wanted = WAVES if several else ONE_WAVE
+    rows = connection.execute(PRESENT, {"table": quoted(table), "args": list(arguments)}).fetchall()
+    if dict(rows) == dict.fromkeys(wanted, True):
+        return
+    remove(connection, table)
+    names = {"table": sql.SQL(quoted(table)), "key": sql.Identifier(arguments[2])}
+    names["args"] = sql.SQL(", ").join(map(sql.Literal, arguments))
+    for trigger, definition in wanted.items():
+        body = sql.SQL(definition).format(**names)
+        connection.execute(sql.SQL("CREATE TRIGGER {} ").format(sql.Identifier(trigger)) + body)
+        keep(connection, table, trigger)
+
+
+def keep(connection: psycopg.Connection[Any], table: str, trigger: str) -> None:
+    """Let the trigger fire under session_replication_role = replica too. Raises: GuardError."""
+    state = connection.execute(
+        "SELECT tgenabled = 'A' FROM pg_trigger WHERE tgrelid = to_regclass(%s) AND tgname = %s",
+        (quoted(table), trigger),
+    ).fetchone()
+    if state is None:
+        raise GuardError(f"{table} has no trigger {trigger}, which keep_triggers names")
+    if not state[0]:
+        connection.execute(
+            sql.SQL("ALTER TABLE {} ENABLE ALWAYS TRIGGER {}").format(_identifier(table), sql.Identifier(trigger))
+        )
+
+
+def remove(connection: psycopg.Connection[Any], table: str) -> None:
+    rows = connection.execute(PRESENT, {"table": quoted(table), "args": []}).fetchall()
+    for trigger, _ in rows:
+        connection.execute(sql.SQL("DROP TRIGGER {} ON {}").format(sql.Identifier(trigger), _identifier(table)))
+
+
+def quoted(table: str) -> str:
+    """`schema.table` as SQL writes it."""
+    return _identifier(table).as_string(None)
+
+
+def _identifier(table: str) -> sql.Identifier:
+    return sql.Identifier(*table.split("."))
