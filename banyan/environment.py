@@ -1,4 +1,4 @@
-"""The variables that a command works with: the process's own, else those that the local stack wrote to `.banyan/env`."""
+"""The variables that a command works with: its own, else those that the local stack wrote to `.banyan/env`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 def load_environment(own: Mapping[str, str] | None = None) -> dict[str, str]:
-    """`own` (default: os.environ) over the lines `KEY=VALUE` of `$BANYAN_HOME/env`, `./.banyan/env` when that is not set."""
+    """`own` (default: os.environ) over the lines `KEY=VALUE` of `$BANYAN_HOME/env`, else of `./.banyan/env`."""
     given = dict(os.environ if own is None else own)
     file = Path(given.get("BANYAN_HOME") or ".banyan") / "env"
     return {**read_lines(file), **{name: value for name, value in given.items() if value}}

@@ -1,4 +1,4 @@
-"""What a plan becomes: a stream file per domain and direction, and the gateway's route table (docs/architecture.md §7, §8)."""
+"""What a plan becomes: stream files and the gateway's route table (docs/architecture.md §7, §8)."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
-from gateway.control.table import Domain, Operation, Owner, RouteTable, Upstream, Wave
+from gateway.control.table import Domain, Operation, Owner, RouteTable, Upstream, Wave, encode_table
 from migration_plan.environment import need
 from migration_plan.journey import Stand
 from migration_plan.plan import Plan, Side
@@ -84,3 +84,14 @@ def compile_domain(
         waves.append(Wave(number, wave.bucket_from, wave.bucket_to, stand.phase, percent, owner, epoch, number in hold))
     operations = [Operation(op.id, op.method, op.path, op.kind, list(op.key), op.native) for op in domain.operations]
     return Domain(service=domain.upstream, waves=waves, operations=operations, shadow_percent=domain.shadow_percent)
+
+
+__all__ = [
+    "Ownership",
+    "Phases",
+    "compile_domain",
+    "compile_stream",
+    "compile_streams",
+    "compile_table",
+    "encode_table",
+]

@@ -1,10 +1,11 @@
-"""The plan's rules that a schema cannot say: names that must exist, routes that must not overlap, waves without gaps."""
+"""The plan's rules that a schema cannot say: names that exist, routes without overlap, waves without gaps."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import combinations, pairwise
 
+from cdc import mapping as mappings
 from gateway.control.rules import READ_METHODS, ambiguous, parameters
 from migration_plan.document import Document
 from migration_plan.plan import BUCKETS, Domain, Operation, Plan
@@ -62,7 +63,8 @@ def _waves(name: str, domain: Domain, doc: Document) -> Iterator[str]:
         if wave.bucket_to < following:
             yield doc.problem(
                 f"{at}[{number}]",
-                f"buckets {wave.bucket_to} to {following} of {name} are in no wave; waves follow each other up to {BUCKETS}",
+                f"buckets {wave.bucket_to} to {following} of {name} are in no wave;"
+                f" waves follow each other up to {BUCKETS}",
             )
         elif wave.bucket_to > following:
             yield doc.problem(
@@ -94,7 +96,8 @@ def _operations(name: str, domain: Domain, doc: Document) -> Iterator[str]:
         if operation.kind == "write" and not operation.key and len(domain.waves) > 1:
             yield doc.problem(
                 at,
-                f"{operation.id} writes without a key, but {name} has {len(domain.waves)} waves; give it a key, or {name} one wave",
+                f"{operation.id} writes without a key, but {name} has {len(domain.waves)} waves;"
+                f" give it a key, or {name} one wave",
             )
 
 
@@ -124,3 +127,20 @@ def _mapping(plan: Plan, name: str, doc: Document) -> Iterator[str]:
     path = plan.mapping_path(name)
     if not path.is_file():
         yield doc.problem(at, f"no mapping file {path}; write it, or correct the path (relative to the plan's folder)")
+        return
+    try:
+        mapping = mappings.load(path)
+    except mappings.MappingError as error:
+        yield str(error)
+        return
+    if mapping.domain != name:
+        yield doc.problem(at, f"{path} maps domain {mapping.domain!r}, not {name}; correct one of them")
+    yield from _splittable(plan.domain(name), mapping, at, doc)
+
+
+def _splittable(domain: Domain, mapping: mappings.Mapping, at: str, doc: Document) -> Iterator[str]:
+    """Rows of a domain with several waves must say which wave they belong to."""
+    for table in mapping.tables:
+        if len(domain.waves) > 1 and table.direction == "both" and table.bucket_key("legacy") is None:
+            what = f"{table.legacy} has no bucket_key, but its domain has {len(domain.waves)} waves; name it"
+            yield doc.problem(at, what)

@@ -80,6 +80,8 @@ class Domain(Struct, frozen=True, forbid_unknown_fields=True):
     waves: Annotated[tuple[Wave, ...], Meta(min_length=1)] = (Wave(0, BUCKETS),)
     canary_steps: Annotated[tuple[Annotated[int, Meta(ge=1, le=100)], ...], Meta(min_length=1)] = (10, 50)
     shadow_percent: Percent = 100
+    # Ids below it are the monolith's, from it on the service's: they never meet, so a switch moves no sequence.
+    sequence_split: Annotated[int, Meta(gt=1)] = 1_000_000_000
     gates: Gates = Gates()
     budgets: Budgets = Budgets()
 

@@ -1,4 +1,4 @@
-"""The hash chain: every row's hash covers the row and the hash before it, so that no row can be changed, dropped or slipped in."""
+"""The hash chain: a row's hash covers the row and the hash before it; none can be changed, dropped or slipped in."""
 
 from __future__ import annotations
 
@@ -77,8 +77,8 @@ def check(rows: Iterable[Row], head_id: int, head_hash: str) -> Checked:
 
 def _hash(id_: int, at: datetime, entry: Entry, prev_hash: str) -> str:
     content = [
-        id_, at.astimezone(UTC).isoformat(timespec="microseconds"), entry.actor, entry.domain, entry.wave, entry.verb, entry.step,
-        entry.run_id, entry.epoch, entry.before, entry.after, entry.measured, entry.reason, prev_hash,
+        id_, at.astimezone(UTC).isoformat(timespec="microseconds"), entry.actor, entry.domain, entry.wave, entry.verb,
+        entry.step, entry.run_id, entry.epoch, entry.before, entry.after, entry.measured, entry.reason, prev_hash,
     ]  # fmt: skip
     return hashlib.sha256(
         json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()

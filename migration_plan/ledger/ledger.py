@@ -1,4 +1,4 @@
-"""The ledger in PostgreSQL: append rows, read them, keep where each wave stands, and let one controller at a time steer a domain."""
+"""The ledger in PostgreSQL: rows, where each wave stands, and one controller at a time for a domain."""
 
 from __future__ import annotations
 
@@ -23,7 +23,8 @@ from migration_plan.ledger.chain import Checked, Entry, Row, check, seal
 LEASE = 0x6C656173
 CONNECT_TIMEOUT_S = 5
 _COLUMNS = (
-    "id", "at", "actor", "domain", "wave", "verb", "step", "run_id", "epoch", "before", "after", "measured", "reason", "prev_hash", "hash",
+    "id", "at", "actor", "domain", "wave", "verb", "step", "run_id", "epoch", "before", "after", "measured", "reason",
+    "prev_hash", "hash",
 )  # fmt: skip
 
 
@@ -66,6 +67,10 @@ class Ledger:
 
     def close(self) -> None:
         self._connection.close()
+
+    @property
+    def closed(self) -> bool:
+        return self._connection.closed or self._connection.broken
 
     def append(self, entries: Sequence[Entry], states: Sequence[State] = ()) -> list[Row]:
         """Write rows, and where waves stand because of them, in one transaction."""
@@ -127,8 +132,9 @@ class Ledger:
 
     def _holder(self, domain: str) -> str:
         found = self._query(
-            "SELECT a.application_name, a.pid FROM pg_locks l JOIN pg_stat_activity a USING (pid) WHERE l.locktype = 'advisory'"
-            " AND l.granted AND l.classid = %s::bigint::oid AND l.objid = (hashtext(%s)::bigint & 4294967295)::oid",
+            "SELECT a.application_name, a.pid FROM pg_locks l JOIN pg_stat_activity a USING (pid)"
+            " WHERE l.locktype = 'advisory' AND l.granted"
+            " AND l.classid = %s::bigint::oid AND l.objid = (hashtext(%s)::bigint & 4294967295)::oid",
             [LEASE, domain],
         )
         return str(found[0]["application_name"]) or f"backend {found[0]['pid']}" if found else "another controller"
@@ -143,15 +149,16 @@ class Ledger:
             sql.SQL(", ").join(map(sql.Identifier, _COLUMNS)), sql.SQL(", ").join(sql.Placeholder() * len(_COLUMNS))
         )
         values = [
-            row.id, row.at, entry.actor, entry.domain, entry.wave, entry.verb, entry.step, entry.run_id, entry.epoch, entry.before,
-            entry.after, Jsonb(entry.measured), entry.reason, row.prev_hash, row.hash,
+            row.id, row.at, entry.actor, entry.domain, entry.wave, entry.verb, entry.step, entry.run_id, entry.epoch,
+            entry.before, entry.after, Jsonb(entry.measured), entry.reason, row.prev_hash, row.hash,
         ]  # fmt: skip
         self._connection.execute(statement, values)
 
     def _put_state(self, state: State) -> None:
         self._connection.execute(
-            "INSERT INTO state (domain, wave, phase, canary_percent, owner, epoch, updated) VALUES (%s, %s, %s, %s, %s, %s, now())"
-            " ON CONFLICT (domain, wave) DO UPDATE SET phase = excluded.phase, canary_percent = excluded.canary_percent,"
+            "INSERT INTO state (domain, wave, phase, canary_percent, owner, epoch, updated)"
+            " VALUES (%s, %s, %s, %s, %s, %s, now()) ON CONFLICT (domain, wave) DO UPDATE"
+            " SET phase = excluded.phase, canary_percent = excluded.canary_percent,"
             " owner = excluded.owner, epoch = excluded.epoch, updated = excluded.updated",
             [state.domain, state.wave, state.stand.phase, state.stand.percent, state.owner, state.epoch],
         )
@@ -181,9 +188,9 @@ def _told() -> Iterator[None]:
 def _row(values: dict[str, Any]) -> Row:
     measured = values["measured"] if isinstance(values["measured"], dict) else json.loads(values["measured"])
     entry = Entry(
-        domain=values["domain"], verb=values["verb"], step=values["step"], run_id=values["run_id"], actor=values["actor"],
-        wave=values["wave"], epoch=values["epoch"], before=values["before"], after=values["after"], measured=measured,
-        reason=values["reason"],
+        domain=values["domain"], verb=values["verb"], step=values["step"], run_id=values["run_id"],
+        actor=values["actor"], wave=values["wave"], epoch=values["epoch"], before=values["before"],
+        after=values["after"], measured=measured, reason=values["reason"],
     )  # fmt: skip
     return Row(values["id"], values["at"], entry, values["prev_hash"], values["hash"])
 

@@ -113,8 +113,9 @@ class Switch:
             except _BREAKS_OFF as error:
                 self._break_off(error)
         why = (
-            f"the fence did not get its locks in {self.budgets.fence_attempts} attempts of {self.budgets.lock_timeout_ms} ms: a long"
-            f" transaction holds the tables at {self.source}; end it and try again"
+            f"the fence did not get its locks in {self.budgets.fence_attempts} attempts of"
+            f" {self.budgets.lock_timeout_ms} ms: a long transaction"
+            f" holds the tables at {self.source}; end it and try again"
         )
         self._record.write(Note("abort", "done", expected, why=why))
         raise Aborted(f"given up: {why} (nothing was changed)")
@@ -144,7 +145,7 @@ class Switch:
         return epoch
 
     def _finish(self, fenced: Fenced, epoch: int) -> dict[str, Any]:
-        """Step 7. The routes are published even when the old owner's database is away: it refuses writes in any case."""
+        """Step 7. The routes are published even when the old owner's database is away: it refuses writes anyway."""
         away: Exception | None = None
         try:
             self._record.step(steps.CONFIRM, lambda: self._confirm(fenced, epoch), forward=True)

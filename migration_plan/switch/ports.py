@@ -1,4 +1,4 @@
-"""What a switch needs of the outside: two databases, a stream, the gateways, a journal. The real ones are in `adapters.py`."""
+"""What a switch needs of the outside: two databases, a stream, the gateways, a journal (see `adapters.py`)."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ class Routes(Protocol):
     """The gateways' route table."""
 
     def hold(self) -> bool:
-        """Ask for the wave's writes to wait; bounded. False when no gateway took it: the guard alone keeps the peace then."""
+        """Ask for the wave's writes to wait; bounded. False when no gateway took it: the guard alone decides."""
         ...
 
     def publish(self, owned: Owned, stand: Stand) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Journals each step before and after it, and times it. One write covers the end of a step and the beginning of the next."""
+"""Journals each step before and after it, and times it. One write ends a step and begins the next."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every verb does first: end what an earlier controller left half done, and let ledger and gateways say what the databases say."""
+"""What every verb does first: end what was left half done; ledger and gateways then say what the databases say."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ class Recovered:
 def recover(ports: Ports, recorded: Stand | None, intended: Sequence[Stand] = ()) -> Recovered:
     """Settle the ownership and make the record follow it.
 
-    `recorded` is where the ledger says that the wave stands; `intended` where the last run wanted to take it, or came from.
-    Raises: Unreachable (a database), OwnershipBroken. A gateway that is away is told later; see `published`.
+    `recorded` is where the ledger says that the wave stands; `intended` where the last run wanted to take it, or came
+    from. Raises: Unreachable (a database), OwnershipBroken. A gateway that is away is told later; see `published`.
     """
     found = locate(ports.legacy.read(), ports.service.read())
     settled = resolve(ports.legacy, ports.service) if isinstance(found, InFlight) else found

@@ -6,9 +6,9 @@ The databases are the truth, not the ledger. Three situations can be found:
   before 6        one row says `moving`, the other names that side  back: the writes return to where they were
   after 6         one row says `moving`, the other names itself     forward: the other side accepts writes already
 
-Going back first raises the epoch in the *other* database: a controller that was thought dead, and that is about to set the new
-owner there with the epoch it knew, is refused from then on. Only then does the old owner accept writes again. So two owners
-cannot arise, whoever runs at the same time.
+Going back first raises the epoch in the *other* database: a controller that was thought dead, and that is about to set
+the new owner there with the epoch it knew, is refused from then on. Only then does the old owner accept writes again.
+So two owners cannot arise, whoever runs at the same time.
 """
 
 from __future__ import annotations
@@ -54,15 +54,16 @@ def locate(legacy: Owned, service: Owned) -> Settled | InFlight:
             return InFlight("service", passed=True)
         case _:
             raise OwnershipBroken(
-                f"the databases contradict each other: legacy's says {legacy.owner} (epoch {legacy.epoch}), the service's says"
-                f" {service.owner} (epoch {service.epoch}); stop the writers of the wrong one, then correct its banyan.ownership"
+                f"the databases contradict each other: legacy's says {legacy.owner} (epoch {legacy.epoch}),"
+                f" the service's says {service.owner} (epoch {service.epoch}); stop the wrong one's writers, then"
+                " correct its banyan.ownership"
             )
 
 
 def resolve(legacy: OwnershipTable, service: OwnershipTable, *, uncrossed: bool = False) -> Settled:
     """End an interrupted switch: back before the point of no return, forward after it.
 
-    `uncrossed`: the caller knows that nobody has tried to cross with this fence, so an unreachable target need not be told.
+    `uncrossed`: the caller knows that nobody tried to cross with this fence: an unreachable target need not be told.
     Raises: Unreachable, OwnershipBroken.
     """
     tables: dict[Side, OwnershipTable] = {"legacy": legacy, "service": service}

@@ -32,9 +32,10 @@ def describe(domain: str, wave: int, source: Side, budgets: Budgets) -> list[str
     target = other(source)
     return [
         f"1 preflight: streams, lag, parked keys, open transactions, verification, health of {target}, way back",
-        f"2 hold: the gateways keep writes of {domain} wave {wave} waiting (at most {budgets.hold_publish_ms} ms to tell them)",
-        f"3 fence: lock the tables at {source} (lock timeout {budgets.lock_timeout_ms} ms, {budgets.fence_attempts} attempts);"
-        " owner := moving, epoch + 1, marker into the WAL",
+        f"2 hold: the gateways keep writes of {domain} wave {wave} waiting"
+        f" (at most {budgets.hold_publish_ms} ms to tell them)",
+        f"3 fence: lock the tables at {source} (lock timeout {budgets.lock_timeout_ms} ms,"
+        f" {budgets.fence_attempts} attempts); owner := moving, epoch + 1, marker into the WAL",
         f"4 catch up: wait until {target} has applied the marker (pause budget {budgets.pause_ms} ms, else give up)",
         f"5 sequences: see that {target} hands out ids of its own range",
         f"6 owner := {target} in {target}'s database: the point of no return",

@@ -29,6 +29,17 @@ domains:
 """
 
 
+MAPPING = """\
+domain: toys
+tables:
+  - legacy: public.toy
+    service: public.toys
+    key: {legacy: [id], service: [id]}
+    bucket_key: {legacy: id, service: id}
+    columns: [id, name]
+"""
+
+
 def problems(folder: Path, text: str = TOY, **replaced: str) -> list[str]:
     """What the linter says of the toy plan after `old` was replaced by `new`."""
     if replaced:
@@ -36,7 +47,7 @@ def problems(folder: Path, text: str = TOY, **replaced: str) -> list[str]:
         text = text.replace(replaced["old"], replaced["new"])
     path = folder / "plan.yaml"
     path.write_text(text)
-    (folder / "toys.yaml").touch()
+    (folder / "toys.yaml").write_text(MAPPING)
     with pytest.raises(PlanInvalid) as caught:
         plans.load(path)
     return [problem.replace(f"{folder}/", "") for problem in caught.value.problems]
@@ -50,7 +61,7 @@ def test_the_shipped_plan_is_sound() -> None:
 
 def test_the_toy_plan_is_sound(tmp_path: Path) -> None:
     (tmp_path / "plan.yaml").write_text(TOY)
-    (tmp_path / "toys.yaml").touch()
+    (tmp_path / "toys.yaml").write_text(MAPPING)
     plan = plans.load(tmp_path / "plan.yaml")
     assert plan.mapping_path("toys") == tmp_path / "toys.yaml"
     assert plan.database_of("toys", "service").control == "NEW_DSN"
@@ -146,6 +157,22 @@ def test_a_missing_mapping_file_is_named(tmp_path: Path) -> None:
     [problem] = problems(tmp_path, old="mapping: toys.yaml", new="mapping: games.yaml")
     assert problem.startswith("plan.yaml:12: no mapping file ")
     assert "games.yaml; write it" in problem
+
+
+def test_a_mapping_of_another_domain_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "plan.yaml"
+    path.write_text(TOY)
+    (tmp_path / "toys.yaml").write_text(MAPPING.replace("domain: toys", "domain: games"))
+    with pytest.raises(PlanInvalid, match=r"plan.yaml:12: .*toys.yaml maps domain 'games', not toys"):
+        plans.load(path)
+
+
+def test_a_fault_in_a_mapping_is_told_with_its_line(tmp_path: Path) -> None:
+    path = tmp_path / "plan.yaml"
+    path.write_text(TOY)
+    (tmp_path / "toys.yaml").write_text(MAPPING.replace("columns:", "colums:"))
+    with pytest.raises(PlanInvalid, match=r"toys.yaml:\d+: .*colums"):
+        plans.load(path)
 
 
 def test_canary_steps_must_grow(tmp_path: Path) -> None:

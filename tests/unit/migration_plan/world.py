@@ -1,4 +1,4 @@
-"""Two databases, a stream, a gateway and a ledger in memory, with clients that write all the time and remember every answer."""
+"""Two databases, a stream, a gateway and a ledger in memory, with clients that write all the time."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class World:
     calls: list[str] = field(default_factory=list)
 
     def write(self) -> None:
-        """Every client writes at both sides; the guards decide. Two acceptances at once are the one thing that must not be."""
+        """Clients write at both sides; the guards decide. That both accept is the one thing that must not be."""
         takers = [side for side, row in self.rows.items() if row.owner == side]
         assert len(takers) <= 1, f"two writers: {self.rows}"
         for side in takers:
@@ -71,7 +71,7 @@ class World:
         return side
 
     def settled(self) -> None:
-        """One owner; both databases, the ledger and the gateway agree on it; nobody waits; nothing is lost or doubled."""
+        """One owner, on whom databases, ledger and gateway agree; nobody waits; nothing is lost or doubled."""
         owner = self.owner
         assert self.rows["legacy"].owner == self.rows["service"].owner == owner
         assert not self.holding

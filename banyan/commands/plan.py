@@ -1,0 +1,267 @@
+"""The verbs of a migration: status, prepare, advance, switch, rollback, verify, history, plan."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import json
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, ParamSpec, TypeVar
+
+import click
+import msgspec
+
+from banyan.commands import plan_views as views
+from banyan.environment import load_environment
+from migration_plan import compile as compiling
+from migration_plan import plan as plans
+from migration_plan import status as statuses
+from migration_plan.context import Context
+from migration_plan.errors import NameUnknown, NotConfigured, NotPrepared, PlanError, PlanInvalid, Unreachable
+from migration_plan.ledger import Row
+from migration_plan.verbs import Result
+from migration_plan.verbs import advance as advance_wave
+from migration_plan.verbs import prepare as prepare_domains
+from migration_plan.verbs import rollback as rollback_wave
+from migration_plan.verbs import switch as switch_wave
+from migration_plan.verification import verify_domain
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class Failure(click.ClickException):
+    """One line that says what and what to do, with the exit code of its kind."""
+
+    def __init__(self, error: PlanError) -> None:
+        super().__init__(str(error))
+        self.exit_code = error.exit_code
+
+    def show(self, file: Any = None) -> None:
+        for line in self.message.splitlines():
+            click.echo(f"error: {line}", err=True)
+
+
+@contextlib.contextmanager
+def opened() -> Iterator[Context]:
+    """The plan's context; what goes wrong becomes a line on stderr."""
+    try:
+        with Context.from_env(load_environment()) as context:
+            yield context
+    except PlanError as error:
+        raise Failure(error) from error
+
+
+def step_options(command: Callable[P, R]) -> Callable[P, R]:
+    """What every verb that changes something takes."""
+    options = [
+        click.option("--wave", type=click.IntRange(0), help="Which wave, in a domain with several."),
+        click.option("--reason", help="Why; it is kept in the ledger."),
+        click.option("--yes", is_flag=True, help="Do not ask."),
+        click.option("--dry-run", is_flag=True, help="Print the steps and what would stop them; change nothing."),
+        click.option("--json", "as_json", is_flag=True, help="Print one JSON object as the last line."),
+        click.option(
+            "--force-gate", "forced", multiple=True, metavar="NAME", help="Go on although this gate does not pass."
+        ),
+    ]
+    return functools.reduce(lambda wrapped, option: option(wrapped), reversed(options), command)
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def status(as_json: bool) -> None:
+    """Show where every domain stands."""
+    with opened() as context:
+        found = statuses.read(context)
+    if as_json:
+        click.echo(found.to_json().decode())
+        return
+    views.show_status(found)
+
+
+@click.command()
+@click.argument("domain", required=False)
+@click.option("--all", "every", is_flag=True, help="All domains of the plan.")
+def prepare(domain: str | None, every: bool) -> None:
+    """Install guards, publications and slots for a domain. May be run again."""
+    if (domain is None) == (not every):
+        raise click.UsageError("name a domain, or say --all")
+    with opened() as context:
+        prepare_domains(
+            context,
+            list(context.plan.domains) if every else [domain or ""],
+            lambda line: click.echo(f"in place  {line}"),
+        )
+
+
+@click.command()
+@click.argument("domain")
+@click.option("--to", metavar="PHASE|PCT", help="A phase, or a percentage of the reads [default: the next station].")
+@step_options
+def advance(domain: str, to: str | None, **options: Any) -> None:
+    """Take a domain one phase forward (shadow, canary)."""
+    _step(advance_wave, domain, {"to": to}, **options)
+
+
+@click.command()
+@click.argument("domain")
+@step_options
+def switch(domain: str, **options: Any) -> None:
+    """Move a domain's writes to its service."""
+    _step(switch_wave, domain, {}, **options)
+
+
+@click.command()
+@click.argument("domain")
+@click.option("--to", metavar="PHASE|PCT", help="How far back [default: one phase].")
+@step_options
+def rollback(domain: str, to: str | None, **options: Any) -> None:
+    """Take a domain one step back."""
+    _step(rollback_wave, domain, {"to": to}, **options)
+
+
+def _step(
+    verb: Callable[..., Result],
+    domain: str,
+    more: dict[str, Any],
+    *,
+    yes: bool,
+    dry_run: bool,
+    as_json: bool,
+    **common: Any,
+) -> None:
+    with opened() as context:
+        look = functools.partial(verb, context, domain, **more, **{**common, "forced": tuple(common["forced"])})
+        if not dry_run and not yes:
+            _ask(look(dry_run=True))
+        result = look(dry_run=dry_run)
+    if as_json:
+        click.echo(result.to_json().decode())
+        return
+    views.show_result(result)
+
+
+def _ask(preview: Result) -> None:
+    """Show what would be done, and go on only if somebody says so."""
+    if preview.before == preview.after:
+        return
+    views.show_result(preview)
+    if not sys.stdin.isatty():
+        raise click.UsageError("nobody can be asked here: say --yes")
+    click.confirm(f"{preview.verb} {preview.domain}: {preview.before} → {preview.after}?", abort=True)
+
+
+@click.command()
+@click.argument("domain")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object as the last line.")
+@click.option("--reason", help="Why; it is kept in the ledger.")
+@click.option("--yes", is_flag=True, help="Accepted for symmetry: comparing changes nothing.")
+def verify(domain: str, as_json: bool, reason: str | None, yes: bool) -> None:
+    """Compare a domain's two sides row by row. Exit code 1 when they differ."""
+    with opened() as context, views.verify_progress(quiet=as_json) as progress:
+        result = verify_domain(context, domain, reason=reason, progress=progress)
+    if as_json:
+        click.echo(msgspec.json.encode(result).decode())
+    else:
+        views.show_verified(result)
+    if not result.clean:
+        sys.exit(1)
+
+
+@click.command()
+@click.argument("domain", required=False)
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+@click.option("--check", is_flag=True, help="Verify the hash chain; exit code 1 when it is broken.")
+@click.option("--limit", type=click.IntRange(1, 100_000), default=50, show_default=True)
+def history(domain: str | None, as_json: bool, check: bool, limit: int) -> None:
+    """Show the ledger, newest last."""
+    with opened() as context:
+        if domain is not None:
+            context.plan.domain(domain)
+        rows = context.ledger().history(domain, limit=limit)
+        checked = context.ledger().check() if check else None
+    if as_json:
+        for row in rows:
+            click.echo(json.dumps(_plain(row)))
+    elif not check:
+        views.show_history(rows)
+    if checked is not None:
+        click.echo(
+            f"the chain of {checked.rows} rows holds"
+            if checked.holds
+            else f"error: the ledger is broken: {checked.why}",
+            err=not checked.holds,
+        )
+        if not checked.holds:
+            sys.exit(1)
+
+
+def _plain(row: Row) -> dict[str, Any]:
+    values: dict[str, Any] = msgspec.to_builtins(row)
+    return {**values.pop("entry"), **values}
+
+
+@click.group()
+def plan() -> None:
+    """Lint, show and compile the plan."""
+
+
+@plan.command()
+@click.argument("file", type=click.Path(path_type=Path), required=False)
+def lint(file: Path | None) -> None:
+    """Check the plan and its mappings; every problem with its line."""
+    try:
+        found = plans.load(file or _plan_file())
+    except PlanInvalid as error:
+        for problem in error.problems:
+            click.echo(problem, err=True)
+        sys.exit(1)
+    click.echo(
+        f"{found.path.name}: {len(found.domains)} domains,"
+        f" {sum(len(d.operations) for d in found.domains.values())} operations, no problem"
+    )
+
+
+@plan.command()
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def show(as_json: bool) -> None:
+    """Print the plan as it is understood, defaults filled in."""
+    with opened() as context:
+        values = msgspec.to_builtins(context.plan, enc_hook=str)
+    if as_json:
+        click.echo(json.dumps(values))
+        return
+    views.show_plan(context.plan)
+
+
+@plan.command("compile")
+@click.option("--out", required=True, type=click.Path(file_okay=False, path_type=Path), help="Folder for the files.")
+def compile_(out: Path) -> None:
+    """Write the stream files (`pricing.forward.json`, …) and the first route table (`table.json`)."""
+    with opened() as context:
+        streams = compiling.compile_streams(context.plan, context.env)
+        table = compiling.compile_table(context.plan, *_known(context), 1, context.env)
+    out.mkdir(parents=True, exist_ok=True)
+    for name, stream in streams.items():
+        (out / f"{name}.json").write_text(json.dumps(stream, indent=1) + "\n")
+    (out / "table.json").write_bytes(compiling.encode_table(table) + b"\n")
+    click.echo(f"{len(streams)} streams and the route table are in {out}")
+
+
+def _known(context: Context) -> tuple[compiling.Ownership, compiling.Phases]:
+    """What the ledger knows; before `prepare`, everything is at legacy."""
+    try:
+        states = context.ledger().states()
+    except (NotConfigured, NotPrepared, Unreachable):
+        return {}, {}
+    return {key: (s.owner, s.epoch) for key, s in states.items()}, {key: s.stand for key, s in states.items()}  # type: ignore[misc]
+
+
+def _plan_file() -> Path | None:
+    named = load_environment().get("BANYAN_PLAN")
+    return Path(named) if named else None
+
+
+__all__ = ["NameUnknown", "advance", "history", "plan", "prepare", "rollback", "status", "switch", "verify"]

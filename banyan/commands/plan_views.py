@@ -1,0 +1,161 @@
+"""How status, results, the ledger and the plan look on a terminal."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from migration_plan.ledger import Row
+from migration_plan.plan import Plan
+from migration_plan.status import DomainStatus, Status, StreamStatus, VerifyStatus
+from migration_plan.verbs import Result
+from migration_plan.verification import Verification
+
+out = Console(highlight=False)
+err = Console(stderr=True, highlight=False)
+
+MARK = {"pass": "[green]pass[/]", "fail": "[red]fail[/]", "inconclusive": "[yellow]?   [/]"}
+
+
+def show_status(found: Status) -> None:
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for column in (
+        "domain",
+        "phase",
+        "writes at",
+        "legacy → service",
+        "service → legacy",
+        "parked",
+        "verified",
+        "breakers",
+        "health",
+    ):
+        table.add_column(column)
+    for domain in found.domains:
+        for number, wave in enumerate(domain.waves):
+            name = domain.domain if len(domain.waves) == 1 else f"{domain.domain} {wave.wave}"
+            owner = f"{wave.owner} · epoch {wave.epoch}" if wave.owner else "[red]unknown[/]"
+            first = _of_domain(domain) if number == 0 else [""] * 6
+            table.add_row(name, _phase(wave.phase, wave.canary_percent), owner, *first)
+    out.print(table)
+    version = (
+        f"route table {found.gateway_version}" if found.gateway_version is not None else "the gateway does not answer"
+    )
+    out.print(f"[dim]{version}[/]")
+    for domain in found.domains:
+        for problem in domain.problems:
+            err.print(f"[yellow]{domain.domain}[/]: {escape(problem)}", soft_wrap=True)
+    for problem in found.problems:
+        err.print(f"[yellow]note[/]: {escape(problem)}", soft_wrap=True)
+
+
+def _of_domain(domain: DomainStatus) -> list[str]:
+    return [
+        _stream(domain.streams.get("forward")),
+        _stream(domain.streams.get("reverse")),
+        str(sum(stream.parked for stream in domain.streams.values())),
+        _verified(domain.verify),
+        " ".join(f"{side} {_good(state, state == 'closed')}" for side, state in domain.breakers.items()) or "–",
+        " ".join(_good(side, up) for side, up in domain.health.items()) or "–",
+    ]
+
+
+def _phase(phase: str, percent: int) -> str:
+    return f"canary {percent} %" if phase == "canary" else phase
+
+
+def _stream(stream: StreamStatus | None) -> str:
+    if stream is None:
+        return "not prepared"
+    lag = f"{stream.lag_ms:.0f} ms" if stream.lag_ms is not None else stream.state
+    return _good(lag, stream.alive)
+
+
+def _verified(verified: VerifyStatus | None) -> str:
+    if verified is None:
+        return "never"
+    said = "clean" if verified.clean else f"{verified.differences} differ"
+    return _good(f"{said}, {_ago(verified.age_s)}", verified.clean)
+
+
+def _ago(seconds: float) -> str:
+    return f"{seconds:.0f} s ago" if seconds < 120 else f"{seconds / 60:.0f} min ago"
+
+
+def _good(text: str, good: bool) -> str:
+    return f"[green]{text}[/]" if good else f"[red]{text}[/]"
+
+
+def show_result(result: Result) -> None:
+    for step in result.steps:
+        out.print(f"  {escape(step)}", soft_wrap=True)
+    for gate in result.gates:
+        line = f"  {MARK[gate.verdict]} {gate.gate:<18} {escape(gate.measured)}"
+        out.print(line + ("" if gate.verdict == "pass" else f"; {escape(gate.help)}"), soft_wrap=True)
+    if result.dry_run and result.predicted_pause_ms is not None:
+        out.print(f"  predicted pause of writes: {result.predicted_pause_ms:.0f} ms")
+    if result.repaired:
+        out.print(f"  {escape(result.repaired)}", soft_wrap=True)
+    out.print(escape(result.message), soft_wrap=True)
+    if result.dry_run:
+        out.print("dry run: nothing was changed")
+
+
+def show_history(rows: Sequence[Row]) -> None:
+    for row in rows:
+        entry = row.entry
+        way = f"{entry.before} → {entry.after}" if entry.before else entry.after or ""
+        at = row.at.astimezone().strftime("%Y-%m-%d %H:%M:%S")
+        words = [
+            f"[dim]{row.id:>5} {at}[/]",
+            f"{entry.actor:<16}",
+            f"{entry.domain:<13}",
+            f"{entry.verb}/{entry.step}",
+            way,
+        ]
+        figures = " ".join(
+            f"{name}={value}" for name, value in entry.measured.items() if isinstance(value, int | float | bool)
+        )
+        out.print(" ".join(words), f"[dim]{escape(figures)}[/]", escape(entry.reason or ""), soft_wrap=True)
+
+
+def show_plan(plan: Plan) -> None:
+    for name, domain in plan.domains.items():
+        steps = ", ".join(f"{step} %" for step in domain.canary_steps)
+        waves = f"{len(domain.waves)} waves" if len(domain.waves) > 1 else "one wave"
+        out.print(f"[bold]{name}[/]: {waves}; canary {steps}; pause at most {domain.budgets.pause_ms} ms")
+        for operation in domain.operations:
+            key = ", ".join(operation.key) or "no key"
+            out.print(
+                f"  {operation.kind:<5} {operation.method:<4} {escape(operation.path):<34} {key}"
+                + (" (native)" if operation.native else "")
+            )
+
+
+@contextlib.contextmanager
+def verify_progress(quiet: bool) -> Iterator[Callable[[str, int, int], None]]:
+    """A bar per table; called with (table, rows compared, rows expected)."""
+    columns = (TextColumn("{task.description:<24}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=err, disable=quiet, transient=True) as bars:
+        tasks: dict[str, int] = {}
+
+        def advance(table: str, done: int, total: int) -> None:
+            if table not in tasks:
+                tasks[table] = bars.add_task(table, total=total)
+            bars.update(tasks[table], completed=done, total=max(total, done))  # type: ignore[arg-type]
+
+        yield advance
+
+
+def show_verified(result: Verification) -> None:
+    for table, rows in result.tables.items():
+        out.print(f"  {table:<28} {rows:>10} rows")
+    for difference in result.samples:
+        out.print(f"  [red]differs[/] {escape(difference)}", soft_wrap=True)
+    verdict = "[green]equal[/]" if result.clean else f"[red]{result.drift} differences[/]"
+    out.print(f"{result.domain}: {verdict}, {result.rows} rows compared in {result.ms / 1000:.1f} s")

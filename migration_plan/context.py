@@ -1,0 +1,145 @@
+"""What a verb works with: the plan, the variables, and connections that are opened when they are first needed."""
+
+from __future__ import annotations
+
+import contextlib
+import getpass
+import socket
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import psycopg
+from psycopg.conninfo import make_conninfo
+from psycopg.rows import TupleRow
+
+from cdc import mapping as mappings
+from gateway.control.client import AdminClient
+from migration_plan import plan as plans
+from migration_plan.environment import need
+from migration_plan.errors import NotPrepared, PlanInvalid, Unreachable
+from migration_plan.ledger import Ledger
+from migration_plan.plan import Plan, Side
+
+CONNECT_TIMEOUT_S = 3
+# Every statement of the control path is short; one that is not is given up before it holds a migration.
+STATEMENT_TIMEOUT_MS = 10_000
+ADMIN_TIMEOUT_S = 2.0
+
+Connection = psycopg.Connection[TupleRow]
+
+
+class Context:
+    """Use from one thread. Close it, or use it as a context manager."""
+
+    def __init__(self, plan: Plan, env: Mapping[str, str], actor: str | None = None) -> None:
+        self.plan = plan
+        self.env = env
+        self.actor = actor or env.get("BANYAN_ACTOR") or f"{_user()}@{socket.gethostname()}"
+        self._connections: dict[str, Connection] = {}
+        self._admins: dict[float, AdminClient] = {}
+        self._ledger: Ledger | None = None
+        self._mappings: dict[str, mappings.Mapping] = {}
+
+    @classmethod
+    def from_env(cls, env: Mapping[str, str], actor: str | None = None) -> Context:
+        """The plan that BANYAN_PLAN names, else the shipped one. Raises: PlanInvalid."""
+        return cls(plans.load(Path(env["BANYAN_PLAN"]) if env.get("BANYAN_PLAN") else None), env, actor)
+
+    def __enter__(self) -> Context:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        for connection in self._connections.values():
+            connection.close()
+        for admin in self._admins.values():
+            admin.close()
+        if self._ledger is not None:
+            self._ledger.close()
+        self._connections, self._admins, self._ledger = {}, {}, None
+
+    def ledger(self) -> Ledger:
+        """Raises: NotConfigured, Unreachable."""
+        if self._ledger is None or self._ledger.closed:
+            self._ledger = Ledger(need(self.env, "BANYAN_LEDGER_DSN"), self.actor)
+        return self._ledger
+
+    def admin(self, timeout_s: float = ADMIN_TIMEOUT_S) -> AdminClient:
+        """The gateway's admin API; one kept-alive client per timeout. Raises: NotConfigured."""
+        if timeout_s not in self._admins:
+            url, token = need(self.env, "BANYAN_GATEWAY_ADMIN_URL"), need(self.env, "GATEWAY_ADMIN_TOKEN")
+            self._admins[timeout_s] = AdminClient(url, token, timeout=timeout_s)
+        return self._admins[timeout_s]
+
+    def mapping(self, domain: str) -> mappings.Mapping:
+        """Raises: PlanInvalid."""
+        if domain not in self._mappings:
+            try:
+                self._mappings[domain] = mappings.load(self.plan.mapping_path(domain))
+            except mappings.MappingError as error:
+                raise PlanInvalid([str(error)]) from error
+        return self._mappings[domain]
+
+    def tables(self, domain: str, side: Side) -> list[str]:
+        """The domain's own tables on one side, without reference data."""
+        return [table.table(side) for table in self.mapping(domain).tables if table.direction == "both"]
+
+    @contextlib.contextmanager
+    def control(self, domain: str, side: Side) -> Iterator[Connection]:
+        """A side's database as `banyan_ctl`. Raises: NotConfigured, Unreachable, NotPrepared."""
+        with self._told(f"{domain}'s {side} database"):
+            yield self._connection(self.plan.database_of(domain, side).control)
+
+    @contextlib.contextmanager
+    def owner(self, domain: str, side: Side) -> Iterator[Connection]:
+        """A side's database with the rights to install things. Raises: as `control`."""
+        with self._told(f"{domain}'s {side} database"):
+            yield self._connection(self.plan.database_of(domain, side).owner)
+
+    @contextlib.contextmanager
+    def capture(self, domain: str, side: Side) -> Iterator[Connection]:
+        """A side's database as `banyan_cdc`. Raises: as `control`."""
+        with self._told(f"{domain}'s {side} database"):
+            yield self._connection(self.plan.database_of(domain, side).capture)
+
+    def _connection(self, variable: str) -> Connection:
+        known = self._connections.get(variable)
+        if known is not None and not known.closed and not known.broken:
+            return known
+        options = f"-c statement_timeout={STATEMENT_TIMEOUT_MS}"
+        conninfo = make_conninfo(
+            need(self.env, variable), connect_timeout=CONNECT_TIMEOUT_S, application_name="banyan plan", options=options
+        )
+        opened: Connection = psycopg.connect(conninfo, autocommit=True)
+        self._connections[variable] = opened
+        return opened
+
+    @contextlib.contextmanager
+    def _told(self, what: str) -> Iterator[None]:
+        try:
+            yield
+        except (
+            psycopg.errors.UndefinedTable,
+            psycopg.errors.InvalidSchemaName,
+            psycopg.errors.UndefinedFunction,
+        ) as error:
+            raise NotPrepared(f"{what} has no guard or stream yet: run `banyan prepare --all`") from error
+        except psycopg.OperationalError as error:
+            text = (str(error).strip().splitlines() or ["no connection"])[-1]
+            raise Unreachable(f"{what} does not answer ({text})") from error
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return "somebody"
+
+
+def figures(row: TupleRow | None) -> tuple[Any, ...]:
+    """A query that always answers one row."""
+    assert row is not None, "an aggregate answers one row"
+    return row

@@ -1,0 +1,201 @@
+"""Whether what was measured allows a step: pure. No data is not a pass."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from migration_plan.errors import NameUnknown, Refused
+from migration_plan.gates.measured import Measured, StreamFigures
+from migration_plan.journey import Stand
+from migration_plan.plan import Budgets, Gates, Side
+from migration_plan.switch.ports import other
+
+Verdict = Literal["pass", "fail", "inconclusive"]
+
+# A stream writes its watermark every second, whether rows flow or not.
+SILENT_AFTER_MS = 5_000
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One gate's result: what was measured, in words, and what helps when it did not pass."""
+
+    gate: str
+    verdict: Verdict
+    measured: str
+    help: str
+
+    def __str__(self) -> str:
+        return f"{self.gate}: {self.measured}" + ("" if self.verdict == "pass" else f"; {self.help}")
+
+
+def for_advance(measured: Measured, gates: Gates, after: Stand) -> list[Finding]:
+    """What must hold before reads are shadowed at, or sent to, the service."""
+    domain = measured.domain
+    findings = [
+        _gateway(measured),
+        _health(measured, "service"),
+        _stream(domain, "forward", measured.streams.get("forward")),
+        _lag(domain, "forward", measured.streams.get("forward"), gates),
+        _parked(domain, measured.streams.values()),
+    ]
+    if after.phase == "canary":
+        findings += [_shadow(measured, gates), _errors(measured, gates), _breaker(measured, "service")]
+        findings.append(_verified(measured, gates))
+    return findings
+
+
+def for_switch(measured: Measured, gates: Gates, budgets: Budgets, source: Side) -> list[Finding]:
+    """What must hold before the writes leave `source`: everything is across, and the way back is open."""
+    domain, target = measured.domain, other(source)
+    carrying, back = ("forward", "reverse") if source == "legacy" else ("reverse", "forward")
+    return [
+        _gateway(measured),
+        _stream(domain, carrying, measured.streams.get(carrying)),
+        _lag(domain, carrying, measured.streams.get(carrying), gates),
+        _stream(domain, back, measured.streams.get(back)),
+        _parked(domain, measured.streams.values()),
+        _open_transactions(measured, budgets, source),
+        _verified(measured, gates),
+        _health(measured, target),
+        _breaker(measured, target),
+        _sequences(measured),
+        _pause(measured, budgets),
+    ]
+
+
+def require(findings: Iterable[Finding], forced: Collection[str] = ()) -> list[Finding]:
+    """All findings, if each gate passed or was forced. Raises: Refused, naming the rest; NameUnknown for `forced`."""
+    every = list(findings)
+    if unknown := [name for name in forced if name not in {finding.gate for finding in every}]:
+        names = ", ".join(finding.gate for finding in every)
+        raise NameUnknown(f"no gate {unknown[0]!r} before this step; there are: {names}")
+    stopping = [finding for finding in every if finding.verdict != "pass" and finding.gate not in forced]
+    if stopping:
+        raise Refused("refused by " + " | ".join(map(str, stopping)))
+    return every
+
+
+def _judge(gate: str, ok: bool | None, measured: Any, help_: str) -> Finding:
+    verdict: Verdict = "inconclusive" if ok is None else "pass" if ok else "fail"
+    return Finding(gate, verdict, str(measured), help_)
+
+
+def _gateway(measured: Measured) -> Finding:
+    figures = measured.gateway
+    said = "answers" if figures else "its admin API does not answer"
+    return _judge("gateway", True if figures else None, said, "start it, or go on without it: --force-gate gateway")
+
+
+def _health(measured: Measured, side: Side) -> Finding:
+    healthy = measured.gateway.healthy.get(side) if measured.gateway else None
+    said = {True: f"{side} is healthy", False: f"{side} is not healthy", None: f"nothing is known of {side}"}[healthy]
+    return _judge("health", healthy, said, f"see `banyan logs`; {side} must answer its health check")
+
+
+def _breaker(measured: Measured, side: Side) -> Finding:
+    state = measured.gateway.breakers.get(side) if measured.gateway else None
+    said = f"{side}'s breaker is {state}" if state else f"{side}'s breaker is unknown"
+    return _judge(
+        "breaker", state == "closed" if state else None, said, f"find out why calls of {side} fail, then wait"
+    )
+
+
+def _stream(domain: str, direction: str, figures: StreamFigures | None) -> Finding:
+    gate = f"{direction}-stream"
+    restart = f"see `banyan logs cdc-{domain}-{direction}`"
+    if figures is None:
+        return _judge(gate, None, "no stream", f"run `banyan prepare {domain}` and start the stream")
+    if figures.slot not in ("reserved", "extended"):
+        return _judge(gate, False, f"its slot is {figures.slot}", f"run `banyan prepare {domain}`; {restart}")
+    if figures.state != "streaming":
+        return _judge(gate, False, f"it is at {figures.state}", f"wait for the first fill; {restart}")
+    silent = figures.silent_ms is None or figures.silent_ms > SILENT_AFTER_MS
+    said = "it never spoke" if figures.silent_ms is None else f"last heard of {figures.silent_ms / 1000:.1f} s ago"
+    return _judge(
+        gate, not silent and figures.active, said if silent or figures.active else "nobody reads its slot", restart
+    )
+
+
+def _lag(domain: str, direction: str, figures: StreamFigures | None, gates: Gates) -> Finding:
+    lag = figures.lag_ms if figures else None
+    said = "unknown" if lag is None else f"{lag:.0f} ms (at most {gates.max_lag_ms})"
+    return _judge(
+        "lag", lag <= gates.max_lag_ms if lag is not None else None, said, f"wait until cdc-{domain}-{direction} is up"
+    )
+
+
+def _parked(domain: str, streams: Iterable[StreamFigures]) -> Finding:
+    count = sum(figures.parked for figures in streams)
+    return _judge(
+        "parked",
+        count == 0,
+        f"{count} parked keys",
+        f"repair and replay them: `python -m cdc parked --help` ({domain})",
+    )
+
+
+def _open_transactions(measured: Measured, budgets: Budgets, source: Side) -> Finding:
+    oldest = measured.open_transaction_ms
+    if oldest is None:
+        grant = "GRANT pg_read_all_stats TO banyan_ctl (`banyan prepare` does it as a superuser)"
+        return _judge("open-transactions", None, f"the age of transactions at {source} is hidden", grant)
+    said = f"the oldest at {source} is {oldest:.0f} ms (at most {budgets.pause_ms})"
+    return _judge(
+        "open-transactions", oldest <= budgets.pause_ms, said, "wait until it ends, or end it, then try again"
+    )
+
+
+def _verified(measured: Measured, gates: Gates) -> Finding:
+    verified, again = measured.verified, f"run `banyan verify {measured.domain}`"
+    if verified is None:
+        return _judge("verify", None, "the two sides were never compared", again)
+    if not verified.clean:
+        return _judge("verify", False, f"{verified.differences} differences", f"find their cause, then {again}")
+    said = f"clean, {verified.age_s:.0f} s ago (at most {gates.verify_fresh_s})"
+    return _judge("verify", verified.age_s <= gates.verify_fresh_s, said, again)
+
+
+def _shadow(measured: Measured, gates: Gates) -> Finding:
+    figures = measured.gateway
+    if figures is None:
+        return _judge("shadow", None, "unknown", "the gateway counts compared answers")
+    compared, mismatched = figures.shadow_compared, figures.shadow_mismatched
+    share = 100 * mismatched / compared if compared else 0.0
+    limits = f"at least {gates.shadow_samples}, at most {gates.shadow_mismatch_percent} %"
+    said = f"{compared} compared, {share:.2f} % differ ({limits})"
+    if compared < gates.shadow_samples:
+        return _judge("shadow", None, said, "wait for more traffic in phase shadow")
+    return _judge("shadow", share <= gates.shadow_mismatch_percent, said, "see what differs in the gateway's log")
+
+
+def _errors(measured: Measured, gates: Gates) -> Finding:
+    figures = measured.gateway
+    if figures is None:
+        return _judge("errors", None, "unknown", "the gateway counts them")
+    if figures.service_per_s < gates.requests_per_s:
+        said = f"{figures.service_per_s:.1f} requests/s at the service, {gates.requests_per_s} needed to judge"
+        return _judge("errors", None, said, "wait for more traffic")
+    share = 100 * figures.service_errors_per_s / figures.service_per_s if figures.service_per_s else 0.0
+    return _judge(
+        "errors",
+        share <= gates.error_percent,
+        f"{share:.2f} % (at most {gates.error_percent})",
+        "find out why the service fails",
+    )
+
+
+def _sequences(measured: Measured) -> Finding:
+    clash = measured.sequence_clash
+    return _judge(
+        "sequences", not clash, clash or "disjoint", "run `banyan prepare`, or restart the sequence in its side's range"
+    )
+
+
+def _pause(measured: Measured, budgets: Budgets) -> Finding:
+    said = f"{measured.predicted_pause_ms:.0f} ms predicted (at most {budgets.pause_ms})"
+    return _judge(
+        "pause", measured.predicted_pause_ms <= budgets.pause_ms, said, "wait for less lag and shorter transactions"
+    )

@@ -1,0 +1,178 @@
+"""Looks: streams, gateway, transactions, sequences, the last verification. Read-only; what cannot be had is None."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from datetime import UTC, datetime
+from typing import Any
+
+from cdc.streams import lag_ms
+from gateway.errors import AdminError
+from migration_plan.compile import compile_stream
+from migration_plan.context import Connection, Context, figures
+from migration_plan.errors import NotConfigured, NotPrepared, Unreachable
+from migration_plan.gates.measured import GatewayFigures, Measured, StreamFigures, Verified
+from migration_plan.plan import Side
+from migration_plan.switch.ports import other
+
+# Statements and messages that the pause contains besides waiting: hold, fence, two look-ups, two owners, publish.
+ROUND_TRIPS = 8
+
+OPEN_TRANSACTIONS = """
+SELECT coalesce(max(extract(epoch FROM clock_timestamp() - a.xact_start)) * 1000, 0)::float8,
+       coalesce(bool_or(a.xact_start IS NULL), false)
+  FROM pg_locks l JOIN pg_stat_activity a USING (pid)
+ WHERE l.locktype = 'relation' AND l.granted AND a.pid <> pg_backend_pid()
+   AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+   AND l.relation IN (SELECT to_regclass(t)::oid FROM unnest(%s::text[]) t)
+   AND l.mode IN ('RowExclusiveLock', 'ShareUpdateExclusiveLock', 'ShareLock', 'ShareRowExclusiveLock', 'ExclusiveLock',
+                  'AccessExclusiveLock')
+   AND (a.backend_type IS NULL OR a.backend_type = 'client backend')
+"""
+SEQUENCES = """
+SELECT c.relname, s.seqstart, CASE WHEN has_sequence_privilege(c.oid, 'SELECT') THEN pg_sequence_last_value(c.oid) END
+  FROM unnest(%s::text[]) t
+  JOIN pg_depend d ON d.refobjid = to_regclass(t) AND d.deptype IN ('a', 'i') AND d.classid = 'pg_class'::regclass
+  JOIN pg_class c ON c.oid = d.objid AND c.relkind = 'S'
+  JOIN pg_sequence s ON s.seqrelid = c.oid
+"""
+STREAM = """
+SELECT s.state, s.source_lsn::text, s.source_commit_at, s.applied_at, clock_timestamp(),
+       (SELECT count(DISTINCT (p."table", p.key)) FROM banyan.parked p WHERE p.stream = s.stream)
+  FROM banyan.stream s WHERE s.stream = %s
+"""
+SLOT = """
+SELECT coalesce(wal_status, 'reserved'), active, pg_wal_lsn_diff(pg_current_wal_lsn(), restart_lsn)::bigint
+  FROM pg_replication_slots WHERE slot_name = %s
+"""
+
+
+def stream_figures(context: Context, domain: str, direction: str) -> StreamFigures | None:
+    """One stream, from both its ends. None when it was not prepared. Raises: Unreachable, NotConfigured."""
+    described = compile_stream(context.plan, domain, direction, context.env)
+    source, target = _ends(direction)
+    try:
+        with context.control(domain, target) as connection:
+            row = connection.execute(STREAM, [described["name"]]).fetchone()
+    except NotPrepared:
+        return None
+    if row is None:
+        return None
+    state, lsn, commit_at, applied_at, now, parked = row
+    with context.control(domain, source) as connection:
+        slot = connection.execute(SLOT, [described["slot"]]).fetchone() or ("missing", False, None)
+    silent = (now - applied_at).total_seconds() * 1000 if applied_at else None
+    lag = lag_ms(commit_at, applied_at, now)
+    return StreamFigures(state, slot[0], bool(slot[1]), lag, silent, parked, lsn, slot[2])
+
+
+def gateway_figures(context: Context, domain: str) -> GatewayFigures | None:
+    """What the gateway says of the domain; None when it does not answer, or does not know the domain."""
+    started = time.perf_counter()
+    try:
+        said = context.admin().status()
+    except (AdminError, NotConfigured):
+        return None
+    return gateway_part(said, domain, (time.perf_counter() - started) * 1000)
+
+
+def gateway_part(said: dict[str, Any], domain: str, round_trip_ms: float = 0.0) -> GatewayFigures | None:
+    """One domain of `GET /v1/status`."""
+    part = said.get("domains", {}).get(domain)
+    if part is None:
+        return None
+    service = part.get("requests", {}).get("service", {})
+    shadow = part.get("shadow", {})
+    return GatewayFigures(
+        healthy={side: bool(up) for side, up in part.get("health", {}).items()},
+        breakers=dict(part.get("breakers", {})),
+        service_per_s=float(service.get("per_s") or 0),
+        service_errors_per_s=float(service.get("errors_per_s") or 0),
+        shadow_compared=int(shadow.get("compared") or 0),
+        shadow_mismatched=int(shadow.get("mismatched") or 0),
+        round_trip_ms=round_trip_ms,
+    )
+
+
+def last_verification(context: Context, domain: str, now: datetime | None = None) -> Verified | None:
+    """The newest comparison in the ledger. Raises: Unreachable, NotPrepared."""
+    rows = context.ledger().history(domain, verb="verify", step="compared", limit=1)
+    if not rows:
+        return None
+    measured = rows[-1].entry.measured
+    age = ((now or datetime.now(UTC)) - rows[-1].at).total_seconds()
+    return Verified(bool(measured.get("clean")), int(measured.get("drift", 0)), age)
+
+
+def open_transaction_ms(context: Context, domain: str, side: Side) -> float | None:
+    """Age of the oldest transaction that would keep the fence waiting; None when ages are hidden from us."""
+    with context.control(domain, side) as connection:
+        age, hidden = figures(connection.execute(OPEN_TRANSACTIONS, [context.tables(domain, side)]).fetchone())
+    return None if hidden else float(age)
+
+
+def sequence_clash(context: Context, domain: str) -> str | None:
+    """What is wrong with the two sides' ranges of ids, in words."""
+    found: list[str] = []
+    for side in ("legacy", "service"):
+        with context.control(domain, side) as connection:
+            found += clashes(connection, context.tables(domain, side), side, context.plan.domain(domain).sequence_split)
+    return "; ".join(found) or None
+
+
+def clashes(connection: Connection, tables: list[str], side: str, split: int) -> list[str]:
+    """Sequences of `tables` that start, or have come, where the other side's ids are."""
+    wrong = []
+    for name, start, last in connection.execute(SEQUENCES, [tables]).fetchall():
+        reached = max(start, last or start)
+        if side == "legacy" and reached >= split:
+            wrong.append(f"{name} of legacy is at {reached}, in the service's range (from {split})")
+        if side == "service" and start < split:
+            wrong.append(f"{name} of the service starts at {start}, in legacy's range (below {split})")
+    return wrong
+
+
+def measure(context: Context, domain: str, source: Side) -> Measured:
+    """Everything that a step looks at. Raises: Unreachable, NotPrepared, NotConfigured."""
+    started = time.perf_counter()
+    with context.control(domain, source) as connection:
+        connection.execute("SELECT 1")
+    round_trip_ms = (time.perf_counter() - started) * 1000
+    streams = {direction: stream_figures(context, domain, direction) for direction in ("forward", "reverse")}
+    known = {direction: figures_ for direction, figures_ in streams.items() if figures_ is not None}
+    gateway = gateway_figures(context, domain)
+    oldest = open_transaction_ms(context, domain, source)
+    carrying = known.get("forward" if source == "legacy" else "reverse")
+    predicted = predict_pause_ms(
+        past=_past_pauses(context, domain),
+        lag=(carrying.lag_ms or 0.0) if carrying else 0.0,
+        oldest_transaction=oldest or 0.0,
+        round_trip=round_trip_ms,
+        gateway=gateway.round_trip_ms if gateway else 0.0,
+    )
+    return Measured(
+        domain, known, gateway, last_verification(context, domain), oldest, sequence_clash(context, domain), predicted
+    )
+
+
+def predict_pause_ms(
+    *, past: list[float], lag: float, oldest_transaction: float, round_trip: float, gateway: float
+) -> float:
+    """Milliseconds that writes will wait: what switches of this domain took so far, or else the messages that one
+    consists of; and what the stream and open transactions add at the moment."""
+    usual = statistics.median(past) if past else ROUND_TRIPS * round_trip + 2 * gateway
+    return round(usual + lag + oldest_transaction, 1)
+
+
+def _past_pauses(context: Context, domain: str) -> list[float]:
+    try:
+        rows = context.ledger().history(domain, step="end.done", limit=9)
+    except (Unreachable, NotPrepared):
+        return []
+    return [float(row.entry.measured["pause_ms"]) for row in rows if "pause_ms" in row.entry.measured]
+
+
+def _ends(direction: str) -> tuple[Side, Side]:
+    source: Side = "legacy" if direction == "forward" else "service"
+    return source, other(source)

@@ -1,0 +1,53 @@
+"""The figures that gates judge, as values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class StreamFigures:
+    """One direction. `slot`: reserved, extended, unreserved, lost or missing; times are the target database's."""
+
+    state: str
+    slot: str
+    active: bool
+    lag_ms: float | None
+    silent_ms: float | None
+    parked: int
+    lsn: str | None = None
+    retained_bytes: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class GatewayFigures:
+    """What the gateway says of a domain; rates per second."""
+
+    healthy: Mapping[str, bool]
+    breakers: Mapping[str, str]
+    service_per_s: float
+    service_errors_per_s: float
+    shadow_compared: int
+    shadow_mismatched: int
+    round_trip_ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class Verified:
+    clean: bool
+    differences: int
+    age_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """Everything that is looked at before a step. None: it could not be measured."""
+
+    domain: str
+    streams: Mapping[str, StreamFigures] = field(default_factory=dict)
+    gateway: GatewayFigures | None = None
+    verified: Verified | None = None
+    open_transaction_ms: float | None = None
+    sequence_clash: str | None = None
+    predicted_pause_ms: float = 0.0

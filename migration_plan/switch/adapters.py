@@ -1,0 +1,154 @@
+"""The switch's ports on real servers: the guard's functions, a stream's fence marker, the ledger."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import psycopg
+
+from cdc import errors as cdc_errors
+from cdc.guard import errors as guard_errors
+from cdc.guard import ownership
+from cdc.streams import FenceListener
+from migration_plan.context import CONNECT_TIMEOUT_S, Context
+from migration_plan.environment import need
+from migration_plan.errors import NotPrepared, PlanError, Unreachable
+from migration_plan.gates.measure import clashes
+from migration_plan.journey import Stand
+from migration_plan.ledger import Entry, State
+from migration_plan.plan import Side
+from migration_plan.switch.ports import CatchUpTimeout, EpochMoved, Fenced, FenceTimeout, Note, Owned, SequencesClash
+
+
+class GuardTable:
+    """A wave's row in one side's `banyan.ownership`."""
+
+    def __init__(self, context: Context, domain: str, wave: int, side: Side) -> None:
+        self._context, self._domain, self._wave, self._side = context, domain, wave, side
+
+    def read(self) -> Owned:
+        with self._context.control(self._domain, self._side) as connection:
+            try:
+                rows = ownership.read_ownership(connection, self._domain)
+            except guard_errors.GuardError as error:
+                raise NotPrepared(f"{self._domain}'s {self._side} side: {error}") from error
+        for row in rows:
+            if row.wave == self._wave:
+                return Owned(row.owner, row.epoch)
+        raise NotPrepared(
+            f"{self._domain}'s {self._side} side has no wave {self._wave}: run `banyan prepare {self._domain}`"
+        )
+
+    def fence(self, expected_epoch: int) -> Fenced:
+        timeout_ms = self._context.plan.domain(self._domain).budgets.lock_timeout_ms
+        with self._context.control(self._domain, self._side) as connection:
+            try:
+                fenced = ownership.fence(connection, self._domain, self._wave, expected_epoch, timeout_ms)
+            except guard_errors.FenceTimeout as error:
+                raise FenceTimeout(str(error)) from error
+            except guard_errors.OwnershipChanged as error:
+                raise EpochMoved(str(error)) from error
+            except guard_errors.GuardError as error:
+                raise PlanError(f"{self._side} cannot be fenced: {error}") from error
+        return Fenced(fenced.epoch, fenced.lsn)
+
+    def set_owner(self, owner: Side, expected_epoch: int, new_epoch: int) -> None:
+        with self._context.control(self._domain, self._side) as connection:
+            try:
+                ownership.set_owner(connection, self._domain, self._wave, owner, expected_epoch, new_epoch)
+            except guard_errors.OwnershipChanged as error:
+                raise EpochMoved(str(error)) from error
+            except guard_errors.GuardError as error:
+                raise PlanError(f"{self._side}'s owner cannot be set: {error}") from error
+
+
+class CdcStream:
+    """The stream from `source` to the other side. `open` before the pause, so that connecting is no part of it."""
+
+    def __init__(self, context: Context, domain: str, wave: int, source: Side) -> None:
+        self._context, self._domain, self._wave = context, domain, wave
+        self._target: Side = "service" if source == "legacy" else "legacy"
+        self._name = f"{domain}.{'forward' if source == 'legacy' else 'reverse'}"
+        self._connection: psycopg.Connection[Any] | None = None
+        self._listener: FenceListener | None = None
+
+    def open(self) -> None:
+        """Raises: Unreachable."""
+        dsn = need(self._context.env, self._context.plan.database_of(self._domain, self._target).control)
+        try:
+            self._connection = psycopg.connect(
+                dsn, autocommit=True, connect_timeout=CONNECT_TIMEOUT_S, application_name="banyan fence"
+            )
+        except psycopg.OperationalError as error:
+            raise Unreachable(f"{self._target}'s database does not answer: {str(error).strip()}") from error
+        self._listener = FenceListener(self._connection)
+
+    def close(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+
+    def wait_fence(self, fenced: Fenced, timeout_s: float) -> None:
+        if self._listener is None:
+            self.open()
+        assert self._listener is not None
+        try:
+            self._listener.wait(self._name, self._domain, self._wave, fenced.epoch, max(timeout_s, 0.0))
+        except cdc_errors.FenceTimeout as error:
+            raise CatchUpTimeout(str(error)) from error
+        except (cdc_errors.CdcError, psycopg.Error) as error:
+            raise Unreachable(f"{self._name}: {error}") from error
+
+    def check_sequences(self) -> dict[str, Any]:
+        tables = self._context.tables(self._domain, self._target)
+        split = self._context.plan.domain(self._domain).sequence_split
+        with self._context.control(self._domain, self._target) as connection:
+            if wrong := clashes(connection, tables, self._target, split):
+                raise SequencesClash("; ".join(wrong))
+        return {"split": split}
+
+
+class LedgerJournal:
+    """One run of a verb in the ledger: rows `step.at` under one run id."""
+
+    def __init__(self, context: Context, domain: str, wave: int, verb: str, run_id: str, reason: str | None) -> None:
+        self._context, self._domain, self._wave = context, domain, wave
+        self._verb, self._run_id, self._reason = verb, run_id, reason
+        self.before: Stand | None = None
+        self.after: Stand | None = None
+
+    def write(self, notes: Sequence[Note], stand: Stand | None = None, owned: Owned | None = None) -> None:
+        entries = [
+            Entry(
+                domain=self._domain,
+                wave=self._wave,
+                verb=self._verb,
+                step=f"{note.step}.{note.at}",
+                run_id=self._run_id,
+                actor=self._context.actor,
+                epoch=note.epoch,
+                before=str(self.before) if self.before else None,
+                after=str(self.after) if self.after else None,
+                measured=note.measured,
+                reason=note.why or self._reason,
+            )
+            for note in notes
+        ]
+        states = [State(self._domain, self._wave, stand, owned.owner, owned.epoch)] if stand and owned else []
+        self._context.ledger().append(entries, states)
+
+
+class Checks:
+    """The two looks around a switch, handed in as functions."""
+
+    def __init__(self, preflight: Callable[[], dict[str, Any]], verify: Callable[[], dict[str, Any]]) -> None:
+        self.preflight, self.verify = preflight, verify
+
+
+class WallClock:
+    def now(self) -> float:
+        return time.perf_counter()
+
+    def sleep(self, seconds: float) -> None:
+        time.sleep(seconds)

@@ -1,0 +1,98 @@
+"""The gateways' route table, changed for one wave: hold its writes, and publish where they go."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import httpx
+import msgspec
+
+from gateway.control.table import Domain, RouteTable, Upstream, Wave
+from gateway.errors import AdminError, AdminUnreachable, VersionConflict
+from migration_plan.compile import compile_domain
+from migration_plan.context import Context
+from migration_plan.environment import need
+from migration_plan.errors import NotConfigured, Unreachable
+from migration_plan.journey import Stand
+from migration_plan.switch.ports import Owned
+
+# Somebody changes another domain at the same moment: read again and repeat.
+CONFLICTS = 6
+
+
+class GatewayRoutes:
+    """Changes only its own wave; the rest of the table stays as others put it."""
+
+    def __init__(self, context: Context, domain: str, wave: int, reason: str) -> None:
+        self._context, self._domain, self._wave, self._reason = context, domain, wave, reason
+
+    def hold(self) -> bool:
+        """Bounded by the plan's `hold_publish_ms`; a gateway that does not answer in time may hold or not."""
+        timeout_s = self._context.plan.domain(self._domain).budgets.hold_publish_ms / 1000
+        try:
+            admin = self._context.admin(timeout_s)
+        except NotConfigured:
+            return False
+        for _ in range(CONFLICTS):
+            try:
+                version = admin.table().version
+                admin.patch_domain(self._domain, version, self._context.actor, self._reason, wave=self._wave, hold=True)
+            except VersionConflict:
+                continue
+            except AdminError as error:
+                # Nobody listens, or the change was refused: nothing holds. After a late answer something may.
+                return isinstance(error, AdminUnreachable) and not isinstance(error.__cause__, httpx.ConnectError)
+            return True
+        return False
+
+    def publish(self, owned: Owned, stand: Stand) -> dict[str, Any]:
+        """Raises: Unreachable, when no gateway took it."""
+        try:
+            return self._publish(owned, stand)
+        except (AdminError, NotConfigured) as error:
+            raise Unreachable(str(error)) from error
+
+    def _publish(self, owned: Owned, stand: Stand) -> dict[str, Any]:
+        admin = self._context.admin()
+        for _ in range(CONFLICTS):
+            now = admin.table()
+            wanted = self._changed(now, owned, stand)
+            if wanted == now:
+                return {"version": now.version, "unchanged": True}
+            try:
+                applied = admin.put_table(wanted, now.version, self._context.actor, self._reason)
+            except VersionConflict:
+                continue
+            return {"version": applied.version, "workers": applied.total, "applied": applied.applied, "ms": applied.ms}
+        raise Unreachable("the route table keeps changing: see the audit of the gateway's admin API")
+
+    def _changed(self, now: RouteTable, owned: Owned, stand: Stand) -> RouteTable:
+        """The table with our wave as it shall be; what a newer epoch says of it stays."""
+        plan = self._context.plan
+        known = {wave.wave: wave for wave in now.domains[self._domain].waves} if self._domain in now.domains else {}
+        compiled = compile_domain(
+            plan,
+            self._domain,
+            {(self._domain, self._wave): (owned.owner, owned.epoch)},
+            {(self._domain, self._wave): stand},
+        )
+        waves = [self._newest(known.get(wave.wave), wave) for wave in compiled.waves]
+        domain: Domain = msgspec.structs.replace(compiled, waves=waves)
+        upstreams = {**now.upstreams, **self._upstreams()}
+        return msgspec.structs.replace(now, upstreams=upstreams, domains={**now.domains, self._domain: domain})
+
+    def _newest(self, known: Wave | None, compiled: Wave) -> Wave:
+        if known is None or (compiled.bucket_from, compiled.bucket_to) != (known.bucket_from, known.bucket_to):
+            return compiled
+        mine = compiled.wave == self._wave and compiled.epoch >= known.epoch
+        return compiled if mine else known
+
+    def _upstreams(self) -> dict[str, Upstream]:
+        plan = self._context.plan
+        names = (plan.legacy_upstream, plan.domain(self._domain).upstream)
+        return {
+            name: Upstream(
+                need(self._context.env, plan.upstreams[name].url).replace(",", " ").split(), plan.upstreams[name].health
+            )
+            for name in names
+        }

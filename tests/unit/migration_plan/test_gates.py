@@ -1,0 +1,164 @@
+"""What the gates let through, and what they say when they do not."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import msgspec
+import pytest
+
+from migration_plan.errors import NameUnknown, Refused
+from migration_plan.gates import GatewayFigures, Measured, StreamFigures, Verified, for_advance, for_switch, require
+from migration_plan.gates.measure import gateway_part, predict_pause_ms
+from migration_plan.journey import SHADOW, Stand
+from migration_plan.plan import Budgets, Gates
+
+STREAM = StreamFigures("streaming", "reserved", active=True, lag_ms=12.0, silent_ms=400.0, parked=0)
+GATEWAY = GatewayFigures(
+    healthy={"legacy": True, "service": True},
+    breakers={"legacy": "closed", "service": "closed"},
+    service_per_s=50.0,
+    service_errors_per_s=0.0,
+    shadow_compared=1000,
+    shadow_mismatched=0,
+    round_trip_ms=2.0,
+)
+WELL = Measured(
+    "toys",
+    {"forward": STREAM, "reverse": STREAM},
+    GATEWAY,
+    Verified(clean=True, differences=0, age_s=60),
+    open_transaction_ms=3.0,
+    predicted_pause_ms=40.0,
+)
+CANARY = Stand("canary", 10)
+
+
+change = dataclasses.replace
+
+
+def verdicts(measured: Measured, gates: Gates = Gates()) -> dict[str, str]:
+    """The gates of a switch that did not pass, with their measured values."""
+    findings = for_switch(measured, gates, Budgets(), "legacy")
+    return {finding.gate: f"{finding.verdict}: {finding.measured}" for finding in findings if finding.verdict != "pass"}
+
+
+def test_a_healthy_domain_may_switch() -> None:
+    assert verdicts(WELL) == {}
+    assert len(require(for_switch(WELL, Gates(), Budgets(), "service"))) == 11
+
+
+@pytest.mark.parametrize(
+    ("measured", "gate", "said"),
+    [
+        (change(WELL, streams={"forward": STREAM}), "reverse-stream", "inconclusive: no stream"),
+        (
+            change(WELL, streams={"forward": STREAM, "reverse": change(STREAM, slot="lost")}),
+            "reverse-stream",
+            "fail: its slot is lost",
+        ),
+        (
+            change(WELL, streams={"forward": change(STREAM, state="snapshot"), "reverse": STREAM}),
+            "forward-stream",
+            "fail: it is at snapshot",
+        ),
+        (
+            change(WELL, streams={"forward": change(STREAM, silent_ms=9000.0), "reverse": STREAM}),
+            "forward-stream",
+            "fail: last heard of 9.0 s ago",
+        ),
+        (
+            change(WELL, streams={"forward": STREAM, "reverse": change(STREAM, active=False)}),
+            "reverse-stream",
+            "fail: nobody reads its slot",
+        ),
+        (
+            change(WELL, streams={"forward": change(STREAM, lag_ms=5000.0), "reverse": STREAM}),
+            "lag",
+            "fail: 5000 ms (at most 1000)",
+        ),
+        (
+            change(WELL, streams={"forward": STREAM, "reverse": change(STREAM, parked=2)}),
+            "parked",
+            "fail: 2 parked keys",
+        ),
+        (
+            change(WELL, open_transaction_ms=90_000.0),
+            "open-transactions",
+            "fail: the oldest at legacy is 90000 ms (at most 1000)",
+        ),
+        (
+            change(WELL, open_transaction_ms=None),
+            "open-transactions",
+            "inconclusive: the age of transactions at legacy is hidden",
+        ),
+        (change(WELL, verified=None), "verify", "inconclusive: the two sides were never compared"),
+        (change(WELL, verified=Verified(False, 3, 1)), "verify", "fail: 3 differences"),
+        (change(WELL, verified=Verified(True, 0, 5000)), "verify", "fail: clean, 5000 s ago (at most 900)"),
+        (change(WELL, sequence_clash="toys_id_seq is at 7"), "sequences", "fail: toys_id_seq is at 7"),
+        (change(WELL, predicted_pause_ms=1500.0), "pause", "fail: 1500 ms predicted (at most 1000)"),
+        (change(WELL, gateway=change(GATEWAY, healthy={"service": False})), "health", "fail: service is not healthy"),
+        (
+            change(WELL, gateway=change(GATEWAY, breakers={"service": "open"})),
+            "breaker",
+            "fail: service's breaker is open",
+        ),
+    ],
+)
+def test_each_gate_stops_a_switch_by_itself(measured: Measured, gate: str, said: str) -> None:
+    assert verdicts(measured) == {gate: said}
+
+
+def test_a_missing_stream_has_no_lag_to_speak_of() -> None:
+    assert set(verdicts(change(WELL, streams={"reverse": STREAM}))) == {"forward-stream", "lag"}
+
+
+def test_a_silent_gateway_is_no_pass() -> None:
+    assert set(verdicts(change(WELL, gateway=None))) == {"gateway", "health", "breaker"}
+
+
+def test_a_refusal_names_the_gate_and_what_helps() -> None:
+    findings = for_switch(change(WELL, verified=None), Gates(), Budgets(), "legacy")
+    with pytest.raises(Refused, match=r"verify: the two sides were never compared; run `banyan verify toys`"):
+        require(findings)
+
+
+def test_a_gate_can_be_forced_by_its_name_only() -> None:
+    findings = for_switch(change(WELL, verified=None), Gates(), Budgets(), "legacy")
+    assert require(findings, ["verify"]) == findings
+    with pytest.raises(NameUnknown, match="no gate 'verfy' before this step; there are: gateway, forward-stream"):
+        require(findings, ["verfy"])
+
+
+def test_reads_go_to_the_service_only_while_it_answers_alike_and_well() -> None:
+    assert all(finding.verdict == "pass" for finding in for_advance(WELL, Gates(), CANARY))
+    shadowed = change(WELL, gateway=change(GATEWAY, shadow_mismatched=10))
+    assert "shadow" in str([finding for finding in for_advance(shadowed, Gates(), CANARY) if finding.verdict == "fail"])
+    failing = change(WELL, gateway=change(GATEWAY, service_errors_per_s=5.0))
+    assert [f.gate for f in for_advance(failing, Gates(), CANARY) if f.verdict == "fail"] == ["errors"]
+
+
+def test_too_little_traffic_is_inconclusive() -> None:
+    gates = msgspec.structs.replace(Gates(), shadow_samples=5000, requests_per_s=100.0)
+    found = [finding.gate for finding in for_advance(WELL, gates, CANARY) if finding.verdict == "inconclusive"]
+    assert found == ["shadow", "errors"]
+
+
+def test_shadowing_needs_no_verification() -> None:
+    assert all(finding.verdict == "pass" for finding in for_advance(change(WELL, verified=None), Gates(), SHADOW))
+
+
+def test_the_predicted_pause_grows_with_lag_and_open_transactions() -> None:
+    calm = predict_pause_ms(past=[], lag=0, oldest_transaction=0, round_trip=1.0, gateway=5.0)
+    assert calm == 18.0
+    busy = predict_pause_ms(past=[30.0, 50.0, 40.0], lag=100, oldest_transaction=20, round_trip=1.0, gateway=5.0)
+    assert busy == 160.0
+
+
+def test_the_gateways_status_is_read_by_domain() -> None:
+    part = {"requests": {"service": {"per_s": 3, "errors_per_s": None}}, "health": {"service": True}}
+    said = {"domains": {"toys": part}}
+    figures = gateway_part(said, "toys")
+    assert figures is not None
+    assert (figures.service_per_s, figures.service_errors_per_s, figures.healthy) == (3.0, 0.0, {"service": True})
+    assert gateway_part(said, "games") is None
