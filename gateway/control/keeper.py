@@ -33,7 +33,7 @@ class Keeper:
         self.claim: Claim | None = None
 
     async def change(self, expected: int, make: Callable[[RouteTable], RouteTable], actor: str, reason: str) -> Applied:
-        """Replace the table if it is still at `expected`. Raises, with nothing changed: VersionConflict, TableRefused."""
+        """Replace the table if it still is at `expected`. Raises, nothing changed: VersionConflict, TableRefused."""
         started = perf_counter()
         async with self._lock:
             before = self.table

@@ -28,8 +28,8 @@ RETRY_AFTER = b"Retry-After: 1\r\n"
 class Exchange:
     __slots__ = (
         "body", "body_done", "body_size", "capture", "cause", "chunked_out", "client", "connection", "decision",
-        "forced", "fresh", "gateway", "gone", "head", "held", "key", "over", "read", "request", "request_id", "reroutes",
-        "route", "router", "slot", "started", "status", "touched", "tunnel", "values", "waited",
+        "forced", "fresh", "gateway", "gone", "head", "held", "key", "over", "read", "request", "request_id",
+        "reroutes", "route", "router", "slot", "started", "status", "touched", "tunnel", "values", "waited",
     )  # fmt: skip
 
     def __init__(self, gateway: Gateway, client: Downstream, request: Request) -> None:

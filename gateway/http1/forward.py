@@ -20,6 +20,7 @@ _HOP_BY_HOP_RESPONSE = re.compile(
 )
 # A client may not have these taken away by naming them in Connection.
 _NEVER_DROPPED = frozenset((b"host", b"content-length", b"authorization", b"cookie", b"x-request-id", b"close", b""))
+_OWN_REQUEST_ID = re.compile(rb"\r\nx-request-id:[^\r]*", re.IGNORECASE)
 _REQUEST_ID = re.compile(rb"[!-~]{1,128}")
 
 
@@ -45,7 +46,10 @@ def upstream_head(request: Request, lines: bytes, request_id: bytes, authority: 
             extra += b"Connection: upgrade\r\nUpgrade: " + (request.header(b"upgrade") or b"") + b"\r\n"
     else:
         headers = head[request.line_end :]
-    if b"\r\nx-request-id:" not in low:
+    given = request.header(b"x-request-id")
+    if given != request_id:
+        if given is not None:
+            headers = _OWN_REQUEST_ID.sub(b"", headers)
         extra += b"X-Request-Id: " + request_id + b"\r\n"
     if b"\r\ntraceparent:" not in low:
         extra += b"traceparent: 00-%032x-%016x-01\r\n" % (getrandbits(128) or 1, getrandbits(64) or 1)
