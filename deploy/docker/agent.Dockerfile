@@ -1,0 +1,20 @@
+# The battery agent.
+FROM python:3.11-slim AS build
+ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
+WORKDIR /src
+RUN python -m venv /opt/banyan
+COPY requirements/agent.txt requirements/
+RUN /opt/banyan/bin/pip install --require-hashes -r requirements/agent.txt
+COPY pyproject.toml README.md LICENSE ./
+COPY pi_agent pi_agent
+RUN /opt/banyan/bin/pip install --no-deps .
+
+FROM python:3.11-slim
+RUN groupadd --gid 10001 banyan \
+    && useradd --uid 10001 --gid banyan --no-create-home --home-dir /var/lib/banyan --shell /usr/sbin/nologin banyan \
+    && install -d -o banyan -g banyan /var/lib/banyan /var/lib/banyan/agent /var/lib/banyan/enrolment
+COPY --from=build /opt/banyan /opt/banyan
+ENV PATH=/opt/banyan/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
+USER 10001:10001
+WORKDIR /var/lib/banyan
+CMD ["python", "-m", "pi_agent", "run", "--config", "/var/lib/banyan/agent/agent.toml"]

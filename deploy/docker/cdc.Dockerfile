@@ -1,0 +1,20 @@
+# Capture and apply: one container a stream.
+FROM python:3.11-slim AS build
+ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
+WORKDIR /src
+RUN python -m venv /opt/banyan
+COPY requirements/cdc.txt requirements/
+RUN /opt/banyan/bin/pip install --require-hashes -r requirements/cdc.txt
+COPY pyproject.toml README.md LICENSE ./
+COPY cdc cdc
+RUN /opt/banyan/bin/pip install --no-deps .
+
+FROM python:3.11-slim
+RUN groupadd --gid 10001 banyan \
+    && useradd --uid 10001 --gid banyan --no-create-home --home-dir /var/lib/banyan --shell /usr/sbin/nologin banyan \
+    && install -d -o banyan -g banyan /var/lib/banyan /var/lib/banyan/streams
+COPY --from=build /opt/banyan /opt/banyan
+ENV PATH=/opt/banyan/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
+USER 10001:10001
+WORKDIR /var/lib/banyan
+CMD ["python", "-m", "cdc", "--help"]
