@@ -1,4 +1,4 @@
-"""Give one agent its identity: the first device of a token file, its configuration and its token, in the agent's folder.
+"""Give one agent its identity: the first device of a token file, its configuration and token, in the agent's folder.
 
 Usage: enrol.py TOKENS.json FOLDER, with AGENT_GATEWAY_URL and AGENT_FLAGS_URL in the environment. Keeps what is there.
 """
