@@ -1,4 +1,4 @@
-"""Makes one client's calls: retries what may be repeated, for as long as its patience lasts, and records what it saw."""
+"""Makes one client's calls: retries what may be repeated while its patience lasts, and records what it saw."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ CHECKS = 0.5  # of the writes are read back
 _KNOWN_QUOTES = 100
 
 # Own prices are kept around the autumn change, so that the repeated hour is among them.
-_DAYS = [f"2024-10-{day:02d}" for day in range(14, 31)]
+_DAYS = [f"2024-10-{day:02d}" for day in range(24, 30)]
 _REPEATED_DAY, _REPEATED_HOUR = "2024-10-27", 2
 
 
@@ -175,7 +175,7 @@ class Client:
 
 
 def _shows(history: History[Any], value: object) -> bool:
-    return not history.allowed or value in history.allowed
+    return history.accepted is None or value in history.allowed
 
 
 def _hours(day: str) -> list[Hour]:

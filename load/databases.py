@@ -31,7 +31,7 @@ def legacy_contents(dsn: str, accepted: Accepted) -> Contents:
     with psycopg.connect(dsn, connect_timeout=5) as connection:
         quotes = connection.execute(
             "SELECT client_ref, customer_id, tariff_code, kwh, id, amount_cents FROM quote WHERE tariff_code = ANY(%s)",
-            [list(accepted.rates)],
+            [_codes(accepted)],
         ).fetchall()
         prices = connection.execute(
             "SELECT area, ts, hour_flag, eur_mwh FROM price WHERE area = ANY(%s)", [_areas(accepted)]
@@ -39,7 +39,7 @@ def legacy_contents(dsn: str, accepted: Accepted) -> Contents:
         rates = connection.execute(
             "SELECT t.id, t.code, r.hour_from, r.hour_to, r.price_kwh FROM tariff t LEFT JOIN tariff_rate r"
             " ON r.tariff_id = t.id WHERE t.code = ANY(%s) ORDER BY t.id, r.hour_from",
-            [list(accepted.rates)],
+            [_codes(accepted)],
         ).fetchall()
     return Contents(
         [Quote(ref, customer, code, f"{kwh:.3f}", id_, cents) for ref, customer, code, kwh, id_, cents in quotes],
@@ -53,7 +53,7 @@ def service_contents(dsn: str, accepted: Accepted) -> Contents:
         quotes = connection.execute(
             "SELECT client_ref, customer_id, tariff_code, energy_kwh, id, amount FROM quotes"
             " WHERE tariff_code = ANY(%s)",
-            [list(accepted.rates)],
+            [_codes(accepted)],
         ).fetchall()
         prices = connection.execute(
             "SELECT area, starts_at, price FROM market_prices WHERE area = ANY(%s)", [_areas(accepted)]
@@ -61,7 +61,7 @@ def service_contents(dsn: str, accepted: Accepted) -> Contents:
         rates = connection.execute(
             "SELECT t.id, t.code, r.starts_hour, r.ends_hour, r.price_per_kwh FROM tariffs t LEFT JOIN tariff_rates r"
             " ON r.tariff_id = t.id WHERE t.code = ANY(%s) ORDER BY t.id, r.starts_hour",
-            [list(accepted.rates)],
+            [_codes(accepted)],
         ).fetchall()
     return Contents(
         [Quote(ref, customer, code, f"{kwh:.3f}", id_, _cents(eur)) for ref, customer, code, kwh, id_, eur in quotes],
@@ -81,6 +81,11 @@ def local_hour(instant: datetime) -> Hour:
 
 def _areas(accepted: Accepted) -> list[str]:
     return sorted({key.area for key in accepted.prices})
+
+
+def _codes(accepted: Accepted) -> list[str]:
+    quotes = {*accepted.quotes.values(), *accepted.uncertain_quotes.values()}
+    return sorted({*accepted.rates, *(quote.tariff_code for quote in quotes)})
 
 
 def _cents(eur: Decimal) -> int | None:

@@ -1,0 +1,1 @@
+"""The demonstration's clients and their audit, against a small real server and real tables."""
