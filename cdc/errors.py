@@ -9,6 +9,7 @@ CdcError
 ├── WrongSource          the source is not the cluster that the position belongs to
 ├── SchemaChanged        a table no longer has what the mapping needs
 ├── TargetRefused        the target refuses the stream as a whole (rights, guard, missing table)
+├── RowMissing           a partial update met no row; the applier parks its key
 ├── TooManyParked        so many keys are poison that something else is wrong
 ├── FenceTimeout         the fence marker did not come through in time
 ├── ProtocolError        the server sent what pgoutput does not define
@@ -53,6 +54,10 @@ class SchemaChanged(CdcError):
 
 class TargetRefused(CdcError):
     """Raised when the target's answer is about the stream, not about one row."""
+
+
+class RowMissing(CdcError):
+    """Raised inside the applier when a partial (TOAST) update finds no row to complete it."""
 
 
 class TooManyParked(CdcError):

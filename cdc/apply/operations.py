@@ -42,28 +42,27 @@ def split(change: Change, route: Route) -> list[Change]:
 
 
 def operation(change: Change, route: Route) -> Operation:
-    """Of a change as `split` left it. Raises: SchemaChanged, and what the mapping raises for a value it cannot carry."""
-    if change.op == "t":
-        return Operation("clear", route, change)
-    if change.op == "d":
-        assert change.before is not None
-        key = route.target_key(route.translate({name: change.before[name] for name in route.source_key}))
-        return Operation("delete", route, change, key)
-    assert change.after is not None
-    row = route.translate(change.after)
+    """Of a change as `split` left it. Raises: SchemaChanged, ConversionError."""
+    after, before = change.after, change.before
+    if after is None:
+        return _without_row(change, route)
+    row = route.translate(after)
     key = route.target_key(row)
-    old = change.before
-    if (
-        change.op == "u"
-        and old is not None
-        and any(n in old and old[n] != change.after.get(n) for n in route.source_key)
-    ):
-        old_key = route.target_key(route.translate({n: old[n] for n in route.source_key}))
+    if before is not None and change.op == "u" and any(n in before and before[n] != after.get(n) for n in route.source_key):
+        old_key = route.target_key(route.translate({n: before[n] for n in route.source_key}))
         return Operation("move", route, change, key, row, old_key)
-    if len(row) == len(route.columns):
+    if len(row) == route.width:
         return Operation("upsert", route, change, key, row)
     _require_known_absence(change, route)
     return Operation("patch", route, change, key, row)
+
+
+def _without_row(change: Change, route: Route) -> Operation:
+    if change.op == "t":
+        return Operation("clear", route, change)
+    assert change.before is not None
+    key = route.target_key(route.translate({name: change.before[name] for name in route.source_key}))
+    return Operation("delete", route, change, key)
 
 
 def _require_known_absence(change: Change, route: Route) -> None:
@@ -80,4 +79,8 @@ def _require_known_absence(change: Change, route: Route) -> None:
 def mapped(change: Change, routes: Routes) -> list[tuple[Change, Route]]:
     """The change, split where its key changed, with its route; nothing for a table that is not mapped."""
     route = routes.of(change)
-    return [] if route is None else [(part, route) for part in split(change, route)]
+    if route is None:
+        return []
+    if change.before is None or change.op != "u":
+        return [(change, route)]
+    return [(part, route) for part in split(change, route)]

@@ -43,13 +43,14 @@ class Route:
     columns: tuple[str, ...]
     mapping: TableMapping
     direction: Direction
+    width: int
 
     def translate(self, row: Row) -> Row:
         return self.mapping.translate(row, self.direction)
 
     def target_key(self, row: Row) -> tuple[Any, ...]:
         """Of a translated row."""
-        return tuple(row[name] for name in self.key)
+        return tuple([row[name] for name in self.key])
 
     def identity(self, change: Change) -> tuple[Any, ...]:
         """The source's key of a change: what parked changes queue by. Known before anything is translated."""
@@ -81,6 +82,7 @@ def routes(mapping: DomainMapping, direction: Direction) -> Routes:
             columns=table.columns(direction),
             mapping=table,
             direction=direction,
+            width=len(table.columns(direction)),
         )
     return Routes(found)
 

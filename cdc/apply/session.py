@@ -8,7 +8,8 @@ from typing import Any
 
 import psycopg
 
-from cdc.errors import CdcError, TargetRefused, Transient
+from cdc.errors import CdcError, RowMissing, TargetRefused, Transient
+from cdc.mapping.errors import ConversionError
 
 # SQLSTATE classes that are about one row: data exception, integrity constraint, exception raised by a trigger.
 POISON = ("22", "23", "P0")
@@ -64,7 +65,7 @@ def is_poison(error: BaseException) -> bool:
         if error.sqlstate is None:
             return isinstance(error, psycopg.DataError)  # refused by the client, such as NUL in a text
         return error.sqlstate.startswith(POISON)
-    return isinstance(error, ValueError)
+    return isinstance(error, (ConversionError, RowMissing, UnicodeEncodeError))
 
 
 def stream_error(error: psycopg.Error, side: str = "the target") -> CdcError:

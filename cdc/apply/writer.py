@@ -16,16 +16,12 @@ from cdc.apply.route import Route, Routes
 from cdc.apply.runs import Run, gather
 from cdc.apply.session import is_poison, stream_error
 from cdc.change import FENCE, Change, Row
-from cdc.errors import CdcError, TooManyParked
+from cdc.errors import CdcError, RowMissing, TooManyParked
 
 # Runs from this size on go through COPY and a temporary table; measured: below it single statements in a pipeline are faster.
 BULK_ROWS = 300
 
 log = structlog.get_logger("cdc.apply")
-
-
-class RowMissing(ValueError):
-    """A partial update of a row that the target does not have."""
 
 
 class Writer:

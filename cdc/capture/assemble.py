@@ -22,28 +22,33 @@ class Assembler:
         """Whether a transaction has begun and not ended."""
         return self._tx is not None
 
-    def feed(self, lsn: int, decoded: Decoded) -> list[Event]:
+    def feed(self, lsn: int, decoded: Decoded, out: list[Event]) -> None:
+        """Appends what the message amounts to. Rows come first: they are nearly all of a busy stream."""
+        kind = type(decoded)
+        if kind is Insert:
+            assert isinstance(decoded, Insert)
+            out.append(Change("c", self._current(), lsn, decoded.relation, None, decoded.new))
+        elif kind is Update:
+            assert isinstance(decoded, Update)
+            out.append(Change("u", self._current(), lsn, decoded.relation, decoded.old, decoded.new))
+        else:
+            self._feed_rare(lsn, decoded, out)
+
+    def _feed_rare(self, lsn: int, decoded: Decoded, out: list[Event]) -> None:
         match decoded:
-            case Insert(relation, new):
-                return [Change("c", self._current(), lsn, relation, None, new)]
-            case Update(relation, new, old):
-                return [Change("u", self._current(), lsn, relation, old, new)]
             case Delete(relation, old):
-                return [Change("d", self._current(), lsn, relation, old, None)]
+                out.append(Change("d", self._current(), lsn, relation, old, None))
             case Begin(commit_lsn, commit_at, xid):
                 self._tx = Transaction(xid, commit_lsn, commit_at)
             case Commit(_, end_lsn, commit_at):
                 self._tx = None
-                return [Boundary(end_lsn, commit_at)]
+                out.append(Boundary(end_lsn, commit_at))
             case Emitted(at, message):
-                return self._message(at, message)
+                out.extend(self._message(at, message))
             case Truncate(relations):
-                return [Change("t", self._current(), lsn, relation) for relation in relations]
+                out.extend(Change("t", self._current(), lsn, relation) for relation in relations)
             case Origin(origin_lsn, name):
                 self._tx = msgspec.structs.replace(self._current(), origin=name, origin_lsn=origin_lsn)
-            case _:
-                pass
-        return []
 
     def _message(self, lsn: int, message: Message) -> list[Event]:
         if message.prefix == HEARTBEAT:

@@ -53,7 +53,7 @@ class Reader(threading.Thread):
         decode, feed = self._decoder.decode, self._assembler.feed
         for item in raw:
             if isinstance(item, WalData):
-                events.extend(feed(item.lsn, decode(item.data)))
+                feed(item.lsn, decode(item.data), events)
             elif item.reply:
                 # A server that shuts down waits until its end of WAL is confirmed: let the target store that position.
                 if not self._assembler.inside and item.lsn > self.applied:

@@ -169,7 +169,8 @@ class Shop:
 
         def passed() -> bool:
             for running in self.running:
-                assert running.error is None, running.error
+                if running.error is not None:
+                    raise AssertionError("the stream ended") from running.error
             execute(self.source(stream), emit)
             return bool(
                 one(

@@ -1,0 +1,269 @@
+"""The stream as a process: kill -9, restart, refusal, health, command line."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+import redis
+
+from banyan.servers import Redis
+from banyan.servers.ports import free_port
+from cdc import streams
+from cdc.config import Stream
+from tests.integration.cdc.toy import Shop, assert_equal, execute, one, rows, until
+
+Start = Callable[..., subprocess.Popen[bytes]]
+
+
+def environment(shop: Shop, stream: Stream, **more: str) -> dict[str, str]:
+    return {**os.environ, "SOURCE_DSN": shop.source(stream), "TARGET_DSN": shop.target(stream), **more}
+
+
+@contextmanager
+def cdc(shop: Shop, stream: Stream, *command: str, **more: str) -> Iterator[subprocess.Popen[bytes]]:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "cdc", *command], env=environment(shop, stream, **more), stderr=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def run_once(shop: Shop, stream: Stream, *command: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "cdc", *command], env=environment(shop, stream), capture_output=True, text=True, timeout=60, check=False
+    )
+
+
+def get(port: int, path: str) -> tuple[int, Any]:
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=2) as response:
+            body, code = response.read(), response.status
+    except urllib.error.HTTPError as e:
+        body, code = e.read(), e.code
+    except OSError:
+        return 0, None
+    return code, body.decode() if path == "/metrics" else json.loads(body)
+
+
+def test_kill_9_in_mid_stream_loses_nothing_and_doubles_nothing(shop: Shop) -> None:
+    execute(shop.legacy, "INSERT INTO item SELECT n, 'c' || n, 'n', 0 FROM generate_series(1, 100) n")
+    stream = shop.prepare("forward")
+    path = shop.file(stream)
+    execute(shop.service, "CREATE TABLE log (n bigserial, id bigint, price numeric)")
+    execute(
+        shop.service,
+        "CREATE FUNCTION noted() RETURNS trigger LANGUAGE plpgsql AS"
+        " 'BEGIN INSERT INTO log (id, price) VALUES (NEW.id, NEW.price); RETURN NEW; END'",
+    )
+    stop = threading.Event()
+    written = [0]
+
+    def write() -> None:
+        with psycopg.connect(shop.legacy, autocommit=True) as connection:
+            while not stop.is_set():
+                written[0] += 1
+                connection.execute("UPDATE item SET price_cents = price_cents + 1 WHERE id = %s", [written[0] % 100 + 1])
+                connection.execute("INSERT INTO item VALUES (%s, NULL, 'n', 1)", [1000 + written[0]])
+
+    writer = threading.Thread(target=write)
+    try:
+        for round in range(4):
+            with cdc(shop, stream, "run", "--stream", str(path)) as process:
+                if round == 0:
+                    until(lambda: one(shop.service, "SELECT state FROM banyan.stream") == "streaming", "the snapshot")
+                    # from here on each applied update is noted: exactly once means that prices of a key rise in single steps
+                    trigger = "CREATE TRIGGER noted AFTER UPDATE ON product FOR EACH ROW EXECUTE FUNCTION noted()"
+                    execute(shop.service, trigger + "; ALTER TABLE product ENABLE ALWAYS TRIGGER noted")
+                    writer.start()
+                before = one(shop.service, "SELECT rows FROM banyan.stream")
+                until(lambda: one(shop.service, "SELECT rows FROM banyan.stream") > before + 200, "changes to flow")  # noqa: B023
+                process.send_signal(signal.SIGKILL)
+                process.wait()
+    finally:
+        stop.set()
+        writer.join()
+    shop.start(stream)
+    shop.caught_up()
+    assert_equal(shop)
+    assert one(shop.service, "SELECT count(*) FROM (SELECT price, lag(price) OVER (PARTITION BY id ORDER BY n) p FROM log) l WHERE price < p") == 0
+    assert one(shop.service, "SELECT rows FROM banyan.stream") == 2 * written[0]  # every change counted once, in its own transaction
+
+
+def test_kill_9_in_mid_snapshot_starts_over_cleanly(shop: Shop) -> None:
+    execute(shop.legacy, "INSERT INTO item SELECT n, 'c' || n, 'n', 0 FROM generate_series(1, 60000) n")
+    stream = shop.prepare("forward")
+    with cdc(shop, stream, "run", "--stream", str(shop.file(stream))) as process:
+        until(lambda: one(shop.service, "SELECT snapshot_rows FROM banyan.stream") >= 10000, "a part of the snapshot")
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    assert one(shop.service, "SELECT state FROM banyan.stream") == "snapshot"
+    execute(shop.legacy, "DELETE FROM item WHERE id <= 5000")
+    execute(shop.legacy, "UPDATE item SET code = 'c' || (id - 5000) WHERE id <= 10000")
+    shop.start(stream)
+    until(lambda: one(shop.service, "SELECT state FROM banyan.stream") == "streaming", "the second snapshot")
+    shop.caught_up()
+    assert_equal(shop)
+    assert one(shop.service, "SELECT count(*) FROM banyan.parked") == 0
+    assert one(shop.legacy, "SELECT count(*) FROM pg_replication_slots WHERE database = current_database()") == 1
+
+
+def test_sigterm_ends_the_process_with_0_and_the_next_one_goes_on(shop: Shop) -> None:
+    stream = shop.prepare("forward")
+    port = free_port()
+    path = shop.file(stream, listen=f"127.0.0.1:{port}")
+    with cdc(shop, stream, "run", "--stream", str(path)) as process:
+        until(lambda: get(port, "/readyz")[0] == 200, "ready")
+        process.terminate()
+        assert process.wait(10) == 0
+    execute(shop.legacy, "INSERT INTO item VALUES (1, 'a', 'n', 1)")
+    shop.start(stream)
+    shop.caught_up()
+    assert_equal(shop)
+
+
+def test_health_metrics_and_the_watermark_in_redis(shop: Shop, redis_server: Redis) -> None:
+    stream = shop.prepare("forward")
+    port = free_port()
+    path = shop.file(stream, listen=f"127.0.0.1:{port}", redis_url_env="REDIS_URL")
+    with (
+        cdc(shop, stream, "run", "--stream", str(path), REDIS_URL=redis_server.url) as process,
+        redis.Redis.from_url(redis_server.url, decode_responses=True) as client,
+    ):
+        until(lambda: get(port, "/readyz")[0] == 200, "ready")
+        execute(shop.legacy, "INSERT INTO item VALUES (1, 'a', 'n', 1)")
+        until(lambda: get(port, "/status")[1]["rows"] == 1, "the row in /status")
+        status = get(port, "/status")[1]
+        assert status["stream"] == "shop.forward"
+        assert status["state"] == "streaming"
+        assert status["lag_ms"] < 1000
+        assert status["parked"] == 0
+        assert 'banyan_cdc_rows_total{stream="shop.forward"} 1.0' in get(port, "/metrics")[1]
+        assert get(port, "/livez")[0] == 200
+        assert get(port, "/nonsense")[0] == 404
+        watermark = json.loads(until(lambda: client.hget("banyan:watermark", "shop.forward"), "the watermark in Redis"))
+        assert set(watermark) == {"lsn", "commit_at", "applied_at", "lag_ms"}
+        until(lambda: json.loads(client.hget("banyan:watermark", "shop.forward"))["lsn"] != watermark["lsn"], "the watermark to move")
+        answer = json.loads(run_once(shop, stream, "status", "--stream", str(path)).stdout)
+        assert answer["state"] == "streaming"
+        assert process.poll() is None
+
+
+def test_redis_being_down_does_not_stop_the_stream(shop: Shop) -> None:
+    stream = shop.prepare("forward")
+    path = shop.file(stream, redis_url_env="REDIS_URL")
+    with cdc(shop, stream, "run", "--stream", str(path), REDIS_URL=f"redis://127.0.0.1:{free_port()}/0"):
+        until(lambda: one(shop.service, "SELECT state FROM banyan.stream") == "streaming", "streaming")
+        execute(shop.legacy, "INSERT INTO item VALUES (1, 'a', 'n', 1)")
+        shop.caught_up()
+        assert_equal(shop)
+
+
+def refusal(shop: Shop, stream: Stream, *command: str) -> str:
+    done = run_once(shop, stream, *command)
+    assert done.returncode == 1, done
+    lines = [line for line in done.stderr.splitlines() if not line.startswith("{")]
+    assert len(lines) == 1
+    return lines[0]
+
+
+def test_a_slot_that_was_recreated_is_refused(shop: Shop) -> None:
+    stream = shop.prepare("reverse")
+    execute(shop.service, "SELECT pg_drop_replication_slot(%s)", [stream.slot])
+    execute(shop.service, "INSERT INTO product VALUES (1, 'a', 'would be lost', 1, NULL, 'active')")
+    execute(shop.service, "SELECT pg_create_logical_replication_slot(%s, 'pgoutput')", [stream.slot])
+    assert "someone recreated or advanced it" in refusal(shop, stream, "run", "--stream", str(shop.file(stream)))
+
+
+def test_a_slot_that_was_advanced_is_refused(shop: Shop) -> None:
+    stream = shop.prepare("reverse")
+    execute(shop.service, "INSERT INTO product VALUES (1, 'a', 'would be lost', 1, NULL, 'active')")
+    execute(shop.service, "SELECT pg_replication_slot_advance(%s, pg_current_wal_lsn())", [stream.slot])
+    assert "changes between are lost" in refusal(shop, stream, "run", "--stream", str(shop.file(stream)))
+
+
+def test_a_missing_slot_is_refused(shop: Shop) -> None:
+    stream = shop.prepare("reverse")
+    execute(shop.service, "SELECT pg_drop_replication_slot(%s)", [stream.slot])
+    assert "does not exist" in refusal(shop, stream, "run", "--stream", str(shop.file(stream)))
+
+
+def test_another_cluster_as_source_is_refused(shop: Shop) -> None:
+    shop.streaming("reverse").stop()
+    stream = shop.stream("reverse")
+    swapped = Shop(legacy=shop.legacy, service=shop.legacy, folder=shop.folder, number=shop.number)
+    assert "is cluster" in refusal(swapped, stream, "run", "--stream", str(shop.file(stream)))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"direction": "sideways"}, "Invalid enum value 'sideways'"),
+        ({"slot": "Bad-Slot"}, "use 1 to 63 of a-z"),
+        ({"listen": "127.0.0.1"}, "is not host:port"),
+        ({"colour": "red"}, "unknown field `colour`"),
+        ({"source_dsn_env": "NOT_SET"}, "environment variable NOT_SET is not set"),
+        ({"mapping": "missing.yaml"}, "cannot be read"),
+        ({"domain": "other"}, "is of domain shop"),
+    ],
+)
+def test_a_bad_stream_file_gets_one_clear_line(shop: Shop, change: dict[str, str], message: str) -> None:
+    stream = shop.stream("forward")
+    assert message in refusal(shop, stream, "run", "--stream", str(shop.file(stream, **change)))
+
+
+def test_an_unprepared_stream_says_so(shop: Shop) -> None:
+    stream = shop.stream("forward")
+    path = str(shop.file(stream))
+    assert "run prepare" in refusal(shop, stream, "status", "--stream", path)
+    assert "run prepare" in refusal(shop, stream, "run", "--stream", path)
+
+
+def test_a_taken_port_is_named(shop: Shop) -> None:
+    stream = shop.prepare("forward")
+    port = one(shop.legacy, "SELECT inet_server_port()")
+    assert f"cannot listen on 127.0.0.1:{port}" in refusal(
+        shop, stream, "run", "--stream", str(shop.file(stream, listen=f"127.0.0.1:{port}"))
+    )
+
+
+def test_parked_commands(shop: Shop) -> None:
+    stream = shop.prepare("forward")
+    execute(shop.legacy, "INSERT INTO item VALUES (7, 'a', 'n', 2000000000)")
+    shop.start(stream)
+    until(lambda: one(shop.service, "SELECT state FROM banyan.stream") == "streaming", "streaming")
+    path = str(shop.file(stream))
+    listed = json.loads(run_once(shop, stream, "parked", "list", "--stream", path).stdout)
+    assert (listed["table"], listed["key"]) == ("public.item", "[7]")
+    replayed = run_once(shop, stream, "parked", "replay", "--stream", path)
+    assert (replayed.returncode, replayed.stdout) == (1, "0 keys free, 1 still parked\n")
+    discarded = run_once(shop, stream, "parked", "discard", "--stream", path, "--table", "public.item", "--key", "[7]")
+    assert (discarded.returncode, discarded.stdout) == (0, "1 changes discarded\n")
+
+
+def test_the_snapshot_command_fills_again(shop: Shop) -> None:
+    shop.streaming().stop()
+    stream = shop.stream("forward")
+    execute(shop.service, "INSERT INTO product VALUES (5, 'x', 'stranger', 1, NULL, 'active')")
+    execute(shop.legacy, "INSERT INTO item VALUES (6, 'x', 'n', 1)")
+    done = run_once(shop, stream, "snapshot", "--stream", str(shop.file(stream)))
+    assert done.stdout.startswith("1 rows in"), done.stderr
+    assert_equal(shop)
+    shop.start(stream)
+    execute(shop.legacy, "INSERT INTO item VALUES (7, 'y', 'n', 1)")
+    shop.caught_up()
+    assert_equal(shop)
