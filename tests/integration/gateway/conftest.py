@@ -15,10 +15,9 @@ import msgspec
 import pytest
 import uvloop
 
-from gateway.control.table import Operation, RouteTable
 from gateway.control.table import Domain as DomainTable
+from gateway.control.table import Operation, RouteTable, Wave
 from gateway.control.table import Upstream as UpstreamTable
-from gateway.control.table import Wave
 from gateway.core import Gateway
 from gateway.http1.downstream import Downstream
 from gateway.policies.pins import PinBoard

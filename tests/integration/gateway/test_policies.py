@@ -7,7 +7,7 @@ from time import monotonic
 
 from gateway.routing.bucket import bucket
 from tests.integration.gateway.conftest import Stage, staged, until
-from tests.integration.gateway.upstream import HangUp, Handler, Seen, answering, response
+from tests.integration.gateway.upstream import Handler, HangUp, Seen, answering, response
 
 
 def side(answer: object) -> str:

@@ -1,4 +1,4 @@
-"""A small real server that does what a test tells it to: answers, waits, dies in the middle, closes idle connections."""
+"""A small real server that does what a test tells it to: answers, waits, dies midway, closes idle connections."""
 
 from __future__ import annotations
 
