@@ -19,6 +19,7 @@ from services.devices.store import acks
 
 class AcksFacade(Controller):
     path = "/api/devices/{device_id:str}/acks"
+    guards = [query.ids_in_path]
     include_in_schema = False
 
     @post()

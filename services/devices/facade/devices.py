@@ -27,6 +27,7 @@ async def found(connection: AsyncConnection, device_id: int) -> Device:
 
 class DevicesFacade(Controller):
     path = "/api/devices"
+    guards = [query.ids_in_path]
     include_in_schema = False
 
     @post()
@@ -92,7 +93,7 @@ class DevicesFacade(Controller):
         return answer(translate.schedule(number, schedule))
 
 
-@get("/get-schedule/{device_id:str}", include_in_schema=False)
+@get("/get-schedule/{device_id:str}", guards=[query.ids_in_path], include_in_schema=False)
 async def get_schedule(caller: Caller, read: Read, device_id: str) -> Response[bytes]:
     """Polled by every device."""
     number = query.path_id(device_id)

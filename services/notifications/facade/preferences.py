@@ -22,6 +22,7 @@ _TIME = re.compile(r"([01][0-9]|2[0-3]):[0-5][0-9]")
 
 class PreferencesFacade(Controller):
     path = "/api/customers/{customer_id:str}/preferences"
+    guards = [query.ids_in_path]
     include_in_schema = False
 
     @get()

@@ -21,6 +21,7 @@ _KEY = re.compile(r"[\x21-\x7e]{1,64}")
 
 class QuotesFacade(Controller):
     path = "/api/quotes"
+    guards = [query.ids_in_path]
     include_in_schema = False
 
     @post()
