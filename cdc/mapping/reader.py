@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from typing import Any, LiteralString
 
@@ -14,8 +14,25 @@ from cdc.mapping.errors import MappingError
 
 BATCH_ROWS = 5_000
 # Types whose binary form psycopg turns into a Python value; everything else is read as text, which compares as well.
-BINARY = frozenset({16, 17, 20, 21, 23, 25, 114, 700, 701, 1043, 1082, 1083, 1114, 1184, 1186, 1700, 2950, 3802})
-TEXT = frozenset({19, 25, 1042, 1043})
+TYPES: dict[int, LiteralString] = {
+    16: "boolean",
+    17: "bytea",
+    20: "bigint",
+    21: "smallint",
+    23: "integer",
+    25: "text",
+    114: "json",
+    700: "real",
+    701: "double precision",
+    1043: "varchar",
+    1082: "date",
+    1083: "time",
+    1114: "timestamp",
+    1184: "timestamptz",
+    1700: "numeric",
+    2950: "uuid",
+    3802: "jsonb",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,13 +47,20 @@ class Shape:
     def select(self) -> sql.Composable:
         return sql.SQL("SELECT {} FROM {}").format(sql.SQL(", ").join(self.expressions), name(self.table))
 
+    def expression(self, column: str) -> sql.Composable:
+        return self.expressions[self.columns.index(column)]
+
+    def type_of(self, column: str) -> LiteralString:
+        """The SQL name of the type that comes out."""
+        return TYPES[self.oids[self.columns.index(column)]]
+
     def order(self, key: Sequence[str]) -> sql.Composable:
         """Both sides must sort alike, and as Python does: text by code point."""
         return sql.SQL(", ").join(self._ordered(column) for column in key)
 
     def _ordered(self, column: str) -> sql.Composable:
-        collate: LiteralString = ' COLLATE "C"' if self.oids[self.columns.index(column)] in TEXT else ""
-        return self.expressions[self.columns.index(column)] + sql.SQL(collate)
+        collate: LiteralString = ' COLLATE "C"' if self.type_of(column) in ("text", "varchar") else ""
+        return self.expression(column) + sql.SQL(collate)
 
 
 def name(table: str) -> sql.Identifier:
@@ -52,15 +76,15 @@ def shape(connection: psycopg.Connection[Any], table: str, columns: Sequence[str
         raise MappingError(f"{table}: {error.diag.message_primary}") from error
     found = [column.type_code for column in cursor.description or ()]
     as_text: list[sql.Composable] = [
-        sql.Identifier(c) if oid in BINARY else sql.SQL("{}::text").format(sql.Identifier(c))
+        sql.Identifier(c) if oid in TYPES else sql.SQL("{}::text").format(sql.Identifier(c))
         for c, oid in zip(columns, found, strict=True)
     ]
-    return Shape(table, tuple(columns), tuple(as_text), tuple(oid if oid in BINARY else 25 for oid in found))
+    return Shape(table, tuple(columns), tuple(as_text), tuple(oid if oid in TYPES else 25 for oid in found))
 
 
 def stream(
     connection: psycopg.Connection[Any], shape: Shape, key: Sequence[str], batch_rows: int = BATCH_ROWS
-) -> Iterator[list[tuple[Any, ...]]]:
+) -> Generator[list[tuple[Any, ...]], None, None]:
     """All rows by key, as lists of at most `batch_rows`; the server sends no faster than we read."""
     query: Query = sql.SQL("COPY ({} ORDER BY {}) TO STDOUT (FORMAT BINARY)").format(shape.select(), shape.order(key))
     with connection.cursor() as cursor, cursor.copy(query) as copy:
