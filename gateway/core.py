@@ -118,7 +118,8 @@ class Gateway:
 
     def usable(self, domain: str, upstream: str) -> bool:
         """May reads of this domain be sent to its service?"""
-        return self.breaker(domain, "service").usable() and self.pools[upstream].healthy
+        breaker = self.breaker(domain, "service")
+        return (breaker.closed or breaker.usable()) and self.pools[upstream].healthy
 
     def is_pinned(self, exchange: Exchange) -> bool:
         if self.board.quiet():

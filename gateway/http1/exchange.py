@@ -14,8 +14,9 @@ from gateway.http1.forward import client_head, upstream_head, usable_request_id
 from gateway.http1.head import IDEMPOTENT, Malformed, Request, Response
 from gateway.http1.problem import problem
 from gateway.http1.upstream import UpstreamConnection
+from gateway.policies.breaker import Breaker
 from gateway.policies.retry import Attempt, Cause, Step, next_step
-from gateway.routing.decision import Decision, decide
+from gateway.routing.decision import Decision, Slot, decide
 
 if TYPE_CHECKING:
     from gateway.core import Gateway
@@ -26,42 +27,40 @@ RETRY_AFTER = b"Retry-After: 1\r\n"
 
 
 class Exchange:
-    __slots__ = (
-        "body", "body_done", "body_size", "capture", "cause", "chunked_out", "client", "connection", "decision",
-        "forced", "fresh", "gateway", "gone", "head", "held", "key", "over", "read", "request", "request_id",
-        "reroutes", "route", "router", "slot", "started", "status", "touched", "tunnel", "values", "waited",
-    )  # fmt: skip
+    # Defaults live in the class: most exchanges never change them, and making one is on the fast path.
+    connection: UpstreamConnection | None = None
+    body_size = 0
+    head = b""  # what goes to the upstream, made at the first attempt
+    status = 0  # of the response that went to the client; 0: nothing has
+    chunked_out = False
+    capture: list[bytes] | None = None  # the response's payload, for the shadow comparison
+    forced: str | None = None  # the side that a 421 named as the owner
+    key: str | None = None
+    reroutes = 0
+    waited = 0  # times in the hold room
+    held = False
+    cause = Cause.HELD  # why it is in the hold room
+    fresh = False  # the next attempt must not use a kept-alive connection
+    over = False
+    gone = False
+    tunnel = False
+    decision: Decision
+    slot: Slot
+    breaker: Breaker
 
     def __init__(self, gateway: Gateway, client: Downstream, request: Request) -> None:
         self.started = perf_counter()
         self.gateway = gateway
         self.client = client
         self.request = request
-        self.request_id = usable_request_id(request.header(b"x-request-id")) or gateway.new_request_id()
-        self.connection: UpstreamConnection | None = None
+        self.request_id = usable_request_id(request.given_id) or gateway.new_request_id()
         self.body: list[bytes] | None = []  # what came of the request's payload; None once too big to keep
-        self.body_size = 0
         self.body_done = not (request.chunked or request.length)
-        self.head = b""  # what goes to the upstream, made at the first attempt
-        self.status = 0  # of the response that went to the client; 0: nothing has
-        self.chunked_out = False
-        self.capture: list[bytes] | None = None  # the response's payload, for the shadow comparison
-        self.forced: str | None = None  # the side that a 421 named as the owner
-        self.reroutes = 0
-        self.waited = 0  # times in the hold room
-        self.held = False
-        self.cause = Cause.HELD  # why it is in the hold room
-        self.fresh = False  # the next attempt must not use a kept-alive connection
-        self.over = False
-        self.gone = False
-        self.tunnel = False
         self.touched = gateway.now
-        self.router = gateway.router
-        self.route, self.values = self.router.match(request.method, request.path)
+        self.router = router = gateway.router
+        self.route, self.values = router.match(request.method, request.path)
         is_read = self.route.is_read
         self.read = request.method in (b"GET", b"HEAD", b"OPTIONS") if is_read is None else is_read
-        self.key: str | None = None
-        self.decision: Decision
         self._choose()
 
     # decide
@@ -137,7 +136,8 @@ class Exchange:
 
     def _attempt(self) -> None:
         gateway, decision = self.gateway, self.decision
-        if not gateway.breaker(decision.domain, decision.side).admit():
+        breaker = self.breaker = gateway.breaker(decision.domain, decision.side)
+        if not (breaker.closed or breaker.admit()):
             self._failed(Cause.OPEN)
             return
         self.touched = gateway.now
@@ -222,13 +222,13 @@ class Exchange:
         if done:
             self.connection = None
         if status >= 500:
-            gateway.breaker(decision.domain, decision.side).failure()
+            self.breaker.failure()
             if self.read and decision.side == "service" and self.slot.fallback is not None:
                 self._drop_connection()
                 self._fall_back()
                 return
         else:
-            gateway.breaker(decision.domain, decision.side).success()
+            self.breaker.success()
             if status == 421 and self._misdirected(response):
                 return
         self._relay(response, body, done)
@@ -324,7 +324,7 @@ class Exchange:
     def _failed(self, cause: Cause) -> None:
         gateway, decision = self.gateway, self.decision
         if cause not in (Cause.OPEN, Cause.STALE, Cause.OVERFLOW):
-            gateway.breaker(decision.domain, decision.side).failure()
+            self.breaker.failure()
         attempt = Attempt(
             cause=cause,
             is_read=self.read,
@@ -392,7 +392,8 @@ class Exchange:
         else:
             self._drop_connection()
         self.gateway.room.leave(self)
-        self.gateway.breaker(self.decision.domain, self.decision.side).abandoned()
+        if self.head:  # an attempt was made
+            self.breaker.abandoned()
         self._finish()
 
     def _finish(self) -> None:

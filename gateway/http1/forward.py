@@ -19,7 +19,10 @@ _HOP_BY_HOP_RESPONSE = re.compile(
     re.IGNORECASE,
 )
 # A client may not have these taken away by naming them in Connection.
-_NEVER_DROPPED = frozenset((b"host", b"content-length", b"authorization", b"cookie", b"x-request-id", b"close", b""))
+_NEVER_DROPPED = frozenset(
+    (b"host", b"content-length", b"authorization", b"cookie", b"x-request-id", b"close", b"keep-alive", b"")
+)
+_PLAIN = (b"close", b"keep-alive")  # nothing to look up
 _OWN_REQUEST_ID = re.compile(rb"\r\nx-request-id:[^\r]*", re.IGNORECASE)
 _REQUEST_ID = re.compile(rb"[!-~]{1,128}")
 
@@ -32,11 +35,10 @@ def forwarding_lines(peer: bytes) -> bytes:
 def upstream_head(request: Request, lines: bytes, request_id: bytes, authority: bytes, extra: bytes = b"") -> bytes:
     """The request's head for the upstream, with its empty line; `authority` serves a client that sent no Host."""
     head, low = request.head, request.low
-    host = request.header(b"host")
-    if host is None:
+    if not request.host:
         extra += b"Host: " + authority + b"\r\n"
     else:
-        extra += b"X-Forwarded-Host: " + host + b"\r\n"
+        extra += b"X-Forwarded-Host: " + request.host + b"\r\n"
     if request.special:
         lines = _after_earlier_hops(request, lines)
         headers = _HOP_BY_HOP_REQUEST.sub(b"", _without_nominated(head, low))[request.line_end :]
@@ -46,9 +48,8 @@ def upstream_head(request: Request, lines: bytes, request_id: bytes, authority: 
             extra += b"Connection: upgrade\r\nUpgrade: " + (request.header(b"upgrade") or b"") + b"\r\n"
     else:
         headers = head[request.line_end :]
-    given = request.header(b"x-request-id")
-    if given != request_id:
-        if given is not None:
+    if request.given_id != request_id:
+        if request.given_id is not None:
             headers = _OWN_REQUEST_ID.sub(b"", headers)
         extra += b"X-Request-Id: " + request_id + b"\r\n"
     if b"\r\ntraceparent:" not in low:
@@ -74,7 +75,11 @@ def _without_nominated(head: bytes, low: bytes) -> bytes:
 
 def client_head(response: Response, extra: bytes) -> bytes:
     """The response's head for the client, with its empty line. `extra`: framing and the gateway's own headers."""
-    head = _HOP_BY_HOP_RESPONSE.sub(b"", _without_nominated(response.head, response.low))
+    head = response.head
+    if response.connection is not None and response.connection not in _PLAIN:
+        head = _without_nominated(head, response.low)
+    if response.connection is not None or _HOP_BY_HOP_RESPONSE.search(response.low) is not None:
+        head = _HOP_BY_HOP_RESPONSE.sub(b"", head)
     return b"HTTP/1.1" + head[8:] + extra + b"\r\n"
 
 

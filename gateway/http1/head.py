@@ -53,7 +53,8 @@ class Request:
     """The head of one request. `head` and `low` (lower-cased) run from the method to the last header's CRLF."""
 
     __slots__ = (
-        "chunked", "expects", "head", "keep_alive", "length", "line_end", "low", "method", "path", "query", "special",
+        "chunked", "expects", "given_id", "head", "host", "keep_alive", "length", "line_end", "low", "method", "path",
+        "query", "special",
         "target", "upgrade", "v11",
     )  # fmt: skip
 
@@ -63,6 +64,8 @@ class Request:
         self.line_end = line_end
         self.method = method
         self.target = target
+        self.host = b""  # empty: an HTTP/1.0 client that sent none
+        self.given_id: bytes | None = None  # X-Request-Id as it came
         self.path, _, self.query = target.partition(b"?")
         self.v11 = v11
         self.keep_alive = v11
@@ -117,7 +120,9 @@ def parse_request(head: bytes) -> Request:
     if b"#" in target or ((b"/." in target or b"%2" in target) and _DOTS.search(request.path)):
         raise Malformed(400, "the target has a fragment or dot segments")
     _check_host(request)
-    if _SPECIAL_IN_REQUEST.search(low):
+    if b"\r\nx-request-id:" in low:
+        request.given_id = request.header(b"x-request-id")
+    if _SPECIAL_IN_REQUEST.search(low) is not None:
         request.special = True
         _read_special(request)
     return request
@@ -152,6 +157,7 @@ def _check_host(request: Request) -> None:
     host = request.head[at + 7 : request.head.index(b"\r\n", at + 7)].strip(b" \t")
     if not _HOST.fullmatch(host):
         raise Malformed(400, "Host is not a host")
+    request.host = host
 
 
 def _read_special(request: Request) -> None:
@@ -198,7 +204,7 @@ def all_values(head: bytes, low: bytes, name: bytes) -> list[bytes]:
 class Response:
     """The head of one response. `length` is None when the body ends with the connection (and it is not chunked)."""
 
-    __slots__ = ("bodiless", "chunked", "head", "keep_alive", "length", "line_end", "low", "status")
+    __slots__ = ("bodiless", "chunked", "connection", "head", "keep_alive", "length", "line_end", "low", "status")
 
     def __init__(self, head: bytes, low: bytes, status: int) -> None:
         self.head = head
@@ -209,6 +215,7 @@ class Response:
         self.chunked = False
         self.keep_alive = True
         self.bodiless = False
+        self.connection: bytes | None = None  # the Connection header, lower-cased
 
     def header(self, name: bytes) -> bytes | None:
         return _value(self.head, self.low, name)
@@ -231,16 +238,19 @@ def parse_response(head: bytes, method: bytes) -> Response:
         if not low.startswith(b"http/1.0 "):
             raise Malformed(502, "the upstream does not speak HTTP/1.1")
         response.keep_alive = False
-    if b"\r\nconnection:" in low and b"close" in (response.header(b"connection") or b"").lower():
-        response.keep_alive = False
+    at = low.find(b"\r\nconnection:")
+    if at >= 0:
+        response.connection = low[at + 13 : low.index(b"\r\n", at + 13)].strip(b" \t")
+        if b"close" in response.connection:
+            response.keep_alive = False
     if b"\r\ntransfer-encoding:" in low:
         if (response.header(b"transfer-encoding") or b"").lower() != b"chunked":
             raise Malformed(502, "the upstream uses a transfer coding other than chunked")
         response.chunked = True
     else:
-        length = response.header(b"content-length")
-        if length is not None:
-            response.length = int(length)
+        at = low.find(b"\r\ncontent-length:")
+        if at >= 0:
+            response.length = int(low[at + 17 : low.index(b"\r\n", at + 17)])
     if method == b"HEAD" or status == 204 or status == 304 or status < 200:
         response.bodiless = True
     return response

@@ -143,7 +143,8 @@ def nginx(folder: Path, port: int, backend_port: int, pin: Sequence[str]) -> Ite
     http = (
         f"{clusters}split_clients $http_x_client_id $side {{ 50% pricing; * legacy; }}\n"
         f"server {{ listen 127.0.0.1:{port} backlog=2048; location / {{ "
-        f'proxy_pass http://$side; proxy_http_version 1.1; proxy_set_header Connection ""; proxy_set_header Host $host; proxy_set_header X-Request-Id $request_id; '
+        f'proxy_pass http://$side; proxy_http_version 1.1; proxy_set_header Connection ""; '
+        f"proxy_set_header Host $host; proxy_set_header X-Request-Id $request_id; "
         f"proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for; add_header Banyan-Route $side; }} }}"
     )
     command = _nginx_command(folder, "nginx", http, pin)
