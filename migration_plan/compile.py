@@ -11,6 +11,7 @@ from migration_plan.environment import need
 from migration_plan.journey import Stand
 from migration_plan.plan import Plan, Side
 
+REDIS = "BANYAN_REDIS_URL"
 DIRECTIONS = ("forward", "reverse")
 
 #: (domain, wave) → what the owner's database says: who owns it, with which epoch.
@@ -45,7 +46,7 @@ def compile_stream(plan: Plan, name: str, direction: str, env: Mapping[str, str]
         "snapshot": direction == "forward",
         "mapping": str(plan.mapping_path(name)),
         "listen": _listen(env.get(stream_url_variable(name, direction))),
-        "redis_url_env": "BANYAN_REDIS_URL",
+        "redis_url_env": REDIS if env.get(REDIS) else None,  # without Redis the watermark is in the target only
     }
 
 

@@ -26,6 +26,7 @@ CONNECT_TIMEOUT_S = 3
 STATEMENT_TIMEOUT_MS = 10_000
 ADMIN_TIMEOUT_S = 2.0
 
+SIDES: tuple[Side, Side] = ("legacy", "service")
 Connection = psycopg.Connection[TupleRow]
 
 

@@ -11,7 +11,7 @@ import msgspec
 from gateway.control.table import RouteTable
 from gateway.errors import AdminError
 from migration_plan.compile import DIRECTIONS
-from migration_plan.context import Context
+from migration_plan.context import SIDES, Context
 from migration_plan.errors import PlanError
 from migration_plan.gates.judge import SILENT_AFTER_MS
 from migration_plan.gates.measure import gateway_part, last_verification, stream_figures
@@ -20,7 +20,6 @@ from migration_plan.plan import Side
 from migration_plan.switch.adapters import GuardTable
 
 T = TypeVar("T")
-SIDES: tuple[Side, Side] = ("legacy", "service")
 
 
 class OwnerStatus(msgspec.Struct, frozen=True):
@@ -55,7 +54,7 @@ class StreamStatus(msgspec.Struct, frozen=True):
 
 class VerifyStatus(msgspec.Struct, frozen=True):
     clean: bool
-    differences: int
+    drift: int
     age_s: float
 
 
@@ -122,7 +121,7 @@ def _domain(
         waves[0].epoch,
         waves,
         {direction: stream for direction, stream in streams.items() if stream is not None},
-        VerifyStatus(verified.clean, verified.differences, verified.age_s) if verified else None,
+        VerifyStatus(verified.clean, verified.drift, verified.age_s) if verified else None,
         dict(part.get("requests", {})),
         dict(figures.breakers) if figures else {},
         dict(figures.healthy) if figures else {},

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-import time
 import uuid
 from collections.abc import Callable
 
 import msgspec
 
-from migration_plan.context import Context
+from cdc.errors import CdcError, Transient
+from cdc.mapping import MappingError
+from cdc.verify import verify
+from migration_plan.context import SIDES, Context
+from migration_plan.environment import need
+from migration_plan.errors import PlanError, Unreachable
 from migration_plan.gates.measure import last_verification
 from migration_plan.ledger import Entry
 
@@ -20,15 +24,20 @@ SAMPLES = 10
 
 
 class Verification(msgspec.Struct, frozen=True):
-    """`tables`: rows compared by legacy table; `samples`: the first differing keys, in words."""
+    """`drift`: differing rows; `unsettled`: rows that kept changing, or whose stream did not catch up in time;
+    `tables`: rows compared by legacy table; `samples`: the first differing keys, in words; `stalled`: streams that were
+    waited for in vain."""
 
     domain: str
     clean: bool
     rows: int
     drift: int
     ms: float
+    unsettled: int = 0
+    rechecked: int = 0
     tables: dict[str, int] = {}
     samples: list[str] = []
+    stalled: list[str] = []
 
 
 def verify_if_stale(context: Context, domain: str) -> None:
@@ -48,9 +57,7 @@ def verify_domain(
 ) -> Verification:
     """Compare every row of the domain and record it. Raises: Unreachable, PlanError; differences are in the result."""
     context.plan.domain(domain)
-    started = time.perf_counter()
     result = _compare(context, domain, progress)
-    result = msgspec.structs.replace(result, ms=round((time.perf_counter() - started) * 1000, 1))
     measured = msgspec.to_builtins(result)
     del measured["domain"]
     entry = Entry(
@@ -67,4 +74,23 @@ def verify_domain(
 
 
 def _compare(context: Context, domain: str, progress: Progress | None) -> Verification:
-    raise NotImplementedError
+    sides = (context.plan.database_of(domain, side).control for side in SIDES)
+    legacy, service = (need(context.env, variable) for variable in sides)
+    try:
+        report = verify(legacy, service, context.mapping(domain), progress=progress)
+    except Transient as error:
+        raise Unreachable(f"{domain} cannot be compared: {error}") from error
+    except (CdcError, MappingError) as error:
+        raise PlanError(f"{domain} cannot be compared: {error}") from error
+    return Verification(
+        domain,
+        report.clean,
+        report.rows,
+        report.drift,
+        round(report.seconds * 1000, 1),
+        unsettled=report.unsettled,
+        rechecked=report.rechecked,
+        tables={table.table: table.rows for table in report.tables},
+        samples=[str(difference) for difference in report.samples[:SAMPLES]],
+        stalled=list(report.stalled),
+    )

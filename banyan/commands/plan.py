@@ -37,7 +37,7 @@ class Failure(click.ClickException):
 
     def __init__(self, error: PlanError) -> None:
         super().__init__(str(error))
-        self.exit_code = error.exit_code
+        self.exit_code = error.exit_code  # type: ignore[misc]
 
     def show(self, file: Any = None) -> None:
         for line in self.message.splitlines():

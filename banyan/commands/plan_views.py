@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 from collections.abc import Callable, Iterator, Sequence
 
 from rich.console import Console
@@ -16,7 +17,8 @@ from migration_plan.status import DomainStatus, Status, StreamStatus, VerifyStat
 from migration_plan.verbs import Result
 from migration_plan.verification import Verification
 
-out = Console(highlight=False)
+# Piped output is not cut to a terminal's width.
+out = Console(highlight=False, width=None if sys.stdout.isatty() else 200)
 err = Console(stderr=True, highlight=False)
 
 MARK = {"pass": "[green]pass[/]", "fail": "[red]fail[/]", "inconclusive": "[yellow]?   [/]"}
@@ -79,7 +81,7 @@ def _stream(stream: StreamStatus | None) -> str:
 def _verified(verified: VerifyStatus | None) -> str:
     if verified is None:
         return "never"
-    said = "clean" if verified.clean else f"{verified.differences} differ"
+    said = "clean" if verified.clean else f"{verified.drift} differ"
     return _good(f"{said}, {_ago(verified.age_s)}", verified.clean)
 
 

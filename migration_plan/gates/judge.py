@@ -152,8 +152,14 @@ def _verified(measured: Measured, gates: Gates) -> Finding:
     verified, again = measured.verified, f"run `banyan verify {measured.domain}`"
     if verified is None:
         return _judge("verify", None, "the two sides were never compared", again)
+    if verified.drift:
+        return _judge(
+            "verify", False, f"{verified.drift} rows differ", f"find the cause (see its output), then {again}"
+        )
     if not verified.clean:
-        return _judge("verify", False, f"{verified.differences} differences", f"find their cause, then {again}")
+        return _judge(
+            "verify", None, f"{verified.unsettled} rows did not settle", f"let the streams catch up, then {again}"
+        )
     said = f"clean, {verified.age_s:.0f} s ago (at most {gates.verify_fresh_s})"
     return _judge("verify", verified.age_s <= gates.verify_fresh_s, said, again)
 

@@ -10,7 +10,7 @@ from typing import Any
 from cdc.streams import lag_ms
 from gateway.errors import AdminError
 from migration_plan.compile import compile_stream
-from migration_plan.context import Connection, Context, figures
+from migration_plan.context import SIDES, Connection, Context, figures
 from migration_plan.errors import NotConfigured, NotPrepared, Unreachable
 from migration_plan.gates.measured import GatewayFigures, Measured, StreamFigures, Verified
 from migration_plan.plan import Side
@@ -102,7 +102,7 @@ def last_verification(context: Context, domain: str, now: datetime | None = None
         return None
     measured = rows[-1].entry.measured
     age = ((now or datetime.now(UTC)) - rows[-1].at).total_seconds()
-    return Verified(bool(measured.get("clean")), int(measured.get("drift", 0)), age)
+    return Verified(bool(measured.get("clean")), int(measured.get("drift", 0)), age, int(measured.get("unsettled", 0)))
 
 
 def open_transaction_ms(context: Context, domain: str, side: Side) -> float | None:
@@ -115,7 +115,7 @@ def open_transaction_ms(context: Context, domain: str, side: Side) -> float | No
 def sequence_clash(context: Context, domain: str) -> str | None:
     """What is wrong with the two sides' ranges of ids, in words."""
     found: list[str] = []
-    for side in ("legacy", "service"):
+    for side in SIDES:
         with context.control(domain, side) as connection:
             found += clashes(connection, context.tables(domain, side), side, context.plan.domain(domain).sequence_split)
     return "; ".join(found) or None

@@ -36,8 +36,9 @@ class GatewayFigures:
 @dataclass(frozen=True, slots=True)
 class Verified:
     clean: bool
-    differences: int
+    drift: int
     age_s: float
+    unsettled: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from cdc.config import Stream
 from cdc.guard import install, waves
 from migration_plan import ledger
 from migration_plan.compile import DIRECTIONS, compile_stream
-from migration_plan.context import Context
+from migration_plan.context import SIDES, Context
 from migration_plan.environment import need
 from migration_plan.errors import NotPrepared, PlanError, Unreachable
 from migration_plan.journey import LEGACY, SERVICE
@@ -25,8 +25,6 @@ from migration_plan.switch.adapters import GuardTable
 
 #: Called with one line per thing that is in place now.
 Say = Callable[[str], None]
-
-SIDES: tuple[Side, Side] = ("legacy", "service")
 
 
 def prepare(context: Context, domains: Sequence[str], say: Say = lambda line: None) -> None:

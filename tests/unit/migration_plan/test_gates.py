@@ -27,7 +27,7 @@ WELL = Measured(
     "toys",
     {"forward": STREAM, "reverse": STREAM},
     GATEWAY,
-    Verified(clean=True, differences=0, age_s=60),
+    Verified(clean=True, drift=0, age_s=60),
     open_transaction_ms=3.0,
     predicted_pause_ms=40.0,
 )
@@ -93,7 +93,7 @@ def test_a_healthy_domain_may_switch() -> None:
             "inconclusive: the age of transactions at legacy is hidden",
         ),
         (change(WELL, verified=None), "verify", "inconclusive: the two sides were never compared"),
-        (change(WELL, verified=Verified(False, 3, 1)), "verify", "fail: 3 differences"),
+        (change(WELL, verified=Verified(False, 3, 1)), "verify", "fail: 3 rows differ"),
         (change(WELL, verified=Verified(True, 0, 5000)), "verify", "fail: clean, 5000 s ago (at most 900)"),
         (change(WELL, sequence_clash="toys_id_seq is at 7"), "sequences", "fail: toys_id_seq is at 7"),
         (change(WELL, predicted_pause_ms=1500.0), "pause", "fail: 1500 ms predicted (at most 1000)"),
