@@ -193,7 +193,7 @@ class Store:
             db.execute(
                 "INSERT INTO outbox (ref, state, observed_at, note) VALUES (?, ?, ?, ?)"
                 " ON CONFLICT (ref, state) DO NOTHING",
-                (ack.ref, ack.state.value, _text(ack.observed_at), ack.note[:200]),
+                (ack.ref, ack.state.value, _text(ack.observed_at), _plain(ack.note)),
             )
         db.execute(
             "DELETE FROM outbox WHERE delivery <> 'pending' AND seq <= (SELECT max(seq) FROM outbox) - ?",
@@ -282,6 +282,11 @@ def _connect(path: Path) -> sqlite3.Connection:
         db.close()
         raise
     return db
+
+
+def _plain(note: str) -> str:
+    """As both contracts take it: one line of at most 200 characters."""
+    return "".join(c if c.isprintable() else " " for c in note)[:200]
 
 
 def _text(instant: datetime) -> str:

@@ -43,6 +43,7 @@ class FakeBattery:
     taken: list[Setpoint | str] = field(default_factory=list)
     ref: str = ""
     broken: bool = False
+    complaint: str = "overheated"
     blind: bool = False
 
     def read(self) -> Reading:
@@ -52,7 +53,7 @@ class FakeBattery:
 
     def apply(self, setpoint: Setpoint) -> None:
         if self.broken:
-            raise DriverError("overheated")
+            raise DriverError(self.complaint)
         self.taken.append(setpoint)
         self.ref = setpoint.ref
 
@@ -224,6 +225,15 @@ def test_a_battery_that_refuses_a_command_is_made_safe_and_the_command_is_over(b
     bench.restart()
     bench.controller.tick()
     assert "cmd-1" not in bench.battery.refs()
+
+
+def test_what_the_driver_says_becomes_a_note_of_one_line(bench: Bench) -> None:
+    bench.receive()
+    bench.battery.broken = True
+    bench.battery.complaint = "over\nheated\x00" + "!" * 300
+    bench.controller.tick()
+    note = bench.store.pending(9)[-1].ack.note
+    assert note == ("over heated " + "!" * 300)[:200]
 
 
 def test_a_slot_is_tried_again_when_the_battery_has_recovered(bench: Bench) -> None:
