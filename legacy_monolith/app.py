@@ -6,7 +6,9 @@ from flask import Flask, Response, jsonify
 from sqlalchemy.exc import SQLAlchemyError
 from werkzeug.routing import IntegerConverter
 
-from legacy_monolith import db, errorhandlers, metrics, requestlog
+from legacy_monolith import db, errorhandlers, metrics, models, requestlog
+from legacy_monolith.billing.views import blueprint as billing
+from legacy_monolith.cron.thread import Cron
 from legacy_monolith.customers.contracts import blueprint as contracts
 from legacy_monolith.customers.login import blueprint as login
 from legacy_monolith.customers.views import blueprint as customers
@@ -25,7 +27,20 @@ from legacy_monolith.validators import BIGINT_MAX
 #: 10,000 prices or readings fit several times.
 MAX_BODY = 4 * 1024 * 1024
 
-BLUEPRINTS = (login, customers, contracts, metering, tariffs, prices, quotes, devices, acks, notifications, preferences)
+BLUEPRINTS = (
+    billing,
+    login,
+    customers,
+    contracts,
+    metering,
+    tariffs,
+    prices,
+    quotes,
+    devices,
+    acks,
+    notifications,
+    preferences,
+)
 
 
 class IdConverter(IntegerConverter):
@@ -36,18 +51,23 @@ class IdConverter(IntegerConverter):
 
 
 def create_app(settings: Settings) -> Flask:
+    models.Base.registry.configure()  # foreign keys cross areas, so all models have to be known
     app = Flask("legacy_monolith", static_folder=None)
     app.config.update(SECRET_KEY=settings.secret_key, MAX_CONTENT_LENGTH=MAX_BODY, SESSION_COOKIE_SAMESITE="Lax")
     app.json.compact = True
     app.extensions["settings"] = settings
     app.url_map.converters["id"] = IdConverter
-    db.init_app(app, db.make_engine(settings.database_url))
+    engine = db.make_engine(settings.database_url)
+    db.init_app(app, engine)
     requestlog.init_app(app)
     errorhandlers.init_app(app)
     metrics.init_app(app)
     for blueprint in BLUEPRINTS:
         app.register_blueprint(blueprint)
     app.add_url_rule("/health", view_func=health)
+    if settings.cron:
+        app.extensions["cron"] = Cron(engine, settings.smtp_url)
+        app.extensions["cron"].start()
     return app
 
 

@@ -7,6 +7,8 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from datetime import UTC, datetime
+from decimal import Decimal
 from pathlib import Path
 
 import psycopg
@@ -64,6 +66,29 @@ def _load_readings(arguments: argparse.Namespace) -> None:
     _say(readings.load(_owner_url(), arguments.meters, arguments.year, arguments.months, arguments.wheel))
 
 
+def _cron(_: argparse.Namespace) -> None:
+    from legacy_monolith import db
+    from legacy_monolith.cron import job
+
+    engine = db.make_engine(require(os.environ, "LEGACY_DATABASE_URL"))
+    try:
+        print(f"cron: {job.run(engine, os.environ.get('LEGACY_SMTP_URL') or None, datetime.now(UTC), again=True)}")
+    finally:
+        engine.dispose()
+
+
+def _imbalance(arguments: argparse.Namespace) -> None:
+    from legacy_monolith.cron import imbalance
+
+    print(f"imbalance: {imbalance.write(_owner_url(), datetime.now(UTC), arguments.price)} EUR/MWh this minute")
+
+
+def _price(text: str) -> Decimal:
+    if not re.fullmatch(r"-?\d{1,5}(\.\d{1,2})?", text):
+        raise argparse.ArgumentTypeError("must be EUR/MWh with at most two decimals")
+    return Decimal(text)
+
+
 def _between(low: int, high: int) -> Callable[[str], int]:
     def number(text: str) -> int:
         value = int(text)
@@ -106,6 +131,10 @@ def parser() -> argparse.ArgumentParser:
     readings.add_argument("--year", type=_between(2000, 2100), default=2024)
     readings.add_argument("--months", type=_months, default=(1, 12), metavar="M[-M]")
     readings.add_argument("--wheel", type=Path, metavar="PATH")
+    cron = add("cron", _cron, "run the minute job once, also when this minute had its run")
+    cron.add_argument("--once", action="store_true", required=True)
+    imbalance = add("imbalance", _imbalance, "write an imbalance price for this minute (made up unless given)")
+    imbalance.add_argument("--price", type=_price, metavar="EUR/MWH")
     return made
 
 

@@ -1,7 +1,7 @@
 """Cleans the published day-ahead prices: pure, line by line, nothing guessed.
 
-The file has two date formats (`YYYY-MM-DD hh:mm:ss`, later `DD/MM/YYYY hh:mm`), thousands of repeated rows, a row without
-a time, and hours that are missing. Times are UTC.
+The file has two date formats (`YYYY-MM-DD hh:mm:ss`, later `DD/MM/YYYY hh:mm`), thousands of repeated rows, a row
+without a time, and hours that are missing. Times are UTC.
 """
 
 from __future__ import annotations

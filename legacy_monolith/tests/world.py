@@ -29,12 +29,12 @@ def area() -> str:
     return f"T{secrets.token_hex(3)}"
 
 
-def eventually(attempt: Callable[[], httpx.Response], status: int) -> httpx.Response:
-    """The first answer with `status`; the last one when patience ends."""
+def eventually(attempt: Callable[[], httpx.Response], status: int, waiting: int = 404) -> httpx.Response:
+    """The first answer that is not `waiting` (what it needs has not come through yet); it must have `status`."""
     deadline = time.monotonic() + PATIENCE_S
     while True:
         response = attempt()
-        if response.status_code == status or time.monotonic() > deadline:
+        if response.status_code != waiting or time.monotonic() > deadline:
             assert response.status_code == status, response.text
             return response
         time.sleep(0.05)
