@@ -3,84 +3,24 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import socket
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import datetime, timedelta
-from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
 
+from tests.integration.pi_agent.process import Make, until
 from tests.integration.pi_agent.server import TOKEN, FakeServer
 
 ALL_DAY = [("0000", "2400", "C", 1000)]
 AMSTERDAM = ZoneInfo("Europe/Amsterdam")
-
-
-class AgentProcess:
-    """A configuration folder, and the processes that run on it one after the other."""
-
-    def __init__(self, folder: Path, gateway_url: str, flags_url: str | None = None, **timing: float) -> None:
-        self.folder = folder
-        (folder / "token").write_text(TOKEN)
-        quick = {
-            "poll_s": 0.2,
-            "flags_s": 0.2,
-            "control_s": 0.1,
-            "backoff_base_s": 0.1,
-            "backoff_cap_s": 0.3,
-            "request_timeout_s": 2,
-        }
-        quick |= {"v2_retreat_s": 60.0, "v2_retreat_cap_s": 60.0, **timing}
-        lines = ["device_id = 17", 'token_file = "token"', f'gateway_url = "{gateway_url}"', 'state_dir = "state"']
-        lines += [f'flags_url = "{flags_url}"'] if flags_url else []
-        lines += ["[timing]", *(f"{name} = {value}" for name, value in quick.items())]
-        lines += ["[battery]", 'trace = "trace.jsonl"']
-        self.config = folder / "agent.toml"
-        self.config.write_text("\n".join(lines))
-        self.process: subprocess.Popen[bytes] | None = None
-
-    def start(self, crash_at: str | None = None) -> AgentProcess:
-        env = {k: v for k, v in os.environ.items() if k in ("PATH", "HOME", "LANG")}
-        env |= {"PI_AGENT_CRASH_AT": crash_at} if crash_at else {}
-        with (self.folder / "log").open("ab") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "pi_agent", "run", "--config", str(self.config)], stdout=log, stderr=log, env=env
-            )
-        return self
-
-    def end(self, number: signal.Signals = signal.SIGTERM) -> int:
-        assert self.process is not None
-        self.process.send_signal(number)
-        return self.process.wait(10)
-
-    def status(self) -> dict[str, Any]:
-        try:
-            found: dict[str, Any] = json.loads((self.folder / "state" / "status.json").read_text())
-        except FileNotFoundError:
-            return {}
-        return found
-
-    def log(self) -> str:
-        return (self.folder / "log").read_text()
-
-    def trace(self) -> list[dict[str, Any]]:
-        path = self.folder / "trace.jsonl"
-        return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
-
-
-def until(condition: Callable[[], object], what: str, seconds: float = 20) -> None:
-    deadline, pause = time.monotonic() + seconds, threading.Event()
-    while not condition():
-        assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
-        pause.wait(0.02)
 
 
 def command(ref: str, seconds: float = 60) -> dict[str, Any]:
@@ -99,27 +39,6 @@ def server() -> Iterator[FakeServer]:
     made = FakeServer(slots=list(ALL_DAY)).start()
     yield made
     made.stop()
-
-
-@pytest.fixture
-def agents(tmp_path: Path) -> Iterator[Callable[..., AgentProcess]]:
-    """Makes agents; ends those that still run."""
-    made: list[AgentProcess] = []
-
-    def make(gateway_url: str, flags_url: str | None = None, **timing: float) -> AgentProcess:
-        folder = tmp_path / f"agent-{len(made)}"
-        folder.mkdir()
-        made.append(AgentProcess(folder, gateway_url, flags_url, **timing))
-        return made[-1]
-
-    yield make
-    for agent in made:
-        if agent.process is not None and agent.process.poll() is None:
-            agent.process.kill()
-            agent.process.wait(10)
-
-
-Make = Callable[..., AgentProcess]
 
 
 def test_a_schedule_is_executed_and_acknowledged_and_the_agent_stops_safe(server: FakeServer, agents: Make) -> None:
