@@ -183,6 +183,6 @@ def doctor() -> None:
     checks = doctor_checks.machine() + doctor_checks.stack(Home.default())
     for check in checks:
         mark = {"ok": "[green]ok  [/]", "note": "[yellow]note[/]", "bad": "[red]bad [/]"}[check.verdict]
-        out.print(f"{mark} {check.what:<22} {check.detail}")
+        out.print(f"{mark} {check.what:<26} {check.detail}", soft_wrap=True)
     if any(check.verdict == "bad" for check in checks):
         sys.exit(1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 import psycopg
@@ -25,14 +26,22 @@ def statements(text: str) -> list[str]:
     return [part.strip() for part in parts if part.strip()]
 
 
+_DATABASES = {"legacy": ["legacy"], "services": [*SERVICES, "banyan"]}
+
+
 def bootstrap(server: Postgres, cluster: str, config: Config) -> None:
     """Make `cluster`'s roles and databases ("legacy" or "services"); changes nothing that is there already."""
+    _run(server, "postgres", f"{cluster}.sql")
+    for database in _DATABASES[cluster]:
+        _run(server, database, "database.sql")
     with psycopg.connect(server.dsn(), autocommit=True) as connection:
-        for statement in statements((_FILES / f"{cluster}.sql").read_text()):
-            try:
-                connection.execute(statement)
-            except (psycopg.errors.DuplicateDatabase, psycopg.errors.DuplicateObject):
-                continue
         for role in _ROLES[cluster]:
             password = config[f"BANYAN_PASSWORD_{role.upper()}"]
             connection.execute(sql.SQL("ALTER ROLE {} PASSWORD {}").format(sql.Identifier(role), sql.Literal(password)))
+
+
+def _run(server: Postgres, database: str, file: str) -> None:
+    with psycopg.connect(server.dsn(database), autocommit=True) as connection:
+        for statement in statements((_FILES / file).read_text()):
+            with contextlib.suppress(psycopg.errors.DuplicateDatabase):
+                connection.execute(statement)
