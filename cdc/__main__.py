@@ -149,7 +149,7 @@ def parked_discard(path: Path, table: str, key: str) -> None:
 
 
 def _spare_the_collector() -> None:
-    """Batches are many short-lived objects without cycles; the default threshold walks them for nothing (measured: 20 % of the time)."""
+    """Batches are many short-lived objects without cycles; the default thresholds walk them for nothing."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(100_000, 20, 50)

@@ -1,4 +1,4 @@
-"""Two small threads beside a stream: heartbeats at the source, and the watermark into Redis. Neither can stop the stream."""
+"""Two small threads beside a stream: heartbeats at the source, the watermark into Redis. Neither can stop it."""
 
 from __future__ import annotations
 
@@ -19,6 +19,11 @@ HEARTBEAT_EVERY = 1.0
 # Redis gets the watermark at least each second and at most this often, seconds.
 PUBLISH_GAP = 0.05
 PUBLISH_EVERY = 1.0
+
+# A message outside a transaction reaches the reader once it is flushed: at once where the server can be asked to
+# (PostgreSQL 17), else as a transaction of its own.
+EMIT_FLUSHED = "SELECT pg_logical_emit_message(false, %s, extract(epoch from clock_timestamp())::text, true)"
+EMIT_TRANSACTION = "SELECT pg_logical_emit_message(true, %s, extract(epoch from clock_timestamp())::text)"
 
 WATERMARKS = "banyan:watermark"
 
@@ -51,16 +56,10 @@ class Heartbeat(threading.Thread):
                 self._halt.wait(HEARTBEAT_EVERY)
 
     def _beat(self, connection: psycopg.Connection[Any]) -> None:
-        # A message outside a transaction reaches the reader once it is flushed: at once where the server can be asked to (17),
-        # else as a transaction of its own.
-        arguments = "false, %s, {now}, true" if connection.info.server_version >= 170000 else "true, %s, {now}"
-        emit = (
-            "SELECT pg_logical_emit_message("
-            + arguments.format(now="extract(epoch from clock_timestamp())::text")
-            + ")"
-        )
+        prompt = connection.info.server_version >= 170000
+        emit = EMIT_FLUSHED if prompt else EMIT_TRANSACTION
         while not self._halt.is_set():
-            connection.execute(emit.encode(), [HEARTBEAT])
+            connection.execute(emit, [HEARTBEAT])
             row = connection.execute(
                 "SELECT pg_current_wal_lsn(), wal_status, pg_wal_lsn_diff(pg_current_wal_lsn(), restart_lsn)"
                 " FROM (SELECT) AS one LEFT JOIN pg_replication_slots ON slot_name = %s",

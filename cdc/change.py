@@ -61,8 +61,8 @@ class Message(msgspec.Struct, frozen=True, gc=False):
 class Change(msgspec.Struct, frozen=True):
     """One captured change.
 
-    `after` lacks the columns whose TOASTed value did not change and is not known. `before` has the identity's columns only,
-    unless the replica identity is FULL. A truncate and a message have neither.
+    `after` lacks the columns whose TOASTed value did not change and is not known. `before` has the identity's columns
+    only, unless the replica identity is FULL. A truncate and a message have neither.
     """
 
     op: Operation

@@ -1,8 +1,8 @@
 """Column values in Debezium's JSON: each PostgreSQL type's schema, and values to and fro.
 
-Source: Debezium PostgreSQL connector, "Data type mappings", its default modes (decimal `precise`, time `adaptive`). The PostgreSQL type
-rides in `__debezium.source.column.type`, as with Debezium's column.propagate.source.type. A value that Debezium's type cannot hold
-(NaN, year 10000) is sent as its text under a plain string schema.
+Source: Debezium PostgreSQL connector, "Data type mappings", its default modes (decimal `precise`, time `adaptive`).
+The PostgreSQL type rides in `__debezium.source.column.type`, as with Debezium's column.propagate.source.type.
+A value that Debezium's type cannot hold (NaN, year 10000) is sent as its text under a plain string schema.
 """
 
 from __future__ import annotations
@@ -45,8 +45,8 @@ _PLAIN = {
     "float8": "double",
 }
 _TYPE_OF_PLAIN = {
-    "boolean": "bool", "int8": "int2", "int16": "int2", "int32": "int4", "int64": "int8", "float": "float4", "double": "float8",
-    "string": "text", "bytes": "bytea",
+    "boolean": "bool", "int8": "int2", "int16": "int2", "int32": "int4", "int64": "int8",
+    "float": "float4", "double": "float8", "string": "text", "bytes": "bytea",
 }  # fmt: skip
 _NAMED = {
     "timestamptz": ("string", "io.debezium.time.ZonedTimestamp"),
@@ -57,9 +57,12 @@ _NAMED = {
     "bytea": ("bytes", None),
 }
 _TYPE_OF_NAME = {
-    "io.debezium.time.ZonedTimestamp": "timestamptz", "io.debezium.data.Uuid": "uuid", "io.debezium.data.Json": "jsonb",
-    "io.debezium.time.Date": "date", "io.debezium.time.MicroTimestamp": "timestamp", "io.debezium.time.Timestamp": "timestamp",
-    "io.debezium.time.MicroTime": "time", "io.debezium.time.Time": "time", "io.debezium.data.VariableScaleDecimal": "numeric",
+    "io.debezium.time.ZonedTimestamp": "timestamptz",
+    "io.debezium.time.Date": "date",
+    "io.debezium.time.MicroTimestamp": "timestamp", "io.debezium.time.Timestamp": "timestamp",
+    "io.debezium.time.MicroTime": "time", "io.debezium.time.Time": "time",
+    "io.debezium.data.Uuid": "uuid", "io.debezium.data.Json": "jsonb",
+    "io.debezium.data.VariableScaleDecimal": "numeric",
     "org.apache.kafka.connect.data.Decimal": "numeric",
 }  # fmt: skip
 _VARIABLE_DECIMAL: Schema = {

@@ -1,7 +1,7 @@
-"""Changes in the envelope of Debezium's PostgreSQL connector, as JSON with schemas (JsonConverter, schemas.enable=true).
+"""Changes in the envelope of Debezium's PostgreSQL connector, as JSON with schemas (schemas.enable=true).
 
-Source: Debezium 3.x, "PostgreSQL connector events". Differences: `sequence` starts with this transaction's commit position (Debezium:
-the last one's), and schemas carry `banyan.*` parameters, which consumers ignore.
+Source: Debezium 3.x, "PostgreSQL connector events". Differences: `sequence` starts with this transaction's commit
+position (Debezium: the last one's), and schemas carry `banyan.*` parameters, which consumers ignore.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def to_debezium_json(change: Change, name: str = "banyan", db: str = "", at: dat
 
 
 def from_debezium_json(data: bytes | str) -> Change:
-    """Reads what Debezium or `to_debezium_json` wrote, with schemas or bare (then strings stay strings). Raises: EnvelopeError."""
+    """Reads what Debezium or `to_debezium_json` wrote; without schemas strings stay strings. Raises: EnvelopeError."""
     try:
         event = orjson.loads(data)
         bare = "payload" not in event

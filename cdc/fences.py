@@ -40,8 +40,8 @@ class FenceListener:
                 left = deadline - time.monotonic()
                 if left <= 0:
                     raise FenceTimeout(
-                        f"the fence of {domain} wave {wave} epoch {epoch} did not come through {stream} within {timeout:g} s:"
-                        " see the stream's status"
+                        f"the fence of {domain} wave {wave} epoch {epoch} did not come through {stream}"
+                        f" within {timeout:g} s: see the stream's status"
                     )
                 for _ in self._connection.notifies(timeout=left, stop_after=1):
                     pass
@@ -51,7 +51,8 @@ class FenceListener:
 
     def _look(self, stream: str, domain: str, wave: int, epoch: int) -> tuple[str, datetime] | None:
         return self._connection.execute(
-            "SELECT lsn::text, applied_at FROM banyan.fence_applied WHERE stream = %s AND domain = %s AND wave = %s AND epoch = %s",
+            "SELECT lsn::text, applied_at FROM banyan.fence_applied"
+            " WHERE stream = %s AND domain = %s AND wave = %s AND epoch = %s",
             [stream, domain, wave, epoch],
         ).fetchone()
 

@@ -1,4 +1,4 @@
-"""What people do with parked keys: list, replay, discard. Safe beside the running stream: both lock the stream's row."""
+"""What people do with parked keys: list, replay, discard. Safe beside the running stream: both lock its row."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ def listed(stream: Stream) -> list[ParkedKey]:
 def replay(stream: Stream, mapping: DomainMapping, table: str | None = None, key: str | None = None) -> tuple[int, int]:
     """(keys freed, keys still parked). Each key is a transaction of its own.
 
-    The stream's origin belongs to its running process; a replay has one of its own for as long as it takes (any origin keeps the
-    other direction from capturing what is written).
+    The stream's origin belongs to its running process; a replay has one of its own for as long as it takes (any
+    origin keeps the other direction from capturing what is written).
     """
     origin = f"{stream.origin[:56]}_replay"
     wanted = _key(key) if key is not None else None

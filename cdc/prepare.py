@@ -1,4 +1,4 @@
-"""Makes and removes what a stream needs in both databases. Everything may run twice; nothing is changed silently on a table."""
+"""Makes and removes what a stream needs in both databases. Everything may run twice; no table is altered."""
 
 from __future__ import annotations
 
@@ -22,8 +22,9 @@ MINIMUM_VERSION = 160000
 
 
 def prepare(stream: Stream, source_owner_dsn: str, target_owner_dsn: str, mapping: DomainMapping | None = None) -> None:
-    """Publication, grants, origin, state, and for a stream without snapshot its slot. A stream with a snapshot gets its slot when it
-    first runs, so that no WAL is kept meanwhile.
+    """Publication, grants, origin, state, and for a stream without snapshot its slot.
+
+    A stream with a snapshot gets its slot when it first runs, so that no WAL is kept meanwhile.
 
     Raises: TableRefused, NotPrepared, SlotLost, SlotAhead, Transient.
     """
@@ -73,7 +74,7 @@ def _prepare_target(target: psycopg.Connection[Any], stream: Stream, to: Routes)
 
 
 def _prepare_slot(source: psycopg.Connection[Any], target: psycopg.Connection[Any], stream: Stream) -> None:
-    """1. The slot is made. 2. Its position is stored. A crash between leaves a slot that nobody has read: it is made again."""
+    """1. The slot is made. 2. Its position is stored. A crash between leaves a slot that nobody read: made again."""
     state = read_state(target, stream.name)
     if state is not None and state.lsn is not None:
         if (refusal := slots.judge(stream.slot, slots.find(source, stream.slot), state.lsn)) is not None:
@@ -84,7 +85,8 @@ def _prepare_slot(source: psycopg.Connection[Any], target: psycopg.Connection[An
     row = source.execute("SELECT clock_timestamp()").fetchone()
     assert row is not None
     target.execute(
-        "UPDATE banyan.stream SET state = 'streaming', source_lsn = %s, source_commit_at = %s, applied_at = clock_timestamp()"
+        "UPDATE banyan.stream"
+        " SET state = 'streaming', source_lsn = %s, source_commit_at = %s, applied_at = clock_timestamp()"
         " WHERE stream = %s",
         [lsn_text(lsn), row[0], stream.name],
     )

@@ -1,4 +1,4 @@
-"""Runs one stream: fill it if it is new, then stream; after a passing failure again, from the position that the target holds."""
+"""Runs one stream: fills it if it is new, streams, and after a passing failure goes on from the target's position."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ class Runner:
             self._target.cancel_safe(timeout=2)
 
     def snapshot(self, stop: threading.Event) -> Filled:
-        """Fill (again); the stream must not run meanwhile, which the origin sees to. Raises: Transient, Interrupted, …"""
+        """Fill (again); the stream must not run meanwhile, which the origin sees to. Raises: Transient, Interrupted."""
         with self._applier_session() as target:
             self._require(target)
             return self._fill(target, stop)
@@ -149,6 +149,7 @@ class Runner:
         reader = Reader(stream, buffer, self.stream.name)
         reader.start()
         self.status.state, self.status.problem = "streaming", ""
+        self.status.parked = len(applier.writer.parked)
         log.info("streaming", stream=self.stream.name, lsn=lsn_text(position))
 
         def note(applied: Applied) -> None:
@@ -158,7 +159,7 @@ class Runner:
 
         try:
             while not stop.is_set():
-                for applied in applier.feed(buffer.take(POLL)):
+                for applied in applier.feed(*buffer.take(POLL)):
                     note(applied)
                 if (last := applier.settle()) is not None:
                     note(last)

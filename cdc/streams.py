@@ -20,7 +20,7 @@ FRESH = 2.5
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """`lag_ms`: from the newest commit's time at the source to its being applied; of a stream that stands still, it grows."""
+    """`lag_ms`: from the newest commit at the source to its being applied; it grows while a stream stands still."""
 
     lsn: int | None
     commit_at: datetime | None

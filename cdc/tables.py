@@ -26,7 +26,7 @@ ORIGIN_FUNCTIONS = [
 
 
 def check_source(connection: psycopg.Connection[Any], route: Route) -> None:
-    """The replica identity must cover the mapping's key, or updates and deletes could not be told apart. Raises: TableRefused."""
+    """The replica identity must cover the mapping's key, or deletes could not be told apart. Raises: TableRefused."""
     identity, oid = _table(connection, route.source, "source")
     if identity == "f":
         return
@@ -82,7 +82,8 @@ def grant_target(connection: psycopg.Connection[Any], routes: Iterable[Route]) -
         _grant(connection, table, "SELECT, INSERT, UPDATE, DELETE", ROLE)
     connection.execute(sql.SQL("GRANT SET ON PARAMETER session_replication_role TO {}").format(role))
     functions = connection.execute(
-        "SELECT p.oid::regprocedure::text FROM pg_proc p WHERE pronamespace = 'pg_catalog'::regnamespace AND proname = ANY(%s)",
+        "SELECT p.oid::regprocedure::text FROM pg_proc p"
+        " WHERE pronamespace = 'pg_catalog'::regnamespace AND proname = ANY(%s)",
         [ORIGIN_FUNCTIONS],
     ).fetchall()
     for (signature,) in functions:
@@ -96,14 +97,16 @@ def _table(connection: psycopg.Connection[Any], name: str, side: str) -> tuple[s
     ).fetchone()
     if row is None:
         raise TableRefused(
-            f"{side} table {name} does not exist in database {connection.info.dbname}: migrate it, or correct the mapping"
+            f"{side} table {name} does not exist in database {connection.info.dbname}:"
+            " migrate it, or correct the mapping"
         )
     return row[0], row[1]
 
 
 def _index_columns(connection: psycopg.Connection[Any], table: int, which: str) -> list[list[str]]:
     query = sql.SQL(
-        "SELECT array_agg(a.attname::text) FROM pg_index i CROSS JOIN unnest(i.indkey[0:i.indnkeyatts - 1]) AS k(attnum)"
+        "SELECT array_agg(a.attname::text)"
+        " FROM pg_index i CROSS JOIN unnest(i.indkey[0:i.indnkeyatts - 1]) AS k(attnum)"
         " JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.attnum"
         " WHERE i.indrelid = %s AND i.indisvalid AND {} GROUP BY i.indexrelid"
     ).format(sql.SQL(which))

@@ -16,7 +16,7 @@ import structlog
 from cdc.apply import parked
 from cdc.apply.route import Routes
 from cdc.apply.runs import Run
-from cdc.apply.session import is_poison, stream_error
+from cdc.apply.session import is_poison, stream_errors
 from cdc.apply.state import ADVANCE, position_parameters
 from cdc.apply.writer import BULK_ROWS, Writer
 from cdc.change import FENCE, Boundary, Change, Event, lsn_text
@@ -24,6 +24,8 @@ from cdc.errors import NotPrepared
 
 # Changes held before they are written, and before the target transaction is closed at the next source commit.
 BATCH_ROWS = 10_000
+# The same for an unfinished source transaction of few but large rows.
+BATCH_BYTES = 32 * 1024 * 1024
 
 log = structlog.get_logger("cdc.apply")
 
@@ -56,9 +58,11 @@ class Applier:
         self._boundary: Boundary | None = None
         self._open = False
         self._rows = 0
+        self._bytes = 0
 
-    def feed(self, events: Sequence[Event]) -> list[Applied]:
-        """Take events; writes as soon as a batch is full. What was committed meanwhile is returned, oldest first."""
+    def feed(self, events: Sequence[Event], size: int = 0) -> list[Applied]:
+        """Take events of `size` bytes; writes as soon as a batch is full. Returns what was committed, oldest first."""
+        self._bytes += size
         done: list[Applied] = []
         for event in events:
             if isinstance(event, Boundary):
@@ -70,6 +74,8 @@ class Applier:
                 self._changes.append(event)
                 if len(self._changes) - self._complete >= BATCH_ROWS:
                     self._write_early()
+        if self._bytes >= BATCH_BYTES and len(self._changes) > self._complete:
+            self._write_early()
         return done
 
     def settle(self) -> Applied | None:
@@ -78,18 +84,19 @@ class Applier:
 
     def _write_early(self) -> None:
         """A source transaction too large to hold: write a part, commit when its end comes."""
-        with _whole_stream():
+        with stream_errors():
             if not self._open:
                 self._begin()
             self._write_carefully(self._changes)
         self._changes.clear()
         self._complete = 0
+        self._bytes = 0
         self._boundary = None
 
     def _commit(self) -> Applied:
         assert self._boundary is not None
         changes = self._changes[: self._complete]
-        with _whole_stream():
+        with stream_errors():
             applied = self._commit_fast(changes) if not self._open else None
             if applied is None:
                 if not self._open:
@@ -100,6 +107,7 @@ class Applier:
                 applied = self._applied(cursor, len(changes))
         self._open = False
         self._rows = 0
+        self._bytes = 0
         del self._changes[: self._complete]
         self._complete, self._boundary = 0, None
         return applied
@@ -167,14 +175,3 @@ class Applier:
 def _pipelines(run: Run) -> bool:
     """A pipeline cannot COPY, and cannot see how many rows a partial update met."""
     return len(run) < BULK_ROWS and run.kind not in ("patch", "move")
-
-
-class _whole_stream:  # noqa: N801  reads as a phrase
-    """Database errors that are left here concern the stream."""
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, psycopg.Error):
-            raise stream_error(error) from error

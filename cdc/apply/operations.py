@@ -14,8 +14,11 @@ Kind = Literal["upsert", "patch", "move", "delete", "clear"]
 
 
 class Operation(msgspec.Struct, frozen=True):
-    """`key` is the target's. An upsert has all columns; a patch only those that are known (unchanged TOAST is left alone);
-    a move is a patch of the row that so far has `old_key`; a clear empties the table."""
+    """One row's worth of work; `key` is the target's.
+
+    An upsert has all columns; a patch only those that are known (unchanged TOAST is left alone); a move is a patch of
+    the row that so far has `old_key`; a clear empties the table.
+    """
 
     kind: Kind
     route: Route
@@ -48,7 +51,11 @@ def operation(change: Change, route: Route) -> Operation:
         return _without_row(change, route)
     row = route.translate(after)
     key = route.target_key(row)
-    if before is not None and change.op == "u" and any(n in before and before[n] != after.get(n) for n in route.source_key):
+    if (
+        before is not None
+        and change.op == "u"
+        and any(n in before and before[n] != after.get(n) for n in route.source_key)
+    ):
         old_key = route.target_key(route.translate({n: before[n] for n in route.source_key}))
         return Operation("move", route, change, key, row, old_key)
     if len(row) == route.width:

@@ -1,4 +1,4 @@
-"""Poison changes: a refused change parks its key, later changes of the key queue behind it; people replay or discard."""
+"""Poison changes: a refused change parks its key, later changes of the key queue behind it, people decide."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Operations gathered into runs that one statement can write, in an order that changes nothing. Pure.
 
-Foreign keys do not fire for the applier, so tables are independent of each other. Within a table the order of runs is the order of
-changes: an insert may need the unique value that an earlier delete set free.
+Foreign keys do not fire for the applier, so tables are independent of each other. Within a table the order of runs is
+the order of changes: an insert may need the unique value that an earlier delete set free.
 """
 
 from __future__ import annotations

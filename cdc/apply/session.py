@@ -37,7 +37,8 @@ def connect(dsn: str, name: str) -> psycopg.Connection[Any]:
 
 
 def become_applier(connection: psycopg.Connection[Any], origin: str) -> None:
-    """Triggers and foreign keys stay quiet, and what is written carries `origin`: guards let it pass, the other way's capture drops it.
+    """Triggers and foreign keys stay quiet. What is written carries `origin`: guards let it pass, the other direction's
+    capture leaves it out.
 
     Raises: Transient while another session holds the origin, TargetRefused.
     """
@@ -57,6 +58,15 @@ def translated_errors(side: str = "the target") -> Iterator[None]:
         if is_poison(e):
             raise
         raise stream_error(e, side) from e
+
+
+@contextmanager
+def stream_errors() -> Iterator[None]:
+    """For where no row can be to blame any more: every database error concerns the stream."""
+    try:
+        yield
+    except psycopg.Error as e:
+        raise stream_error(e) from e
 
 
 def is_poison(error: BaseException) -> bool:

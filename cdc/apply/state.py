@@ -15,7 +15,8 @@ Phase = Literal["prepared", "snapshot", "streaming"]
 
 # The origin's position and time become part of the commit record: one statement, one round trip.
 ADVANCE = """
-UPDATE banyan.stream SET source_lsn = %(lsn)s::pg_lsn, source_commit_at = %(at)s, applied_at = clock_timestamp(), rows = rows + %(rows)s
+UPDATE banyan.stream
+SET source_lsn = %(lsn)s::pg_lsn, source_commit_at = %(at)s, applied_at = clock_timestamp(), rows = rows + %(rows)s
 WHERE stream = %(stream)s
 RETURNING pg_replication_origin_xact_setup(%(lsn)s::pg_lsn, %(at)s), applied_at
 """
@@ -38,8 +39,11 @@ def install_state(connection: psycopg.Connection[Any]) -> None:
 
 
 def read_state(connection: psycopg.Connection[Any], stream: str, lock: bool = False) -> StreamState | None:
-    """None when the stream was not prepared here. `lock` keeps appliers and replays of the stream apart until the commit."""
-    query = "SELECT state, source_system, source_lsn, source_commit_at, applied_at, rows, snapshot_rows FROM banyan.stream WHERE stream = %s"
+    """None when the stream was not prepared here. `lock` keeps appliers and replays apart until the commit."""
+    query = (
+        "SELECT state, source_system, source_lsn, source_commit_at, applied_at, rows, snapshot_rows"
+        " FROM banyan.stream WHERE stream = %s"
+    )
     try:
         row = connection.execute(query + " FOR UPDATE" if lock else query, [stream]).fetchone()
     except (psycopg.errors.UndefinedTable, psycopg.errors.InvalidSchemaName):

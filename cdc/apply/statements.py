@@ -111,9 +111,10 @@ Adapter = Callable[[Any], Any]
 
 
 def adapters(connection: psycopg.Connection[Any], route: Route) -> dict[str, Adapter]:
-    """For the target's json and jsonb columns, what makes a Python value one. Raises: TargetRefused for a missing table or column."""
+    """What turns Python values into the target's json and jsonb columns. Raises: TargetRefused for a missing column."""
     rows = connection.execute(
-        "SELECT attname, format_type(atttypid, NULL) FROM pg_attribute WHERE attrelid = to_regclass(%s) AND attnum > 0 AND NOT attisdropped",
+        "SELECT attname, format_type(atttypid, NULL) FROM pg_attribute"
+        " WHERE attrelid = to_regclass(%s) AND attnum > 0 AND NOT attisdropped",
         [table_name(route.target).as_string(connection)],
     ).fetchall()
     types = dict(rows)

@@ -18,7 +18,8 @@ from cdc.apply.session import is_poison, stream_error
 from cdc.change import FENCE, Change, Row
 from cdc.errors import CdcError, RowMissing, TooManyParked
 
-# Runs from this size on go through COPY and a temporary table; measured: below it single statements in a pipeline are faster.
+# Runs from this size on go through COPY and a temporary table; measured: below it single statements in a pipeline
+# are faster.
 BULK_ROWS = 300
 
 log = structlog.get_logger("cdc.apply")
@@ -39,8 +40,8 @@ class Writer:
     def begin(self) -> None:
         """A new target transaction. Keys that a person replayed or discarded meanwhile are free again.
 
-        The order matters: 1. the stream's row is locked, 2. the parked keys are read. A replay holds the same lock, so it ends either
-        before 1 (then we see its key free and write after it) or begins after our commit.
+        The order matters: 1. the stream's row is locked, 2. the parked keys are read. A replay holds the same lock,
+        so it ends either before 1 (then we see its key free and write after it) or begins after our commit.
         """
         self._filled.clear()
         self.fresh.clear()
@@ -122,7 +123,8 @@ class Writer:
             log.warning("fence marker is not understood", prefix=FENCE, error=str(e))
             return
         self.connection.execute(
-            "INSERT INTO banyan.fence_applied (stream, domain, wave, epoch, lsn) VALUES (%s, %s, %s, %s, %s) ON CONFLICT DO NOTHING",
+            "INSERT INTO banyan.fence_applied (stream, domain, wave, epoch, lsn) VALUES (%s, %s, %s, %s, %s)"
+            " ON CONFLICT DO NOTHING",
             [self.stream, domain, wave, epoch, lsn],
         )
         self.connection.execute("SELECT pg_notify('banyan_fence', %s)", [f"{self.stream} {domain} {wave} {epoch}"])

@@ -28,15 +28,16 @@ class Buffer:
             self._changed.notify_all()
             return True
 
-    def take(self, timeout: float) -> list[Event]:
-        """All that is there, empty after `timeout`. Raises what the capture thread failed with, after its last events."""
+    def take(self, timeout: float) -> tuple[list[Event], int]:
+        """All that is there and its size, empty after `timeout`. Raises capture's failure, after its events."""
         with self._changed:
             self._changed.wait_for(lambda: self._events or self._error, timeout)
             if not self._events and self._error is not None:
                 raise self._error
-            events, self._events, self._bytes = self._events, [], 0
+            events, self._events = self._events, []
+            size, self._bytes = self._bytes, 0
             self._changed.notify_all()
-            return events
+            return events, size
 
     def fail(self, error: BaseException) -> None:
         with self._changed:

@@ -1,4 +1,4 @@
-"""The capture thread: reads, decodes, fills the buffer, answers keepalives, and confirms what the target has committed."""
+"""The capture thread: reads, decodes, fills the buffer, answers keepalives, confirms what the target has committed."""
 
 from __future__ import annotations
 

@@ -84,7 +84,8 @@ class ReplicationStream:
         self._ended: CdcError | None = None
         self._slot = slot
         command = sql.SQL(
-            "START_REPLICATION SLOT {slot} LOGICAL {lsn} (proto_version '1', publication_names {names}, messages 'true', origin 'none')"
+            "START_REPLICATION SLOT {slot} LOGICAL {lsn}"
+            " (proto_version '1', publication_names {names}, messages 'true', origin 'none')"
         ).format(
             slot=sql.Identifier(slot),
             lsn=sql.SQL(lsn_text(lsn)),  # hexadecimal digits and a slash only

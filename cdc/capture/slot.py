@@ -53,8 +53,8 @@ def find(connection: psycopg.Connection[Any], name: str) -> Slot | None:
 def judge(name: str, slot: Slot | None, position: int) -> CdcError | None:
     """Why the stream must not resume at `position` (stored in the target), if so.
 
-    The server silently starts at the later of the two positions: a slot that was recreated, or advanced by someone else, would skip
-    changes without a word.
+    The server silently starts at the later of the two positions: a slot that was recreated, or advanced by someone
+    else, would skip changes without a word.
     """
     again = "drop the stream and prepare it again (it takes a new snapshot)"
     if slot is None:
@@ -122,7 +122,8 @@ def _time_limit(connection: psycopg.Connection[Any], name: str) -> Iterator[None
         yield
     except psycopg.errors.QueryCanceled as e:
         raise Transient(
-            f"slot {name} could not be made within {CREATE_TIMEOUT:.0f} s: a transaction at the source has been open all that time; end it"
+            f"slot {name} could not be made within {CREATE_TIMEOUT:.0f} s:"
+            " a transaction at the source has been open all that time; end it"
         ) from e
     finally:
         timer.cancel()

@@ -1,7 +1,7 @@
 """PostgreSQL's text output to Python values, by type OID; the same Python types that psycopg loads.
 
-What Python cannot hold (infinity, BC, year 10000, 24:00:00) stays the text that PostgreSQL printed, which it also reads back.
-Expects the session settings of SESSION_OPTIONS.
+What Python cannot hold (infinity, BC, year 10000, 24:00:00) stays the text that PostgreSQL printed, which it also
+reads back. Expects the session settings of SESSION_OPTIONS.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""The first fill: a slot with an exported snapshot, every mapped table copied inside it, then streaming from the slot's position.
+"""The first fill: a slot with an exported snapshot, every mapped table copied inside it, streaming from the slot on.
 
-A fill that was cut off starts over: the slot is dropped and made again, upserts change nothing the second time, and rows that the
-new snapshot does not have are deleted.
+A fill that was cut off starts over: the slot is dropped and made again, upserts change nothing the second time, and
+rows that the new snapshot does not have are deleted.
 """
 
 from __future__ import annotations
@@ -66,7 +66,8 @@ def fill(
         target.execute("BEGIN")
         parked.clear_stream(target, stream)
         target.execute(
-            "UPDATE banyan.stream SET state = 'snapshot', source_lsn = NULL, snapshot_rows = 0, rows = 0 WHERE stream = %s",
+            "UPDATE banyan.stream SET state = 'snapshot', source_lsn = NULL, snapshot_rows = 0, rows = 0"
+            " WHERE stream = %s",
             [stream],
         )
         target.execute("COMMIT")
@@ -165,7 +166,7 @@ def _batch(target: psycopg.Connection[Any], writer: Writer, rows: int) -> Iterat
 def _delete_strangers(
     source: psycopg.Connection[Any], target: psycopg.Connection[Any], route: Route, tx: Transaction
 ) -> None:
-    """Rows of an earlier fill, or of a test, that the snapshot does not have. Before the fill: they may hold unique values."""
+    """Rows of an earlier fill that the snapshot does not have. Before the fill: they may hold unique values."""
     table = statements.table_name(route.target)
     row = target.execute(sql.SQL("SELECT EXISTS (SELECT FROM {})").format(table)).fetchone()
     if row is None or not row[0]:

@@ -23,8 +23,10 @@ _ESCAPED = re.compile(rb"\\(.)", re.DOTALL)
 def describe(connection: psycopg.Connection[Any], table: str, key: Sequence[str]) -> Relation:
     """The table as pgoutput would describe it. Raises: TableRefused."""
     rows = connection.execute(
-        "SELECT c.oid::bigint, a.attname, a.atttypid::bigint, a.atttypmod FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid"
-        " WHERE c.oid = to_regclass(%s) AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = '' ORDER BY a.attnum",
+        "SELECT c.oid::bigint, a.attname, a.atttypid::bigint, a.atttypmod"
+        " FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid"
+        " WHERE c.oid = to_regclass(%s) AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = ''"
+        " ORDER BY a.attnum",
         [table_name(table).as_string(connection)],
     ).fetchall()
     if not rows:

@@ -1,4 +1,4 @@
-"""Figures of the toy domain's stream: `python -m tests.integration.cdc.measure`. A helper, not a benchmark with peers."""
+"""Figures of the toy domain's stream: `python -m tests.integration.cdc.measure`. No benchmark: it has no peers."""
 
 from __future__ import annotations
 
@@ -13,13 +13,19 @@ import psycopg
 from banyan.servers import Postgres
 from cdc import streams
 from cdc.__main__ import _spare_the_collector
+from cdc.beacon import EMIT_FLUSHED
+from cdc.change import HEARTBEAT
 from tests.fixtures.servers import create_database
 from tests.integration.cdc.toy import LEGACY, SERVICE, Shop, execute, one, until
 
 
 def percentiles(values: list[float]) -> dict[str, float]:
     values.sort()
-    return {"p50_ms": round(values[len(values) // 2], 2), "p99_ms": round(values[int(len(values) * 0.99)], 2), "n": len(values)}
+    return {
+        "p50_ms": round(values[len(values) // 2], 2),
+        "p99_ms": round(values[int(len(values) * 0.99)], 2),
+        "n": len(values),
+    }
 
 
 def idle_lag(shop: Shop, commits: int = 200) -> dict[str, float]:
@@ -71,7 +77,7 @@ def backlog(shop: Shop, statement: str, transactions: int, each: int) -> float:
         for n in range(transactions):
             source.execute(statement, {"from": n * each, "to": (n + 1) * each - 1})
     lsn = one(shop.legacy, "SELECT pg_current_wal_lsn()")
-    execute(shop.legacy, "SELECT pg_logical_emit_message(false, 'banyan.heartbeat', extract(epoch from clock_timestamp())::text, true)")
+    execute(shop.legacy, EMIT_FLUSHED, [HEARTBEAT])
     began = time.monotonic()
     shop.start(shop.stream("forward"))
     until(lambda: one(shop.service, "SELECT source_lsn >= %s::pg_lsn FROM banyan.stream", [lsn]), "the backlog", 120)
@@ -80,20 +86,26 @@ def backlog(shop: Shop, statement: str, transactions: int, each: int) -> float:
 
 def main() -> None:
     folder = Path(tempfile.mkdtemp())
-    servers = [Postgres(data=folder / name, log=folder / f"{name}.log", settings={"fsync": "off"}).start() for name in ("legacy", "service")]
+    servers = [
+        Postgres(data=folder / name, log=folder / f"{name}.log", settings={"fsync": "off"}).start()
+        for name in ("legacy", "service")
+    ]
     try:
         _spare_the_collector()  # as the process does
         shop = Shop(create_database(servers[0]), create_database(servers[1]), folder, 1)
         execute(shop.legacy, LEGACY)
         execute(shop.service, SERVICE)
-        execute(shop.legacy, "INSERT INTO item SELECT n, 'c' || n, 'name ' || n, n * 10 FROM generate_series(1, 100000) n")
+        execute(
+            shop.legacy, "INSERT INTO item SELECT n, 'c' || n, 'name ' || n, n * 10 FROM generate_series(1, 100000) n"
+        )
         stream = shop.prepare("forward")
         began = time.monotonic()
         running = shop.start(stream)
         until(lambda: running.runner.status.state == "streaming", "the snapshot", 60)
-        figures = {"snapshot_rows_per_s": round(100000 / (time.monotonic() - began))}
-        figures |= {"idle": idle_lag(shop), "1000/s": busy_lag(shop, 1000), "2000/s": busy_lag(shop, 2000)}  # type: ignore[dict-item]
-        insert = "INSERT INTO item SELECT 1000000 + n, NULL, 'name ' || n, 5 FROM generate_series(%(from)s::int, %(to)s::int) n"
+        figures: dict[str, object] = {"snapshot_rows_per_s": round(100000 / (time.monotonic() - began))}
+        figures["idle"] = idle_lag(shop)
+        figures["1000/s"], figures["2000/s"] = busy_lag(shop, 1000), busy_lag(shop, 2000)
+        insert = "INSERT INTO item SELECT 1000000 + n, NULL, 'name', 5 FROM generate_series(%(from)s, %(to)s) n"
         figures["backlog_inserts_per_s"] = backlog(shop, insert, 100, 1000)
         update = "UPDATE item SET price_cents = 7 WHERE id BETWEEN 1000000 + %(from)s AND 1000000 + %(to)s"
         figures["backlog_updates_per_s_10_a_transaction"] = backlog(shop, update, 5000, 10)

@@ -21,9 +21,13 @@ def test_two_streams_against_each_other_do_not_echo_and_converge(shop: Shop) -> 
                     connection.execute(statement, {"n": n})
 
     # one owner a key: the monolith below 1000, the service from 1000 on
-    legacy = threading.Thread(target=write, args=(shop.legacy, ["UPDATE item SET price_cents = price_cents + 1 WHERE id = %(n)s %% 20"]))
+    legacy = threading.Thread(
+        target=write, args=(shop.legacy, ["UPDATE item SET price_cents = price_cents + 1 WHERE id = %(n)s %% 20"])
+    )
     inserts = "INSERT INTO product VALUES (1000 + %(n)s, NULL, 's', %(n)s, 'x', 'active')"
-    service = threading.Thread(target=write, args=(shop.service, [inserts, "UPDATE product SET price = price + 1 WHERE id = 1000 + %(n)s"]))
+    service = threading.Thread(
+        target=write, args=(shop.service, [inserts, "UPDATE product SET price = price + 1 WHERE id = 1000 + %(n)s"])
+    )
     for thread in (legacy, service):
         thread.start()
     for thread in (legacy, service):

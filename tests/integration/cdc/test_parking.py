@@ -13,12 +13,13 @@ from tests.integration.cdc.toy import Shop, assert_equal, execute, one, rows
 
 @pytest.fixture
 def poisoned(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> Shop:
-    """Key 7 is too expensive for the target (a CHECK), in the midst of a large batch; key 8 has an unknown status (the mapping)."""
+    """Key 7 is too expensive for the target (a CHECK), amid a large batch; key 8 has an unknown status (mapping)."""
     monkeypatch.setenv("TARGET_DSN", shop.service)
     shop.streaming()
     execute(
         shop.legacy,
-        "INSERT INTO item SELECT n, 'c' || n, 'n', CASE n WHEN 7 THEN 2000000000 ELSE n END, NULL, CASE n WHEN 8 THEN 'Z' ELSE 'A' END"
+        "INSERT INTO item"
+        " SELECT n, 'c' || n, 'n', CASE n WHEN 7 THEN 2000000000 ELSE n END, NULL, CASE n WHEN 8 THEN 'Z' ELSE 'A' END"
         " FROM generate_series(1, 3000) n",
     )
     execute(shop.legacy, "UPDATE item SET name = 'second' WHERE id IN (6, 7, 8)")
@@ -29,7 +30,10 @@ def poisoned(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> Shop:
 
 def test_only_the_guilty_keys_stay_behind_and_their_later_changes_queue(poisoned: Shop) -> None:
     assert one(poisoned.service, "SELECT count(*) FROM product") == 2998
-    assert rows(poisoned.service, "SELECT id, name FROM product WHERE id IN (6, 9) ORDER BY id") == [(6, "second"), (9, "third")]
+    assert rows(poisoned.service, "SELECT id, name FROM product WHERE id IN (6, 9) ORDER BY id") == [
+        (6, "second"),
+        (9, "third"),
+    ]
     parked = parking.listed(poisoned.stream("forward"))
     assert [(p.table, p.key, p.changes) for p in parked] == [("public.item", "[7]", 3), ("public.item", "[8]", 2)]
     assert "check constraint" in parked[0].reason
@@ -97,14 +101,19 @@ SWAP = "UPDATE item SET code = CASE code WHEN 'a' THEN 'b' ELSE 'a' END"
 @pytest.fixture
 def pair(shop: Shop) -> Shop:
     """Two rows whose codes may be exchanged at the source, where the constraint is deferred."""
-    execute(shop.legacy, "ALTER TABLE item DROP CONSTRAINT item_code_key, ADD UNIQUE (code) DEFERRABLE INITIALLY DEFERRED")
+    execute(
+        shop.legacy, "ALTER TABLE item DROP CONSTRAINT item_code_key, ADD UNIQUE (code) DEFERRABLE INITIALLY DEFERRED"
+    )
     execute(shop.legacy, "INSERT INTO item VALUES (1, 'a', 'n', 1), (2, 'b', 'n', 1)")
     shop.streaming()
     return shop
 
 
 def test_an_exchange_of_unique_values_passes_a_target_that_defers_them_too(pair: Shop) -> None:
-    execute(pair.service, "ALTER TABLE product DROP CONSTRAINT product_code_key, ADD UNIQUE (code) DEFERRABLE INITIALLY DEFERRED")
+    execute(
+        pair.service,
+        "ALTER TABLE product DROP CONSTRAINT product_code_key, ADD UNIQUE (code) DEFERRABLE INITIALLY DEFERRED",
+    )
     execute(pair.legacy, SWAP)
     pair.caught_up()
     assert_equal(pair)
@@ -119,7 +128,11 @@ def test_an_exchange_of_unique_values_that_the_target_cannot_defer_is_parked_and
 
 
 def test_the_snapshot_parks_what_the_target_refuses(shop: Shop) -> None:
-    execute(shop.legacy, "INSERT INTO item SELECT n, 'c' || n, 'n', CASE n WHEN 7 THEN 2000000000 ELSE n END FROM generate_series(1, 3000) n")
+    execute(
+        shop.legacy,
+        "INSERT INTO item SELECT n, 'c' || n, 'n', CASE n WHEN 7 THEN 2000000000 ELSE n END"
+        " FROM generate_series(1, 3000) n",
+    )
     shop.streaming()
     assert one(shop.service, "SELECT count(*) FROM product") == 2999
     (change,) = (json.loads(json.dumps(change)) for (change,) in rows(shop.service, "SELECT change FROM banyan.parked"))

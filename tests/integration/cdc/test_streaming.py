@@ -30,14 +30,17 @@ def test_a_snapshot_fills_the_target_and_later_commits_follow(shop: Shop) -> Non
 def test_every_type_arrives_as_it_was(shop: Shop, when: str) -> None:
     insert = r"""
     INSERT INTO everything VALUES
-    (1, true, -32768, -2147483648, 9223372036854775807, 1.5, 0.1, 12345678901234567890.123456789, -0.50, E'tab\t nl\n back\\ "q" ''s'' ü€😀',
-     'v', 'ab', '\x00ff10', '2024-10-27 02:30:00.123456', '2024-10-27 00:30:00.5+00', '2024-02-29', '23:59:59.999999',
-     '6f1c3e0a-1d2b-4c3d-8e4f-5a6b7c8d9e0f', '{"a": [1, 2.50]}', '{"n": 12345678901234567890.12345678901234567890, "s": "x\"y", "l": [null, true]}',
+    (1, true, -32768, -2147483648, 9223372036854775807, 1.5, 0.1, 12345678901234567890.123456789, -0.50,
+     E'tab\t nl\n back\\ "q" ''s'' ü€😀', 'v', 'ab',
+     '\x00ff10', '2024-10-27 02:30:00.123456', '2024-10-27 00:30:00.5+00',
+     '2024-02-29', '23:59:59.999999', '6f1c3e0a-1d2b-4c3d-8e4f-5a6b7c8d9e0f', '{"a": [1, 2.50]}',
+     '{"n": 12345678901234567890.12345678901234567890, "s": "x\"y", "l": [null, true]}',
      '{1,NULL,-3}', E'{"a b","c\\\\d",NULL,"NULL","{x}","q\\"q",""}', '{1.50,NaN}', '1 day 02:00:00', '10.0.0.0/8'),
-    (2, false, NULL, NULL, NULL, 'NaN', '-Infinity', 'NaN', NULL, '', '', '', '', 'infinity', '-infinity', 'infinity', '24:00:00',
-     NULL, 'null', '"x"', '{}', '{}', NULL, '-1 mons', '::1'),
-    (3, NULL, 1, 1, 1, 1e-30, 1e300, 'Infinity', 99999999.99, E'\\N', 'N', 'x', NULL, '0044-03-15 00:00:00 BC', '10000-01-01 00:00:00+00',
-     '0001-01-01 BC', '00:00:00', NULL, '1.10', '[]', '{{1,2},{3,4}}', '[0:1]={a,b}', '{}', NULL, NULL)
+    (2, false, NULL, NULL, NULL, 'NaN', '-Infinity', 'NaN', NULL, '', '', '', '', 'infinity', '-infinity', 'infinity',
+     '24:00:00', NULL, 'null', '"x"', '{}', '{}', NULL, '-1 mons', '::1'),
+    (3, NULL, 1, 1, 1, 1e-30, 1e300, 'Infinity', 99999999.99, E'\\N', 'N', 'x', NULL, '0044-03-15 00:00:00 BC',
+     '10000-01-01 00:00:00+00', '0001-01-01 BC', '00:00:00', NULL, '1.10', '[]', '{{1,2},{3,4}}', '[0:1]={a,b}', '{}',
+     NULL, NULL)
     """
     if when == "snapshot":
         execute(shop.legacy, insert)
@@ -45,22 +48,29 @@ def test_every_type_arrives_as_it_was(shop: Shop, when: str) -> None:
     if when == "stream":
         execute(shop.legacy, insert)
         shop.caught_up()
-    text = "SELECT to_jsonb(e) - 'js' || jsonb_build_object('js', js::jsonb, 'f4', f4::text, 'f8', f8::text) FROM everything e ORDER BY id"
+    text = """
+    SELECT to_jsonb(e) - 'js' || jsonb_build_object('js', js::jsonb, 'f4', f4::text, 'f8', f8::text)
+    FROM everything e ORDER BY id"""
     assert one(shop.service, "SELECT count(*) FROM everything") == 3
-    assert rows(shop.service, text.replace("e.*", "*")) == rows(shop.legacy, text)
+    assert rows(shop.service, text) == rows(shop.legacy, text)
     assert rows(shop.service, "SELECT count(*) FROM banyan.parked") == [(0,)]
 
 
 def test_an_unchanged_toasted_value_is_left_alone(shop: Shop) -> None:
     shop.streaming()
     execute(shop.legacy, "ALTER TABLE item ALTER note SET STORAGE EXTERNAL")
-    execute(shop.legacy, "INSERT INTO item SELECT n, 'c' || n, 'n', 1, repeat('x', 10000) || n FROM generate_series(1, 500) n")
+    execute(
+        shop.legacy,
+        "INSERT INTO item SELECT n, 'c' || n, 'n', 1, repeat('x', 10000) || n FROM generate_series(1, 500) n",
+    )
     execute(shop.legacy, "UPDATE item SET price_cents = price_cents + id")
     execute(shop.legacy, "UPDATE item SET name = 'one', note = 'short' WHERE id = 1")
     shop.caught_up()
     assert_equal(shop)
     assert one(shop.service, "SELECT length(note) FROM product WHERE id = 2") == 10001
-    execute(shop.legacy, "UPDATE item SET id = id + 1000 WHERE id IN (1, 2)")  # a key change with a column that is not known
+    execute(
+        shop.legacy, "UPDATE item SET id = id + 1000 WHERE id IN (1, 2)"
+    )  # a key change with a column that is not known
     shop.caught_up()
     assert_equal(shop)
     assert one(shop.service, "SELECT count(*) FROM banyan.parked") == 0
@@ -116,7 +126,9 @@ def test_a_transaction_larger_than_a_batch_appears_at_once(shop: Shop) -> None:
 
 def test_a_snapshot_taken_while_writers_write_is_equal_in_the_end(shop: Shop) -> None:
     execute(shop.legacy, "INSERT INTO item SELECT n, 'c' || n, 'n', 0 FROM generate_series(1, 20000) n")
-    execute(shop.service, "INSERT INTO product VALUES (99999, 'c7', 'not in the source, holds a code', 1, NULL, 'active')")
+    execute(
+        shop.service, "INSERT INTO product VALUES (99999, 'c7', 'not in the source, holds a code', 1, NULL, 'active')"
+    )
     stop = threading.Event()
 
     def write(offset: int) -> None:
@@ -124,7 +136,9 @@ def test_a_snapshot_taken_while_writers_write_is_equal_in_the_end(shop: Shop) ->
             n = 0
             while not stop.is_set():
                 n += 1
-                connection.execute("UPDATE item SET price_cents = price_cents + 1 WHERE id = %s", [(n * 37 + offset) % 20000 + 1])
+                connection.execute(
+                    "UPDATE item SET price_cents = price_cents + 1 WHERE id = %s", [(n * 37 + offset) % 20000 + 1]
+                )
                 connection.execute("INSERT INTO item VALUES (%s, NULL, 'w', 1)", [100000 * (offset + 1) + n])
                 connection.execute("DELETE FROM item WHERE id = %s", [100000 * (offset + 1) + n - 5])
 

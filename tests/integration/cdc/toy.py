@@ -14,22 +14,32 @@ import psycopg
 
 from cdc import mapping as mappings
 from cdc import streams
+from cdc.beacon import EMIT_FLUSHED
+from cdc.change import HEARTBEAT
 from cdc.config import Stream
 from cdc.runner import Runner
 
 LEGACY = """
-CREATE TABLE item (id bigint PRIMARY KEY, code varchar(20) UNIQUE, name text NOT NULL, price_cents int NOT NULL, note text, status char(1) NOT NULL DEFAULT 'A');
+CREATE TABLE item (
+    id bigint PRIMARY KEY, code varchar(20) UNIQUE, name text NOT NULL, price_cents int NOT NULL, note text,
+    status char(1) NOT NULL DEFAULT 'A');
 CREATE TABLE kind (id bigint PRIMARY KEY, name text);
 CREATE TABLE everything (
-    id bigint PRIMARY KEY, b bool, i2 smallint, i4 int, i8 bigint, f4 real, f8 double precision, n numeric, n2 numeric(10,2), t text, v varchar(20),
-    c char(5), by bytea, ts timestamp, tz timestamptz, d date, tm time, u uuid, js json, jb jsonb, ti int[], tt text[], tn numeric[], iv interval, ne inet);
+    id bigint PRIMARY KEY, b bool, i2 smallint, i4 int, i8 bigint, f4 real, f8 double precision,
+    n numeric, n2 numeric(10,2), t text, v varchar(20), c char(5),
+    by bytea, ts timestamp, tz timestamptz, d date, tm time, u uuid, js json, jb jsonb,
+    ti int[], tt text[], tn numeric[], iv interval, ne inet);
 """
 SERVICE = """
-CREATE TABLE product (id bigint PRIMARY KEY, code text UNIQUE, name text NOT NULL, price numeric(12,2) NOT NULL CHECK (price < 1000000), note text, state text NOT NULL);
+CREATE TABLE product (
+    id bigint PRIMARY KEY, code text UNIQUE, name text NOT NULL, price numeric(12,2) NOT NULL CHECK (price < 1000000),
+    note text, state text NOT NULL);
 CREATE TABLE product_kind (id bigint PRIMARY KEY, name text);
 CREATE TABLE everything (
-    id bigint PRIMARY KEY, b bool, i2 smallint, i4 int, i8 bigint, f4 real, f8 double precision, n numeric, n2 numeric(10,2), t text, v varchar(20),
-    c char(5), by bytea, ts timestamp, tz timestamptz, d date, tm time, u uuid, js json, jb jsonb, ti int[], tt text[], tn numeric[], iv interval, ne inet);
+    id bigint PRIMARY KEY, b bool, i2 smallint, i4 int, i8 bigint, f4 real, f8 double precision,
+    n numeric, n2 numeric(10,2), t text, v varchar(20), c char(5),
+    by bytea, ts timestamp, tz timestamptz, d date, tm time, u uuid, js json, jb jsonb,
+    ti int[], tt text[], tn numeric[], iv interval, ne inet);
 """
 MAPPING = """
 domain: shop
@@ -127,9 +137,17 @@ class Shop:
     def stream(self, direction: str) -> Stream:
         name = f"shop{self.number}_{direction}"
         return Stream(
-            name=f"shop.{direction}", domain="shop", direction=direction, source_dsn_env="SOURCE_DSN", target_dsn_env="TARGET_DSN",
-            slot=name, publication=name, origin=name, snapshot=direction == "forward", mapping=str(self.mapping_path),
-        )  # fmt: skip
+            name=f"shop.{direction}",
+            domain="shop",
+            direction=direction,
+            source_dsn_env="SOURCE_DSN",
+            target_dsn_env="TARGET_DSN",
+            slot=name,
+            publication=name,
+            origin=name,
+            snapshot=direction == "forward",
+            mapping=str(self.mapping_path),
+        )
 
     def source(self, stream: Stream) -> str:
         return self.legacy if stream.direction == "forward" else self.service
@@ -165,20 +183,14 @@ class Shop:
         """Everything committed at the source so far is in the target."""
         stream = self.stream(direction)
         lsn = one(self.source(stream), "SELECT pg_current_wal_lsn()")
-        emit = "SELECT pg_logical_emit_message(false, 'banyan.heartbeat', extract(epoch from clock_timestamp())::text, true)"
 
         def passed() -> bool:
             for running in self.running:
                 if running.error is not None:
                     raise AssertionError("the stream ended") from running.error
-            execute(self.source(stream), emit)
-            return bool(
-                one(
-                    self.target(stream),
-                    "SELECT source_lsn >= %s::pg_lsn FROM banyan.stream WHERE stream = %s",
-                    [lsn, stream.name],
-                )
-            )
+            execute(self.source(stream), EMIT_FLUSHED, [HEARTBEAT])
+            there = "SELECT source_lsn >= %s::pg_lsn FROM banyan.stream WHERE stream = %s"
+            return bool(one(self.target(stream), there, [lsn, stream.name]))
 
         until(passed, f"{stream.name} to catch up")
 
@@ -204,7 +216,9 @@ def one(dsn: str, query: str, parameters: Any = None) -> Any:
     return found[0][0] if found else None
 
 
-ITEMS = "SELECT id, code, name, price_cents, note, CASE status WHEN 'A' THEN 'active' ELSE 'inactive' END FROM item ORDER BY id"
+ITEMS = """
+SELECT id, code, name, price_cents, note, CASE status WHEN 'A' THEN 'active' ELSE 'inactive' END FROM item ORDER BY id
+"""
 PRODUCTS = "SELECT id, code, name, (price * 100)::int, note, state FROM product ORDER BY id"
 
 
