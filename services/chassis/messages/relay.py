@@ -8,9 +8,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
+import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from datetime import timedelta
 
+import sqlalchemy as sa
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
@@ -19,6 +21,7 @@ from tenacity import AsyncRetrying, retry_if_exception_type, wait_random_exponen
 from services.chassis.database import transaction
 from services.chassis.messages.inbox import Consumer, receive
 from services.chassis.messages.outbox import Message, claim, mark_done, mark_failed
+from services.chassis.messages.tables import INBOX, OUTBOX
 from services.chassis.metrics import Metrics
 
 log = structlog.get_logger()
@@ -26,6 +29,9 @@ log = structlog.get_logger()
 ATTEMPTS = 12
 FIRST_SECONDS = 2.0
 LONGEST_SECONDS = 3600.0
+# Far longer than the last attempt: a message must not come back after its note in the inbox is gone.
+FORGET_AFTER = timedelta(days=14)
+FORGET_EVERY = 3600.0
 
 
 def backoff(attempts: int, jitter: Callable[[], float] = random.random) -> timedelta:
@@ -44,6 +50,7 @@ class Relay:
         self._consumers = consumers
         self._metrics = metrics
         self._poll = poll_seconds
+        self._forget_at = 0.0
 
     async def attempt(self, connection: AsyncConnection, message: Message) -> Exception | None:
         """Deliver one message in the caller's transaction and note the outcome there; the error, if any.
@@ -82,6 +89,19 @@ class Relay:
                 await self.attempt(connection, message)
             tried += 1
 
+    async def forget(self, age: timedelta) -> None:
+        """Drop what was delivered more than `age` ago, so that both tables stay small."""
+        before = sa.func.now() - age
+        async with transaction(self._engine) as connection:
+            await connection.execute(sa.delete(OUTBOX).where(OUTBOX.c.done_at < before))
+            await connection.execute(sa.delete(INBOX).where(INBOX.c.received_at < before))
+
+    async def _turn(self) -> None:
+        await self.drain()
+        if (now := time.monotonic()) >= self._forget_at:
+            self._forget_at = now + FORGET_EVERY
+            await self.forget(FORGET_AFTER)
+
     async def run(self) -> None:
         """Poll for ever. While the database is away it asks less and less often, up to every 30 s."""
         patience = AsyncRetrying(
@@ -89,7 +109,7 @@ class Relay:
             wait=wait_random_exponential(multiplier=0.5, max=30),
         )
         while True:
-            await patience(self.drain)
+            await patience(self._turn)
             await asyncio.sleep(self._poll)
 
     @contextlib.asynccontextmanager

@@ -38,9 +38,10 @@ async def anyone(pricing_dsn: str) -> AsyncIterator[Client]:
 
 
 @pytest.fixture
-async def back_office(anyone: Client) -> AsyncIterator[Client]:
+async def back_office(pricing_dsn: str) -> AsyncIterator[Client]:
     """A client of pricing that sends the back-office key."""
-    async with AsyncTestClient(anyone.app, headers=BACK_OFFICE) as client:
+    async with AsyncTestClient(pricing(settings("pricing", pricing_dsn))) as client:
+        client.headers.update(BACK_OFFICE)
         yield client
 
 
