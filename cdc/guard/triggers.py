@@ -32,8 +32,7 @@ SELECT c.relkind, EXISTS (SELECT FROM pg_inherits i WHERE i.inhparent = c.oid OR
   FROM pg_class c WHERE c.oid = to_regclass(%(table)s)
 """
 PRESENT = """
-SELECT tgname, tgenabled = 'A' AND convert_from(tgargs, 'UTF8') = array_to_string(%(args)s::text[], '\\000') || '\\000'
-  FROM pg_trigger WHERE tgrelid = %(table)s::regclass AND tgname ^@ 'banyan_guard'
+SELECT tgname, tgenabled = 'A', tgargs FROM pg_trigger WHERE tgrelid = %s::regclass AND tgname ^@ 'banyan_guard'
 """
 
 
@@ -56,8 +55,9 @@ def require_guardable(connection: psycopg.Connection[Any], table: str, key: str 
 def ensure(connection: psycopg.Connection[Any], table: str, arguments: tuple[str, str, str], several: bool) -> None:
     """Give the table exactly the guard's triggers; one that has them already is not locked."""
     wanted = WAVES if several else ONE_WAVE
-    rows = connection.execute(PRESENT, {"table": quoted(table), "args": list(arguments)}).fetchall()
-    if dict(rows) == dict.fromkeys(wanted, True):
+    stored = b"".join(argument.encode() + b"\0" for argument in arguments)
+    rows = connection.execute(PRESENT, (quoted(table),)).fetchall()
+    if {name: enabled and args == stored for name, enabled, args in rows} == dict.fromkeys(wanted, True):
         return
     remove(connection, table)
     names = {"table": sql.SQL(quoted(table)), "key": sql.Identifier(arguments[2])}
@@ -83,8 +83,7 @@ def keep(connection: psycopg.Connection[Any], table: str, trigger: str) -> None:
 
 
 def remove(connection: psycopg.Connection[Any], table: str) -> None:
-    rows = connection.execute(PRESENT, {"table": quoted(table), "args": []}).fetchall()
-    for trigger, _ in rows:
+    for trigger, _, _ in connection.execute(PRESENT, (quoted(table),)).fetchall():
         connection.execute(sql.SQL("DROP TRIGGER {} ON {}").format(sql.Identifier(trigger), _identifier(table)))
 
 
