@@ -8,19 +8,26 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
 import redis
+import structlog
+from click.testing import CliRunner, Result
 
-from banyan.servers import Redis
+from banyan.servers import Postgres, Redis
 from banyan.servers.ports import free_port
+from cdc.__main__ import main
 from cdc.config import Stream
-from tests.integration.cdc.toy import Shop, assert_equal, execute, one, until
+from cdc.errors import NotPrepared, SlotAhead, TargetRefused, WrongSource
+from tests.fixtures.servers import create_database
+from tests.integration.cdc.toy import LEGACY, Shop, assert_equal, execute, one, until
 
 Start = Callable[..., subprocess.Popen[bytes]]
 
@@ -174,7 +181,7 @@ def test_health_metrics_and_the_watermark_in_redis(shop: Shop, redis_server: Red
             lambda: json.loads(client.hget("banyan:watermark", "shop.forward"))["lsn"] != watermark["lsn"],
             "the watermark to move",
         )
-        answer = json.loads(run_once(shop, stream, "status", "--stream", str(path)).stdout)
+        answer = json.loads(cli(shop, stream, "status", "--stream", str(path)).stdout)
         assert answer["state"] == "streaming"
         assert process.poll() is None
 
@@ -189,12 +196,28 @@ def test_redis_being_down_does_not_stop_the_stream(shop: Shop) -> None:
         assert_equal(shop)
 
 
+def cli(shop: Shop, stream: Stream, *command: str) -> Result:
+    """The command line without a process of its own; for everything that does not stream."""
+    try:
+        return CliRunner(env=environment(shop, stream)).invoke(main, command)
+    finally:
+        structlog.reset_defaults()  # the command logs to the runner's own stderr
+
+
 def refusal(shop: Shop, stream: Stream, *command: str) -> str:
-    done = run_once(shop, stream, *command)
-    assert done.returncode == 1, done
-    lines = [line for line in done.stderr.splitlines() if not line.startswith("{")]
-    assert len(lines) == 1
-    return lines[0]
+    done = cli(shop, stream, *command)
+    assert done.exit_code == 1, done
+    (line,) = done.stderr.splitlines()
+    return line
+
+
+def test_a_missing_slot_ends_the_process_with_one_clear_line(shop: Shop) -> None:
+    stream = shop.prepare("reverse")
+    execute(shop.service, "SELECT pg_drop_replication_slot(%s)", [stream.slot])
+    done = run_once(shop, stream, "run", "--stream", str(shop.file(stream)))
+    assert done.returncode == 1
+    (line,) = [line for line in done.stderr.splitlines() if not line.startswith("{")]
+    assert "does not exist" in line
 
 
 def test_a_slot_that_was_recreated_is_refused(shop: Shop) -> None:
@@ -202,27 +225,23 @@ def test_a_slot_that_was_recreated_is_refused(shop: Shop) -> None:
     execute(shop.service, "SELECT pg_drop_replication_slot(%s)", [stream.slot])
     execute(shop.service, "INSERT INTO product VALUES (1, 'a', 'would be lost', 1, NULL, 'active')")
     execute(shop.service, "SELECT pg_create_logical_replication_slot(%s, 'pgoutput')", [stream.slot])
-    assert "someone recreated or advanced it" in refusal(shop, stream, "run", "--stream", str(shop.file(stream)))
+    failure = shop.start(stream).failure()
+    assert isinstance(failure, SlotAhead)
+    assert "someone recreated or advanced it" in str(failure)
 
 
 def test_a_slot_that_was_advanced_is_refused(shop: Shop) -> None:
     stream = shop.prepare("reverse")
     execute(shop.service, "INSERT INTO product VALUES (1, 'a', 'would be lost', 1, NULL, 'active')")
     execute(shop.service, "SELECT pg_replication_slot_advance(%s, pg_current_wal_lsn())", [stream.slot])
-    assert "changes between are lost" in refusal(shop, stream, "run", "--stream", str(shop.file(stream)))
-
-
-def test_a_missing_slot_is_refused(shop: Shop) -> None:
-    stream = shop.prepare("reverse")
-    execute(shop.service, "SELECT pg_drop_replication_slot(%s)", [stream.slot])
-    assert "does not exist" in refusal(shop, stream, "run", "--stream", str(shop.file(stream)))
+    assert isinstance(shop.start(stream).failure(), SlotAhead)
 
 
 def test_another_cluster_as_source_is_refused(shop: Shop) -> None:
     shop.streaming("reverse").stop()
-    stream = shop.stream("reverse")
     swapped = Shop(legacy=shop.legacy, service=shop.legacy, folder=shop.folder, number=shop.number)
-    assert "is cluster" in refusal(swapped, stream, "run", "--stream", str(shop.file(stream)))
+    failure = swapped.start(shop.stream("reverse")).failure()
+    assert isinstance(failure, WrongSource)
 
 
 @pytest.mark.parametrize(
@@ -246,7 +265,9 @@ def test_an_unprepared_stream_says_so(shop: Shop) -> None:
     stream = shop.stream("forward")
     path = str(shop.file(stream))
     assert "run prepare" in refusal(shop, stream, "status", "--stream", path)
-    assert "run prepare" in refusal(shop, stream, "run", "--stream", path)
+    failure = shop.start(stream).failure()
+    assert isinstance(failure, (NotPrepared, TargetRefused))
+    assert "run prepare" in str(failure)
 
 
 def test_a_taken_port_is_named(shop: Shop) -> None:
@@ -263,12 +284,12 @@ def test_parked_commands(shop: Shop) -> None:
     shop.start(stream)
     until(lambda: one(shop.service, "SELECT state FROM banyan.stream") == "streaming", "streaming")
     path = str(shop.file(stream))
-    listed = json.loads(run_once(shop, stream, "parked", "list", "--stream", path).stdout)
+    listed = json.loads(cli(shop, stream, "parked", "list", "--stream", path).stdout)
     assert (listed["table"], listed["key"]) == ("public.item", "[7]")
-    replayed = run_once(shop, stream, "parked", "replay", "--stream", path)
-    assert (replayed.returncode, replayed.stdout) == (1, "0 keys free, 1 still parked\n")
-    discarded = run_once(shop, stream, "parked", "discard", "--stream", path, "--table", "public.item", "--key", "[7]")
-    assert (discarded.returncode, discarded.stdout) == (0, "1 changes discarded\n")
+    replayed = cli(shop, stream, "parked", "replay", "--stream", path)
+    assert (replayed.exit_code, replayed.stdout) == (1, "0 keys free, 1 still parked\n")
+    discarded = cli(shop, stream, "parked", "discard", "--stream", path, "--table", "public.item", "--key", "[7]")
+    assert (discarded.exit_code, discarded.stdout) == (0, "1 changes discarded\n")
 
 
 def test_the_snapshot_command_fills_again(shop: Shop) -> None:
@@ -276,10 +297,29 @@ def test_the_snapshot_command_fills_again(shop: Shop) -> None:
     stream = shop.stream("forward")
     execute(shop.service, "INSERT INTO product VALUES (5, 'x', 'stranger', 1, NULL, 'active')")
     execute(shop.legacy, "INSERT INTO item VALUES (6, 'x', 'n', 1)")
-    done = run_once(shop, stream, "snapshot", "--stream", str(shop.file(stream)))
+    done = cli(shop, stream, "snapshot", "--stream", str(shop.file(stream)))
     assert done.stdout.startswith("1 rows in"), done.stderr
     assert_equal(shop)
     shop.start(stream)
     execute(shop.legacy, "INSERT INTO item VALUES (7, 'y', 'n', 1)")
     shop.caught_up()
     assert_equal(shop)
+
+
+def test_a_source_server_that_restarts_stops_at_once_and_the_stream_goes_on(shop: Shop, tmp_path: Path) -> None:
+    server = Postgres(data=tmp_path / "own", log=tmp_path / "own.log", settings={"fsync": "off"}).start()
+    try:
+        own = Shop(create_database(server), shop.service, shop.folder, shop.number)
+        execute(own.legacy, LEGACY)
+        own.streaming()
+        execute(own.legacy, "INSERT INTO item VALUES (1, 'a', 'before', 1)")
+        began = time.monotonic()
+        server.stop()  # a walsender whose reader confirms too little would hold this up for wal_sender_timeout
+        assert time.monotonic() - began < 10
+        server.start()
+        execute(own.legacy, "INSERT INTO item VALUES (2, 'b', 'after', 1)")
+        own.caught_up()
+        assert_equal(own)
+        own.close()
+    finally:
+        server.stop()
