@@ -1,6 +1,7 @@
 """Give one agent its identity: the first device of a token file, its configuration and token, in the agent's folder.
 
-Usage: enrol.py TOKENS.json FOLDER, with AGENT_GATEWAY_URL and AGENT_FLAGS_URL in the environment. Keeps what is there.
+Usage: enrol.py TOKENS.json FOLDER, with AGENT_GATEWAY_URL, AGENT_FLAGS_URL and AGENT_POLL_S in the environment.
+Keeps what is there.
 """
 
 import json
@@ -16,8 +17,8 @@ flags_url = "{flags}"
 state_dir = "state"
 
 [timing]
-poll_s = 10.0
-flags_s = 10.0
+poll_s = {poll}
+flags_s = {poll}
 """
 
 
@@ -34,10 +35,9 @@ def main() -> int:
     descriptor = os.open(folder / "token", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(descriptor, "w") as handle:
         handle.write(token)
-    config = CONFIG.format(
-        device=int(device), gateway=os.environ["AGENT_GATEWAY_URL"], flags=os.environ["AGENT_FLAGS_URL"]
-    )
-    (folder / "agent.toml").write_text(config)
+    env = os.environ
+    addresses = {"gateway": env["AGENT_GATEWAY_URL"], "flags": env["AGENT_FLAGS_URL"]}
+    (folder / "agent.toml").write_text(CONFIG.format(device=int(device), poll=float(env["AGENT_POLL_S"]), **addresses))
     print(f"device {device} has an agent")
     return 0
 

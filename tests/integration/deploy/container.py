@@ -108,9 +108,16 @@ class Container:
         offline = {k: v for k, v in os.environ.items() if k == "BANYAN_DATA_DIR"}
         return {**home, **offline, **given}
 
-    def start(self) -> None:
-        # Ports that follow a flag are known by the health check that asks for them.
+    def learn_ports(self) -> None:
+        """Choose a free port for each that the service names, so that all words are put in alike from any thread.
+
+        A port that follows a flag is known by the health check that asks for it.
+        """
         self.words(list(self.service.get("healthcheck", {}).get("test", ["CMD", "true"])[1:]))
+        self.words(list(self.service["command"]))
+        self.environment()
+
+    def start(self) -> None:
         command = self.words([*self.service.get("entrypoint", []), *self.service["command"]])
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(

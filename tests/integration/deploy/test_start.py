@@ -10,10 +10,12 @@ import threading
 import time
 import urllib.request
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 import yaml
 
@@ -84,25 +86,38 @@ def started(
         yield result
     finally:
         for container in reversed(result.containers.values()):
-            container.stop()
+            if container.process is not None:
+                container.stop()
         for server in servers:
             server.stop()
 
 
 def start_all(services: dict[str, Any], folder: Path, result: Started) -> None:
+    """Each as soon as those that it depends on are healthy, or have ended well."""
     own = compose.own(services)
     assert result.substitution is not None
-    for name in compose.in_order(services):
-        if name not in own:
-            continue
-        failed = [d for d in compose.dependencies(own[name]) if result.outcome.get(d) is not None]
-        if failed:
+    done = {name: threading.Event() for name in own}
+
+    def start(name: str) -> None:
+        container = result.containers[name]
+        waits_for = [d for d in compose.dependencies(own[name]) if d in own]
+        for other in waits_for:
+            done[other].wait()
+        if failed := [d for d in waits_for if result.outcome[d] is not None]:
             result.outcome[name] = f"not started: {', '.join(failed)} failed"
-            continue
-        container = Container(name, own[name], result.substitution, set(own), folder)
-        container.start()
-        result.containers[name] = container
-        result.outcome[name] = container.finish() if compose.is_job(own[name]) else container.wait_healthy()
+        else:
+            container.start()
+            result.outcome[name] = container.finish() if compose.is_job(own[name]) else container.wait_healthy()
+        done[name].set()
+
+    in_order = [name for name in compose.in_order(services) if name in own]
+    for name in in_order:
+        result.containers[name] = Container(name, own[name], result.substitution, set(own), folder)
+        result.containers[name].learn_ports()
+        result.outcome[name] = "was not reached"
+    with ThreadPoolExecutor(max_workers=len(own)) as pool:
+        for future in [pool.submit(start, name) for name in in_order]:
+            future.result()
 
 
 @pytest.mark.parametrize("name", OWN)
@@ -128,6 +143,67 @@ def test_the_agent_got_its_schedule_through_the_gateway_from_the_monolith(starte
     status = started.substitution.folder("agent") / "state" / "status.json"
     until(lambda: json.loads(status.read_text())["last_contact"], "the agent's first contact")
     assert json.loads(status.read_text())["flag"] == "legacy"
+
+
+def operator(started: Started, *words: str) -> str:
+    """`docker compose run --rm plan …`; what it printed."""
+    plan = started.containers["plan"]
+    done = subprocess.run(
+        plan.words([*plan.service["entrypoint"], *words]),
+        env=plan.environment(), cwd=plan.folder, capture_output=True, text=True, check=False, timeout=120,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_the_agent_follows_its_domain_to_the_service_and_back(started: Started, secrets_env: dict[str, str]) -> None:
+    """The operator switches devices; the flag tells the agent; what it reports is in both databases, once."""
+    assert started.substitution is not None
+    folder = started.substitution.folder("agent")
+    status, device = (
+        folder / "state" / "status.json",
+        re.search(r"device_id = (\d+)", (folder / "agent.toml").read_text()),
+    )
+    assert device is not None
+    gateway = url_of(started, "gateway:8000")
+
+    def put_schedule(slots: str) -> str:
+        request = urllib.request.Request(
+            f"{gateway}/api/devices/{device[1]}/schedule",
+            json.dumps({"slots": slots}).encode(),
+            {"X-Api-Key": secrets_env["LEGACY_BACKOFFICE_KEY"], "Content-Type": "application/json"},
+            method="PUT",
+        )
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            return f"schedule-v{json.load(answer)['version']}"
+
+    def backend() -> str:
+        found: str = json.loads(status.read_text())["backend"]
+        return found
+
+    def reported(ref: str) -> list[int]:
+        """How often the ref is in the monolith's and in the service's database."""
+        counts = []
+        for dsn, table in (("BANYAN_LEGACY_OWNER_DSN", "ack"), ("BANYAN_DEVICES_OWNER_DSN", "acks")):
+            with psycopg.connect(started.containers["plan"].environment()[dsn]) as connection:
+                row = connection.execute(
+                    f"SELECT count(*) FROM {table} WHERE device_id = %s AND ref = %s", [device[1], ref]
+                ).fetchone()
+                counts.append(row[0] if row else 0)
+        return counts
+
+    first = put_schedule("0000-2400 C700")
+    until(lambda: reported(first) == [1, 1], "reported to the monolith, and carried to the service")
+    for _ in ("shadow", "canary 10 %", "canary 50 %"):
+        operator(started, "advance", "devices", "--yes")
+    operator(started, "switch", "devices", "--yes")
+    until(lambda: backend() == "v2", "the agent is on v2", 60)
+    second = put_schedule("0000-2400 C800")
+    until(lambda: reported(second) == [1, 1], "reported to the service, and carried to the monolith")
+    operator(started, "rollback", "devices", "--yes")
+    until(lambda: backend() == "legacy", "the agent is back", 60)
+    third = put_schedule("0000-2400 C900")
+    until(lambda: reported(third) == [1, 1], "reported to the monolith again")
 
 
 def test_prometheus_is_told_of_every_metric_that_rules_and_dashboards_use(started: Started) -> None:
