@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import psycopg
+import pytest
 from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
@@ -34,20 +37,28 @@ def test_migrating_twice_changes_nothing_and_all_can_be_taken_back(database: str
     assert left == [("alembic_version",)]
 
 
-def test_the_application_role_may_write_rows_but_owns_nothing(database: str) -> None:
+@pytest.fixture
+def app_role(database: str) -> Iterator[str]:
+    """The role legacy_app, taken away again when nobody else has made it."""
     with psycopg.connect(database, autocommit=True) as connection:
-        if not connection.execute("SELECT 1 FROM pg_roles WHERE rolname = 'legacy_app'").fetchone():
+        known = connection.execute("SELECT 1 FROM pg_roles WHERE rolname = 'legacy_app'").fetchone()
+        if not known:
             connection.execute("CREATE ROLE legacy_app LOGIN")
+    yield "legacy_app"
+    if not known:
+        with psycopg.connect(database, autocommit=True) as connection:
+            connection.execute("DROP OWNED BY legacy_app")
+            connection.execute("DROP ROLE legacy_app")
+
+
+def test_the_application_role_may_write_rows_but_owns_nothing(database: str, app_role: str) -> None:
     migrate(database)
     with psycopg.connect(database, autocommit=True) as connection:
-        connection.execute(sql.SQL("SET ROLE {}").format(sql.Identifier("legacy_app")))
+        connection.execute(sql.SQL("SET ROLE {}").format(sql.Identifier(app_role)))
         connection.execute(
             "INSERT INTO price (area, ts, hour_flag, eur_mwh, source, updated)"
             " VALUES ('NL', '2024-01-01', 'N', -1.50, 'test', '2024-01-01')"
         )
         assert connection.execute("SELECT min_eur_mwh::text, hours FROM price_daily").fetchall() == [("-1.50", 1)]
-        try:
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
             connection.execute("DROP TABLE price")
-        except psycopg.errors.InsufficientPrivilege:
-            return
-    raise AssertionError("legacy_app dropped a table")
