@@ -19,9 +19,10 @@ from litestar.response import Stream
 from litestar.static_files import create_static_files_router
 
 from console import metrics, pages
+from console.ending import before_the_end
 from console.flags import create_flags_router
 from console.flags_source import from_admin_api
-from console.headers import security_headers
+from console.headers import add_headers
 from console.history import SERIES, History
 from console.hub import Hub, TooManyViewers
 from console.poller import Poller
@@ -39,11 +40,15 @@ class Console:
         self.poller = Poller(source, self.history, settings.poll_s)
         self.hub = Hub(settings.viewers)
         self.metrics = metrics.registry(self.poller, self.hub)
+        self._watching_signals = False
 
     def view(self) -> View:
         return view(self.poller.readings, self.settings.domains, datetime.now(UTC))
 
     def tick(self) -> None:
+        if not self._watching_signals:
+            self._watching_signals = True
+            before_the_end(self.hub.close)
         now = self.view()
         at, values = self.history.last or (0.0, {})
         point = {"t": round(at, 1), "at": now.at, "domains": values}
@@ -116,7 +121,7 @@ def create_app(settings: Settings, source: Source) -> Litestar:
     return Litestar(
         [*_handlers(console), static, create_flags_router(flags.owner_of)],
         lifespan=[console.running],
-        middleware=[security_headers],
+        before_send=[add_headers],
         plugins=[ProblemDetailsPlugin(ProblemDetailsConfig(enable_for_all_http_exceptions=True))],
         openapi_config=None,
     )

@@ -56,33 +56,28 @@ def stream(body: Any) -> Stream:
 
 def ledger(rows: Iterable[Row], verified: Iterable[Row]) -> Ledger:
     """Both oldest first."""
-    verifications = {}
-    for row in verified:
-        if found := _verification(row):
-            verifications[row.entry.domain] = found
+    verifications = {row.entry.domain: _verification(row) for row in verified}
     return Ledger(tuple(_ledger_row(row) for row in rows), verifications)
 
 
 def _ledger_row(row: Row) -> LedgerRow:
     entry = row.entry
     return LedgerRow(
-        row.id, row.at, entry.actor, entry.domain, entry.verb, entry.step, entry.before, entry.after,
+        row.id, entry.run_id, row.at, entry.actor, entry.domain, entry.verb, entry.step, entry.before, entry.after,
         entry.measured, entry.reason,
     )  # fmt: skip
 
 
-def _verification(row: Row) -> Verification | None:
-    """None for a row that only says that a comparison began."""
+def _verification(row: Row) -> Verification:
     measured = row.entry.measured
-    if not {"clean", "drift", "rows"} & measured.keys():
-        return None
-    drift = measured.get("drift")
-    number = len(drift) if isinstance(drift, list | dict) else drift if isinstance(drift, int) else None
     clean = measured.get("clean")
-    if clean is None and number is not None:
-        clean = number == 0
-    rows = measured.get("rows")
-    return Verification(row.at, clean, rows if isinstance(rows, int) else None, number)
+    rows, drift = measured.get("rows"), measured.get("drift")
+    return Verification(
+        row.at,
+        clean if isinstance(clean, bool) else None,
+        rows if isinstance(rows, int) else None,
+        drift if isinstance(drift, int) else None,
+    )
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:

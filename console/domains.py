@@ -165,6 +165,10 @@ def owner_words(domain: Domain) -> str:
 def aim_words(domain: Domain) -> str:
     reads = sum(wave.share * wave.reads_at_service for wave in domain.waves)
     writes = sum(wave.share for wave in domain.waves if wave.owner == "service")
+    if not domain.waves:
+        return "The gateway has not said where requests belong"
+    if not reads and not writes:
+        return "No client's request goes to the service"
     return f"{words.percent(reads)} of reads and {words.percent(writes)} of writes belong at the service"
 
 

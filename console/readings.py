@@ -89,7 +89,10 @@ class Stream:
 
 @dataclass(frozen=True, slots=True)
 class LedgerRow:
+    """`step` is `name.begin`, `name.done`, `name.failed` or a single word; rows of one use of a verb share `run_id`."""
+
     id: int
+    run_id: str
     at: datetime
     actor: str
     domain: str

@@ -15,7 +15,7 @@ from gateway.control.client import AdminClient
 from migration_plan.ledger import Ledger as LedgerConnection
 
 TIMEOUT_S = 2.0
-TAIL = 60  # ledger rows; a switch writes about twenty
+TAIL = 150  # ledger rows; a switch writes about twenty
 VERIFICATIONS = 30
 
 
@@ -83,7 +83,7 @@ class LiveSource:
             if self._ledger is None:
                 self._ledger = LedgerConnection(self._settings.ledger_dsn, "console")
             rows = self._ledger.history(limit=TAIL)
-            verified = self._ledger.history(verb="verify", limit=VERIFICATIONS)
+            verified = self._ledger.history(verb="verify", step="compared", limit=VERIFICATIONS)
         except Exception:
             self._drop_ledger()  # the next reading connects anew
             raise

@@ -10,9 +10,9 @@ from typing import Any, Literal
 from console import words
 from console.domains import DomainView, domain_view
 from console.readings import Ledger, Part, Readings
+from console.runs import RunView, runs
 
 State = Literal["ok", "down", "waiting"]
-TAIL = 14
 
 TITLES = {"gateway": "Gateway", "streams": "Change streams", "ledger": "Ledger", "components": "Health checks"}
 #: What the page cannot show without a source.
@@ -43,22 +43,6 @@ class Component:
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
-    """One row of the ledger."""
-
-    id: int
-    at: str
-    day: str
-    iso: str
-    domain: str
-    what: str
-    change: str
-    measured: str
-    actor: str
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
 class View:
     """Everything on the page."""
 
@@ -69,7 +53,7 @@ class View:
     notices: tuple[str, ...]
     components: tuple[Component, ...]
     domains: tuple[DomainView, ...]
-    ledger: tuple[Step, ...]
+    ledger: tuple[RunView, ...]
     ledger_empty: str
 
     @property
@@ -92,7 +76,7 @@ def view(readings: Readings, configured: Sequence[str], now: datetime) -> View:
         notices=notices(readings),
         components=components(readings),
         domains=domains,
-        ledger=steps(readings.ledger.value),
+        ledger=runs(readings.ledger.value),
         ledger_empty=_ledger_empty(readings.ledger),
     )
 
@@ -165,33 +149,6 @@ def _light(name: str, part: Part[Any], well: bool) -> Component:
     if part.failing_since is not None:
         return Component(name, "waiting", f"not known since {words.clock(part.failing_since)} UTC")
     return Component(name, "ok", "answers") if well else Component(name, "down", "does not answer")
-
-
-def steps(ledger: Ledger | None) -> tuple[Step, ...]:
-    """Newest first."""
-    if ledger is None:
-        return ()
-    return tuple(
-        Step(
-            id=row.id,
-            at=words.clock(row.at),
-            day=row.at.strftime("%-d %b"),
-            iso=row.at.isoformat(timespec="seconds"),
-            domain=row.domain,
-            what=row.verb if row.step == row.verb else f"{row.verb}: {row.step}",
-            change=_change(row.before, row.after),
-            measured=words.figures(row.measured),
-            actor=row.actor,
-            reason=row.reason or "",
-        )
-        for row in reversed(ledger.rows[-TAIL:])
-    )
-
-
-def _change(before: str | None, after: str | None) -> str:
-    if before and after and before != after:
-        return f"{before} → {after}"
-    return after or before or ""
 
 
 def _ledger_empty(part: Part[Ledger]) -> str:
