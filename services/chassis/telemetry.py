@@ -6,10 +6,11 @@ import asyncio
 import re
 import time
 import uuid
+from typing import TypeGuard
 
 import msgspec
 import structlog
-from litestar.types import ASGIApp, Message, Receive, Scope, Send
+from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
 
 from services.chassis.metrics import Metrics
 
@@ -29,7 +30,7 @@ class Telemetry:
         self._seconds = seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
+        if not is_http(scope):
             await self._app(scope, receive, send)
             return
         request_id = _header(scope, b"x-request-id")
@@ -63,7 +64,7 @@ class Telemetry:
         finally:
             self._record(scope, status or 500, time.perf_counter() - started)
 
-    def _record(self, scope: Scope, status: int, seconds: float) -> None:
+    def _record(self, scope: HTTPScope, status: int, seconds: float) -> None:
         # Litestar leaves the matched template in the scope. A raw path as label would have no bound.
         route = scope.get("path_template") or UNROUTED
         self._metrics.request(scope["method"], route, status, seconds)
@@ -71,7 +72,11 @@ class Telemetry:
             log.info("request", method=scope["method"], route=route, status=status, ms=round(seconds * 1000, 2))
 
 
-def is_dry_run(scope: Scope) -> bool:
+def is_http(scope: Scope) -> TypeGuard[HTTPScope]:
+    return str(scope["type"]) == "http"
+
+
+def is_dry_run(scope: HTTPScope) -> bool:
     """True for a write that must be tried and rolled back."""
     return _header(scope, b"banyan-dry-run") == b"1" and scope["method"] not in ("GET", "HEAD", "OPTIONS")
 

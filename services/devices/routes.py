@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from litestar.types import ControllerRouterHandler
+
 from services.devices.facade.acks import AcksFacade
 from services.devices.facade.devices import DevicesFacade, get_schedule
 from services.devices.v2.devices import DevicesV2
 
-ROUTES = [DevicesFacade, AcksFacade, get_schedule, DevicesV2]
+ROUTES: list[ControllerRouterHandler] = [DevicesFacade, AcksFacade, get_schedule, DevicesV2]

@@ -23,8 +23,8 @@ def notifications(settings: Settings, deliver: mailer.Deliver | None = None) -> 
     """`deliver` replaces the mail server of the settings."""
 
     def background(state: State) -> AbstractAsyncContextManager[None]:
-        state.sender = Sender(state.engine, state.metrics, deliver or mailer.over(settings.smtp_url))
+        state.sender = sender = Sender(state.engine, state.metrics, deliver or mailer.over(settings.smtp_url))
         state.rehearsal = Sender(state.engine, state.metrics, mailer.nowhere)
-        return state.sender.running()
+        return sender.running()
 
     return create_app(settings, ROUTES, migrations=MIGRATIONS, title="Notifications", background=background)

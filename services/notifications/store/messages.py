@@ -20,16 +20,18 @@ async def add(
     statement = sa.insert(MESSAGES).values(
         customer_id=customer_id, channel=channel, recipient=recipient, subject=subject, body=body, state="queued"
     )
-    return Message(*(await connection.execute(statement.returning(*_COLUMNS))).one())
+    return Message(**(await connection.execute(statement.returning(*_COLUMNS))).one()._asdict())
 
 
 async def get(connection: AsyncConnection, message_id: int) -> Message:
-    return Message(*(await connection.execute(sa.select(*_COLUMNS).where(MESSAGES.c.id == message_id))).one())
+    return Message(
+        **(await connection.execute(sa.select(*_COLUMNS).where(MESSAGES.c.id == message_id))).one()._asdict()
+    )
 
 
 async def mark_sent(connection: AsyncConnection, message_id: int) -> Message | None:
     """None when there is no such message, or when it was sent before."""
-    values = {"state": "sent", "error": None, "sent_at": sa.func.clock_timestamp()}
+    values: dict[str, object] = {"state": "sent", "error": None, "sent_at": sa.func.clock_timestamp()}
     return await _mark(connection, message_id, values)
 
 
@@ -41,7 +43,7 @@ async def _mark(connection: AsyncConnection, message_id: int, values: dict[str, 
     unsent = sa.and_(MESSAGES.c.id == message_id, MESSAGES.c.state != "sent")
     statement = sa.update(MESSAGES).where(unsent).values(**values).returning(*_COLUMNS)
     row = (await connection.execute(statement)).one_or_none()
-    return None if row is None else Message(*row)
+    return None if row is None else Message(**row._asdict())
 
 
 async def page(connection: AsyncConnection, customer_id: int | None, after: int, limit: int) -> list[Message]:
@@ -49,7 +51,7 @@ async def page(connection: AsyncConnection, customer_id: int | None, after: int,
     statement = sa.select(*_COLUMNS).where(MESSAGES.c.id > after).order_by(MESSAGES.c.id).limit(limit)
     if customer_id is not None:
         statement = statement.where(MESSAGES.c.customer_id == customer_id)
-    return [Message(*row) for row in await connection.execute(statement)]
+    return [Message(**row._asdict()) for row in await connection.execute(statement)]
 
 
 async def queued_after(connection: AsyncConnection, after: int) -> Message | None:
@@ -58,4 +60,4 @@ async def queued_after(connection: AsyncConnection, after: int) -> Message | Non
     row = (
         await connection.execute(statement.order_by(MESSAGES.c.id).limit(1).with_for_update(skip_locked=True))
     ).one_or_none()
-    return None if row is None else Message(*row)
+    return None if row is None else Message(**row._asdict())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from decimal import Decimal
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
@@ -59,9 +60,9 @@ _BASIS = sa.text("""
 
 async def basis(connection: AsyncConnection, code: str, customer_id: int, client_ref: str | None) -> Basis:
     values = {"code": code, "customer_id": customer_id, "client_ref": client_ref, "area": AREA, "zone": ZONE_NAME}
-    row = tuple((await connection.execute(_BASIS, values)).one())
+    row: tuple[Any, ...] = tuple((await connection.execute(_BASIS, values)).one())
     known, earlier = row[:7], row[7:]
-    return Basis(*known, earlier=None if earlier[0] is None else Quote(*earlier))
+    return Basis(*known, None if earlier[0] is None else Quote(*earlier))
 
 
 async def add(

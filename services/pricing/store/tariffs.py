@@ -76,7 +76,7 @@ async def _add_rates(connection: AsyncConnection, tariff_id: int, rates: Sequenc
 
 async def _read(connection: AsyncConnection, tariffs: sa.Subquery) -> list[Tariff]:
     """Tariffs and rates in one query, in the order of codes and hours."""
-    columns = [tariffs.c.get(column.name) if column.table is TARIFFS else column for column in _COLUMNS]
+    columns = [tariffs.c[column.name] if column.table is TARIFFS else column for column in _COLUMNS]
     statement = (
         sa.select(*columns)
         .select_from(tariffs.outerjoin(TARIFF_RATES, TARIFF_RATES.c.tariff_id == tariffs.c.id))

@@ -63,12 +63,8 @@ async def test_messages_are_delivered_in_order_to_every_consumer_of_their_topic(
     one, two, other = Recorder(), Recorder(), Recorder()
     for number in range(3):
         await add(engine, number)
-    deliver = relay(
-        engine,
-        Consumer("one", "topic", one.handle),
-        Consumer("two", "topic", two.handle),
-        Consumer("x", "y", other.handle),
-    )
+    topics = {"one": ("topic", one), "two": ("topic", two), "other": ("else", other)}
+    deliver = relay(engine, *(Consumer(name, topic, who.handle) for name, (topic, who) in topics.items()))
     await deliver.drain()
     assert one.seen == two.seen == [{"n": 0}, {"n": 1}, {"n": 2}]
     assert other.seen == []
