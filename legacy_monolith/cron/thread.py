@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 
 from sqlalchemy import Engine
@@ -14,14 +15,19 @@ from legacy_monolith.cron import job
 log = logging.getLogger("legacy")
 
 
+def until_next_minute() -> float:
+    """Seconds."""
+    return 60 - time.time() % 60
+
+
 class Cron(threading.Thread):
-    def __init__(self, engine: Engine, smtp_url: str | None) -> None:
+    def __init__(self, engine: Engine, smtp_url: str | None, pause: Callable[[], float] = until_next_minute) -> None:
         super().__init__(name="cron", daemon=True)
-        self._engine, self._smtp_url = engine, smtp_url
+        self._engine, self._smtp_url, self._pause = engine, smtp_url, pause
         self._stop_asked = threading.Event()
 
     def run(self) -> None:
-        while not self._stop_asked.wait(60 - time.time() % 60):
+        while not self._stop_asked.wait(self._pause()):
             try:
                 job.run(self._engine, self._smtp_url, datetime.now(UTC))
             except Exception as error:  # a bad minute must not end all that follow

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
+import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
@@ -13,6 +16,7 @@ from flask import Flask
 
 from legacy_monolith import auth, cli, localtime, seed
 from legacy_monolith.cron import decide, imbalance, job
+from legacy_monolith.cron.thread import Cron
 
 NOW = datetime(2024, 5, 2, 12, 0, 30, tzinfo=UTC)
 #: Inside the repeated hour: once in its first pass, an hour later in its second.
@@ -132,6 +136,30 @@ def test_the_token_of_a_retired_device_is_worth_nothing(legacy_database: str, fl
     assert len(auth.token_sha1(token)) == 40
     got = fleet.test_client().get("/get-schedule/1", headers={"X-Device-Token": token})
     assert (got.status_code, got.json) == (401, {"error": "invalid device token"})
+
+
+def test_the_thread_goes_on_after_a_minute_that_failed(legacy_database: str, fleet: Flask) -> None:
+    imbalance.write(legacy_database, datetime.now(UTC), Decimal("-20"))
+    with psycopg.connect(legacy_database, autocommit=True) as connection:
+        connection.execute("ALTER TABLE cron_run RENAME TO away")
+        failed, pauses = threading.Event(), itertools.count()
+
+        def pause() -> float:
+            if next(pauses):  # the second pause: the first run is over, and it found no table
+                failed.set()
+            return 0.01
+
+        thread = Cron(fleet.extensions["engine"], None, pause)
+        thread.start()
+        assert failed.wait(10)
+        connection.execute("ALTER TABLE away RENAME TO cron_run")
+        deadline = time.monotonic() + 10
+        while not commands(legacy_database):
+            assert time.monotonic() < deadline
+        thread.stop()
+        thread.join(10)
+    assert not thread.is_alive()
+    assert len(commands(legacy_database)) % 10 == 0
 
 
 def test_the_command_line_runs_it_once(

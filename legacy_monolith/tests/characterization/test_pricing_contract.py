@@ -239,6 +239,22 @@ class TestPrices:
         good = {"area": area(), "source": "test", "prices": hours("2024-05-02", {0: "1"})}
         refused(backoffice.post("/api/prices", json={**good, **change}), status)
 
+    def test_overlapping_batches_at_once_all_pass(self, backoffice: httpx.Client) -> None:
+        where = area()
+        batch = [item for day in ("2024-05-02", "2024-05-03") for item in hours(day, dict.fromkeys(range(24), "1"))]
+
+        def post(number: int) -> int:
+            mine = [{**item, "eur_mwh": number} for item in batch]
+            mine = mine if number % 2 else mine[::-1]
+            return backoffice.post("/api/prices", json={"area": where, "source": "t", "prices": mine}).status_code
+
+        with ThreadPoolExecutor(6) as pool:
+            assert set(pool.map(post, range(12))) == {200}
+        got = backoffice.get("/api/prices", params={"area": where, "from": "2024-05-02", "to": "2024-05-04"}).json()
+        assert len({p["eur_mwh"] for p in got["prices"]}) == 1
+        assert [d["hours"] for d in got["days"]] == [24, 24]
+        assert {d["max_eur_mwh"] for d in got["days"]} == {p["eur_mwh"] for p in got["prices"]}
+
     @pytest.mark.parametrize("body", [b"", b"{", b"[]", b'"x"', b"\xff", b'{"prices": NaN}', b"[" * 100_000])
     def test_what_is_no_json_object_is_refused(self, backoffice: httpx.Client, body: bytes) -> None:
         refused(backoffice.post("/api/prices", content=body, headers={"Content-Type": "application/json"}), 400)
