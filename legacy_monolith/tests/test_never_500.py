@@ -51,8 +51,8 @@ CALLS: dict[str, list[str]] = {
 #: Right answers, so that a wrong one is met by code that comes after the first check.
 GOOD: dict[str, Any] = {
     "customer_id": 1, "contract_id": 1, "kwh": "1", "tariff_code": "VAST-2023", "area": "X", "source": "s",
-    "state": "D", "ref": "r", "observed": "2024-05-02T01:00:00", "channel": "E", "subject": "s", "body": "b", "kind": "F",
-    "standing_cents": 1, "vat_pct": "21", "valid_from": "2024-05-02T01:00:00", "start_day": "2024-01-01",
+    "state": "D", "ref": "r", "observed": "2024-05-02T01:00:00", "channel": "E", "subject": "s", "body": "b",
+    "kind": "F", "standing_cents": 1, "vat_pct": "21", "valid_from": "2024-05-02T01:00:00", "start_day": "2024-01-01",
     "capacity_wh": 1, "max_power_w": 1, "model": "m", "month": "2024-05", "dry_run": True,
     "prices": [{"ts": "2024-05-02T01:00:00", "eur_mwh": 1}], "name": "n", "sms": "N", "push": "N",
     "readings": [{"meter_id": 1, "ts": "2024-05-02T01:00:00", "kwh": 1}],
