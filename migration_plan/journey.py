@@ -108,6 +108,12 @@ def rollback(now: Stand, steps: Sequence[int], to: str | None = None) -> Move:
     return Move(now, after)
 
 
+def require_known(to: str | None, steps: Sequence[int]) -> None:
+    """Before anything is looked up, so that a typing error is told as one. Raises: NameUnknown, Refused."""
+    if to is not None:
+        _named(to, steps, last=True)
+
+
 def _rank(stand: Stand) -> tuple[int, int]:
     return PHASES.index(stand.phase), stand.percent if stand.phase == "canary" else 0
 

@@ -143,7 +143,7 @@ def show_plan(plan: Plan) -> None:
 def verify_progress(quiet: bool) -> Iterator[Callable[[str, int, int], None]]:
     """A bar per table; called with (table, rows compared, rows expected)."""
     columns = (TextColumn("{task.description:<24}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=err, disable=quiet, transient=True) as bars:
+    with Progress(*columns, console=err, disable=quiet or not err.is_terminal, transient=True) as bars:
         tasks: dict[str, int] = {}
 
         def advance(table: str, done: int, total: int) -> None:

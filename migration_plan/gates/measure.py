@@ -69,8 +69,9 @@ def stream_figures(context: Context, domain: str, direction: str) -> StreamFigur
 
 def gateway_figures(context: Context, domain: str) -> GatewayFigures | None:
     """What the gateway says of the domain; None when it does not answer, or does not know the domain."""
-    started = time.perf_counter()
     try:
+        context.admin().table()  # connects; what is timed is what a call costs within a pause
+        started = time.perf_counter()
         said = context.admin().status()
     except (AdminError, NotConfigured):
         return None
@@ -135,10 +136,7 @@ def clashes(connection: Connection, tables: list[str], side: str, split: int) ->
 
 def measure(context: Context, domain: str, source: Side) -> Measured:
     """Everything that a step looks at. Raises: Unreachable, NotPrepared, NotConfigured."""
-    started = time.perf_counter()
-    with context.control(domain, source) as connection:
-        connection.execute("SELECT 1")
-    round_trip_ms = (time.perf_counter() - started) * 1000
+    round_trip_ms = _round_trip_ms(context, domain, source)
     streams = {direction: stream_figures(context, domain, direction) for direction in ("forward", "reverse")}
     known = {direction: figures_ for direction, figures_ in streams.items() if figures_ is not None}
     gateway = gateway_figures(context, domain)
@@ -163,6 +161,15 @@ def predict_pause_ms(
     consists of; and what the stream and open transactions add at the moment."""
     usual = statistics.median(past) if past else ROUND_TRIPS * round_trip + 2 * gateway
     return round(usual + lag + oldest_transaction, 1)
+
+
+def _round_trip_ms(context: Context, domain: str, side: Side) -> float:
+    """A statement on an open connection, which is what a pause is made of."""
+    with context.control(domain, side) as connection:
+        connection.execute("SELECT 1")
+        started = time.perf_counter()
+        connection.execute("SELECT 1")
+    return (time.perf_counter() - started) * 1000
 
 
 def _past_pauses(context: Context, domain: str) -> list[float]:

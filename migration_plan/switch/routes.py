@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 import httpx
@@ -25,17 +26,24 @@ class GatewayRoutes:
 
     def __init__(self, context: Context, domain: str, wave: int, reason: str) -> None:
         self._context, self._domain, self._wave, self._reason = context, domain, wave, reason
+        self._hold_timeout_s = context.plan.domain(domain).budgets.hold_publish_ms / 1000
+        self._version: int | None = None
+
+    def open(self) -> None:
+        """Connect and learn the table's version, so that neither is part of the pause. A gateway may be away."""
+        with contextlib.suppress(AdminError, NotConfigured):
+            self._context.admin().table()
+            self._version = self._context.admin(self._hold_timeout_s).table().version
 
     def hold(self) -> bool:
         """Bounded by the plan's `hold_publish_ms`; a gateway that does not answer in time may hold or not."""
-        timeout_s = self._context.plan.domain(self._domain).budgets.hold_publish_ms / 1000
         try:
-            admin = self._context.admin(timeout_s)
+            admin = self._context.admin(self._hold_timeout_s)
         except NotConfigured:
             return False
         for _ in range(CONFLICTS):
             try:
-                version = admin.table().version
+                version, self._version = self._version or admin.table().version, None
                 admin.patch_domain(self._domain, version, self._context.actor, self._reason, wave=self._wave, hold=True)
             except VersionConflict:
                 continue

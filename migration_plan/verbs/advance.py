@@ -28,8 +28,8 @@ def advance(
 ) -> Result:
     """Take a wave's reads one station forward. Raises: PlanError of any kind; then nothing was changed."""
     if dry_run:
-        return _look(Run(context, "advance", domain, wave, reason), to)
-    with begin(context, "advance", domain, wave, reason) as run:
+        return _look(Run(context, "advance", domain, wave, reason, to), to)
+    with begin(context, "advance", domain, wave, reason, to) as run:
         recovered = run.recover()
         move = journey.advance(recovered.stand, run.plan.canary_steps, to)
         if move.nothing:

@@ -9,7 +9,7 @@ from typing import Any
 
 from migration_plan.context import Context
 from migration_plan.errors import NameUnknown
-from migration_plan.journey import Move, Stand
+from migration_plan.journey import Move, Stand, require_known
 from migration_plan.ledger import Row
 from migration_plan.plan import Domain, Side
 from migration_plan.switch import Recovered, recover
@@ -21,9 +21,12 @@ from migration_plan.switch.routes import GatewayRoutes
 class Run:
     """Everything that one call of a verb needs. Made by `begin` (under the lease) or for a look."""
 
-    def __init__(self, context: Context, verb: str, domain: str, wave: int | None, reason: str | None) -> None:
+    def __init__(
+        self, context: Context, verb: str, domain: str, wave: int | None, reason: str | None, to: str | None = None
+    ) -> None:
         self.context, self.verb, self.domain = context, verb, domain
         self.plan: Domain = context.plan.domain(domain)
+        require_known(to, self.plan.canary_steps)
         self.wave = _wave(context, domain, wave)
         self.run_id = uuid.uuid4().hex[:12]
         self.reason = reason
@@ -64,9 +67,11 @@ class Run:
 
 
 @contextlib.contextmanager
-def begin(context: Context, verb: str, domain: str, wave: int | None, reason: str | None) -> Iterator[Run]:
+def begin(
+    context: Context, verb: str, domain: str, wave: int | None, reason: str | None, to: str | None = None
+) -> Iterator[Run]:
     """A run that steers the domain alone. Raises: NameUnknown, Busy, Unreachable, NotPrepared."""
-    run = Run(context, verb, domain, wave, reason)
+    run = Run(context, verb, domain, wave, reason, to)
     with context.ledger().lease(domain):
         yield run
 

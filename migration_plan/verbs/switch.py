@@ -56,10 +56,10 @@ def rollback(
 ) -> Result:
     """Take a wave one phase back, or to a named one; from `service` that is the switch with the sides exchanged."""
     if dry_run:
-        run = Run(context, "rollback", domain, wave, reason)
+        run = Run(context, "rollback", domain, wave, reason, to)
         move = journey.rollback(run.recorded() or journey.LEGACY, run.plan.canary_steps, to)
         return _look_at(run, move)
-    with begin(context, "rollback", domain, wave, reason) as run:
+    with begin(context, "rollback", domain, wave, reason, to) as run:
         recovered = run.recover()
         move = journey.rollback(recovered.stand, run.plan.canary_steps, to)
         if move.nothing:
@@ -108,6 +108,7 @@ def _preflight(
     """Step 1; it opens the connections that the pause will use, too."""
     verify_if_stale(run.context, run.domain)
     stream.open()
+    run.routes.open()
     measured = measure(run.context, run.domain, source)
     findings = gates.for_switch(measured, run.plan.gates, run.plan.budgets, source)
     passed.extend(gates.require(findings, forced))

@@ -1,0 +1,116 @@
+"""The verbs as an operator calls them, on a running toy stack."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from tests.integration.migration_plan.toy import Toys
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+def banyan(toys: Toys, *arguments: str) -> subprocess.CompletedProcess[str]:
+    env = {"PATH": os.environ["PATH"], "BANYAN_HOME": str(toys.folder), "BANYAN_ACTOR": "ann", **toys.env}
+    command = [sys.executable, "-m", "banyan.cli", *arguments]
+    return subprocess.run(
+        command, cwd=ROOT, env=env, capture_output=True, text=True, check=False, timeout=60, stdin=subprocess.DEVNULL
+    )
+
+
+def step(toys: Toys, *arguments: str) -> dict[str, object]:
+    """A verb that must succeed; what it says with --json."""
+    done = banyan(toys, *arguments, toys.domain, "--yes", "--json", "--reason", "test")
+    assert done.returncode == 0, done.stderr
+    answer: dict[str, object] = json.loads(done.stdout.strip().splitlines()[-1])
+    return answer
+
+
+def test_the_whole_journey_there_and_back(toys: Toys) -> None:
+    with psycopg.connect(toys.legacy) as connection:
+        connection.execute("INSERT INTO toy (name, price_cents) SELECT 'toy ' || n, n FROM generate_series(1, 100) n")
+    for verb, after in (
+        ("advance", "shadow"),
+        ("advance", "canary 10 %"),
+        ("advance", "canary 50 %"),
+        ("switch", "service"),
+        ("rollback", "canary 50 %"),
+        ("rollback", "shadow"),
+        ("rollback", "legacy"),
+    ):
+        answer = step(toys, verb)
+        assert answer["after"] == after
+        if verb == "switch":
+            assert 0 < answer["pause_ms"] < 1000  # type: ignore[operator]
+            assert answer["verify"]["rows"] == 100  # type: ignore[index]
+    again = banyan(toys, "rollback", toys.domain, "--yes")
+    assert (again.returncode, again.stdout) == (0, f"{toys.domain}: already at legacy, nothing to do\n")
+    history = banyan(toys, "history", toys.domain, "--json")
+    rows = [json.loads(line) for line in history.stdout.splitlines()]
+    assert {row["actor"] for row in rows} == {"ann"}
+    assert {"verify", "advance", "switch", "rollback"} <= {row["verb"] for row in rows}
+    assert banyan(toys, "history", "--check").stdout.endswith("rows holds\n")
+
+
+@pytest.fixture
+def rogue(toys: Toys) -> Iterator[str]:
+    """A replication origin of the cluster that no stream owns."""
+    with psycopg.connect(toys.service, autocommit=True) as connection:
+        connection.execute("SELECT pg_replication_origin_create('rogue')")
+        yield "rogue"
+        connection.execute("SELECT pg_replication_origin_drop('rogue')")
+
+
+def test_a_difference_is_found_and_stops_the_switch(toys: Toys, rogue: str) -> None:
+    with psycopg.connect(toys.service) as connection:
+        # As an applier that went astray would write it: past the guard, and carried back by no stream.
+        connection.execute("SELECT pg_replication_origin_session_setup(%s)", [rogue])
+        connection.execute("INSERT INTO toys (id, label, price) VALUES (7, 'only here', 1)")
+    done = banyan(toys, "verify", toys.domain, "--json")
+    assert done.returncode == 1
+    answer = json.loads(done.stdout)
+    assert (answer["clean"], answer["drift"]) == (False, 1)
+    assert answer["samples"] == ["public.toy id=7: only at the service"]
+    assert banyan(toys, "advance", toys.domain, "--yes").returncode == 0
+    refused = banyan(toys, "advance", toys.domain, "--yes")
+    assert refused.returncode == 1
+    assert "refused by verify: 1 rows differ" in refused.stderr
+
+
+def test_a_tampered_ledger_is_told(toys: Toys) -> None:
+    with psycopg.connect(toys.env["BANYAN_LEDGER_DSN"]) as connection:
+        connection.execute("ALTER TABLE ledger DISABLE TRIGGER ledger_append_only")
+        connection.execute("UPDATE ledger SET actor = 'nobody'")
+    done = banyan(toys, "history", "--check")
+    assert done.returncode == 1
+    assert done.stderr == "error: the ledger is broken: row 1 was changed after it was written\n"
+
+
+def test_prepare_again_changes_nothing(toys: Toys) -> None:
+    before = toys.ownership()
+    done = banyan(toys, "prepare", toys.domain)
+    assert done.returncode == 0, done.stderr
+    assert toys.ownership() == before
+    assert "in place" in done.stdout
+
+
+def test_status_is_a_table_for_people_and_json_for_programs(toys: Toys) -> None:
+    shown = banyan(toys, "status")
+    assert toys.domain in shown.stdout
+    assert "legacy · epoch 1" in shown.stdout
+    told = json.loads(banyan(toys, "status", "--json").stdout)
+    assert told["domains"][0]["streams"]["forward"]["alive"]
+
+
+def test_a_step_without_yes_and_without_a_terminal_changes_nothing(toys: Toys) -> None:
+    done = banyan(toys, "advance", toys.domain)
+    assert done.returncode == 2
+    assert "say --yes" in done.stderr
+    assert json.loads(banyan(toys, "status", "--json").stdout)["domains"][0]["phase"] == "legacy"

@@ -1,0 +1,114 @@
+"""The verbs on the command line, with nothing running: what is said, and with which exit code."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from banyan.environment import load_environment
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+def banyan(home: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    """As a user calls it, without a stack."""
+    env = {"PATH": "/usr/bin:/bin", "BANYAN_HOME": str(home), **variables}
+    return subprocess.run(
+        [sys.executable, "-m", "banyan.cli", *arguments],
+        cwd=ROOT,
+        env=env,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+        stdin=subprocess.DEVNULL,
+    )
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["advance", "prices", "--yes"],
+        ["switch", "prices", "--yes"],
+        ["rollback", "prices", "--yes"],
+        ["verify", "prices"],
+        ["prepare", "prices"],
+        ["history", "prices"],
+    ],
+)
+def test_an_unknown_domain_is_one_line_that_names_the_known_ones(tmp_path: Path, arguments: list[str]) -> None:
+    done = banyan(tmp_path, *arguments)
+    assert done.returncode == 2
+    assert done.stderr == "error: no domain 'prices' in the plan; it has: pricing, devices, notifications\n"
+
+
+def test_an_unknown_phase_is_one_line_that_names_the_known_ones(tmp_path: Path) -> None:
+    done = banyan(tmp_path, "advance", "pricing", "--to", "servcie", "--yes")
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: no phase 'servcie'; there are: legacy, shadow, canary, service")
+
+
+@pytest.mark.parametrize("verb", ["advance", "switch", "rollback", "verify", "prepare"])
+def test_without_a_stack_it_says_how_to_start_one(tmp_path: Path, verb: str) -> None:
+    done = banyan(tmp_path, verb, "pricing", *(["--yes"] if verb not in ("prepare", "verify") else []))
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1
+    assert "is not set: start the stack with `banyan up`" in done.stderr
+
+
+def test_a_server_that_is_down_is_one_line_without_a_password(tmp_path: Path) -> None:
+    dsn = "postgresql://ctl:secret-word@127.0.0.1:1/banyan"
+    done = banyan(tmp_path, "history", BANYAN_LEDGER_DSN=dsn)
+    assert done.returncode == 1
+    assert "the ledger's database does not answer" in done.stderr
+    assert "secret-word" not in done.stderr
+
+
+def test_a_variable_is_read_from_the_stacks_file(tmp_path: Path) -> None:
+    (tmp_path / "env").write_text("# a comment\nBANYAN_LEDGER_DSN=postgresql://ctl:a=b@127.0.0.1:1/banyan\n\n")
+    assert load_environment({"BANYAN_HOME": str(tmp_path)})["BANYAN_LEDGER_DSN"].startswith("postgresql://ctl:a=b@")
+    assert load_environment({"BANYAN_HOME": str(tmp_path), "BANYAN_LEDGER_DSN": "mine"})["BANYAN_LEDGER_DSN"] == "mine"
+    assert "does not answer" in banyan(tmp_path, "history").stderr
+
+
+def test_status_without_a_stack_shows_the_plan_and_says_what_is_missing(tmp_path: Path) -> None:
+    done = banyan(tmp_path, "status", "--json")
+    assert done.returncode == 0
+    found = json.loads(done.stdout)
+    assert [domain["domain"] for domain in found["domains"]] == ["pricing", "devices", "notifications"]
+    assert found["gateway_version"] is None
+    assert any("BANYAN_LEDGER_DSN is not set" in problem for problem in found["problems"])
+
+
+def test_a_broken_plan_is_refused_with_its_lines_by_every_command(tmp_path: Path) -> None:
+    plan = tmp_path / "plan.yaml"
+    plan.write_text((ROOT / "migration_plan" / "plan.yaml").read_text().replace("shadow_percent:", "shadow_procent:"))
+    for arguments in (["plan", "lint"], ["status"], ["switch", "pricing", "--yes"]):
+        done = banyan(tmp_path, *arguments, BANYAN_PLAN=str(plan))
+        assert done.returncode == 1
+        assert "unknown key 'shadow_procent' in domains.pricing" in done.stderr
+        assert "plan.yaml:" in done.stderr
+
+
+def test_the_shipped_plan_passes_its_lint(tmp_path: Path) -> None:
+    done = banyan(tmp_path, "plan", "lint")
+    assert (done.returncode, done.stdout) == (0, "plan.yaml: 3 domains, 27 operations, no problem\n")
+
+
+def test_compile_writes_the_streams_and_the_table(tmp_path: Path) -> None:
+    urls = {f"BANYAN_{name}_URL": "http://127.0.0.1:5000" for name in ("LEGACY", "PRICING", "DEVICES", "NOTIFICATIONS")}
+    done = banyan(tmp_path, "plan", "compile", "--out", str(tmp_path / "out"), **urls)
+    assert done.returncode == 0, done.stderr
+    names = sorted(path.name for path in (tmp_path / "out").iterdir())
+    assert names[:2] == ["devices.forward.json", "devices.reverse.json"]
+    assert len(names) == 7
+    assert json.loads((tmp_path / "out" / "table.json").read_text())["version"] == 1
+
+
+def test_nobody_is_asked_where_nobody_can_answer(tmp_path: Path) -> None:
+    assert banyan(tmp_path, "prepare").returncode == 2
+    assert banyan(tmp_path, "prepare", "pricing", "--all").returncode == 2
