@@ -18,9 +18,10 @@ class Value:
 
     path: str
     node: yaml.Node
+    line: int
 
     def fail(self, reason: str) -> NoReturn:
-        raise MappingError(reason, self.path, self.node.start_mark.line + 1)
+        raise MappingError(reason, self.path, self.line)
 
     def text(self, what: str) -> str:
         """A scalar as it stands (so that `N` and `no` stay words)."""
@@ -34,7 +35,7 @@ class Value:
     def items(self, what: str) -> list[Value]:
         if not isinstance(self.node, yaml.SequenceNode):
             self.fail(f"{what} must be a list")
-        return [Value(self.path, node) for node in self.node.value]
+        return [_value(self.path, node) for node in self.node.value]
 
     def names(self, what: str) -> tuple[str, ...]:
         """One name or a list of names."""
@@ -51,11 +52,11 @@ class Value:
             self.fail(f"{what} must be a mapping of names to values")
         found: dict[str, Value] = {}
         for key_node, value_node in self.node.value:
-            key = Value(self.path, key_node)
+            key = _value(self.path, key_node)
             name = key.text(f"a key of {what}")
             if name in found:
                 key.fail(f"{name!r} stands twice in {what}")
-            found[name] = Value(self.path, value_node)
+            found[name] = Value(self.path, value_node, key.line)
         return found
 
     def section(self, what: str, required: Iterable[str], optional: Iterable[str] = ()) -> dict[str, Value]:
@@ -84,4 +85,8 @@ def read(path: Path) -> Value:
         raise MappingError(f"is not YAML: {error}", str(path)) from error
     if root is None:
         raise MappingError("is empty", str(path))
-    return Value(str(path), root)
+    return _value(str(path), root)
+
+
+def _value(path: str, node: yaml.Node) -> Value:
+    return Value(path, node, node.start_mark.line + 1)

@@ -105,9 +105,7 @@ def _converter(convert: Value, parameters: dict[str, Value]) -> converters.Conve
     accepted = inspect.signature(factory).parameters
     for parameter, value in parameters.items():
         if parameter not in accepted:
-            value.fail(
-                f"converter {name} takes no {parameter!r}" + (f", but {', '.join(accepted)}" if accepted else "")
-            )
+            value.fail(f"converter {name} takes {', '.join(accepted) or 'no parameter'}, not {parameter!r}")
     for parameter, details in accepted.items():
         if details.default is inspect.Parameter.empty and parameter not in parameters:
             convert.fail(f"converter {name} needs {parameter!r}")
