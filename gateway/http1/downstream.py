@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 _HEAD, _LENGTH, _CHUNKED, _BUSY, _TUNNEL, _LINGER = range(6)
 MOST_PIPELINED = 64 * 1024  # bytes kept of requests that came before the response to the current one
 LINGER_SECONDS = 1.0
+MOST_CLIENTS = 10_000  # connections of one worker
 
 
 class Downstream(asyncio.Protocol):
@@ -45,6 +46,8 @@ class Downstream(asyncio.Protocol):
         peer = transport.get_extra_info("peername")
         self.lines = forwarding_lines(peer[0].encode() if isinstance(peer, tuple) else b"unknown")
         self._gateway.clients.add(self)
+        if len(self._gateway.clients) > MOST_CLIENTS:
+            self.fail(Malformed(503, "too many connections"))
 
     def connection_lost(self, error: Exception | None) -> None:
         self._gateway.clients.discard(self)

@@ -17,6 +17,7 @@ from gateway.http1.upstream import UpstreamConnection
 from gateway.policies.breaker import Breaker
 from gateway.policies.retry import Attempt, Cause, Step, next_step
 from gateway.routing.decision import Decision, Slot, decide
+from gateway.shadow.fetch import MOST_BODY
 
 if TYPE_CHECKING:
     from gateway.core import Gateway
@@ -26,14 +27,42 @@ MOST_REROUTES = 2
 RETRY_AFTER = b"Retry-After: 1\r\n"
 
 
+class Ticket:
+    """A place in the queue for a connection. Given back, nobody is called: the exchange may queue elsewhere by then."""
+
+    __slots__ = ("_exchange",)
+
+    def __init__(self, exchange: Exchange) -> None:
+        self._exchange: Exchange | None = exchange
+
+    @property
+    def gone(self) -> bool:
+        return self._exchange is None
+
+    def give_back(self) -> None:
+        self._exchange = None
+
+    def on_connection(self, connection: UpstreamConnection) -> None:
+        exchange, self._exchange = self._exchange, None
+        assert exchange is not None, "who is gone is not called"
+        exchange.on_connection(connection)
+
+    def on_no_connection(self, cause: Cause) -> None:
+        exchange, self._exchange = self._exchange, None
+        if exchange is not None:
+            exchange.on_no_connection(cause)
+
+
 class Exchange:
     # Defaults live in the class: most exchanges never change them, and making one is on the fast path.
     connection: UpstreamConnection | None = None
+    ticket: Ticket | None = None  # waits for a connection
     body_size = 0
     head = b""  # what goes to the upstream, made at the first attempt
     status = 0  # of the response that went to the client; 0: nothing has
     chunked_out = False
     capture: list[bytes] | None = None  # the response's payload, for the shadow comparison
+    captured = 0
     forced: str | None = None  # the side that a 421 named as the owner
     key: str | None = None
     reroutes = 0
@@ -42,7 +71,7 @@ class Exchange:
     cause = Cause.HELD  # why it is in the hold room
     fresh = False  # the next attempt must not use a kept-alive connection
     over = False
-    gone = False
+    gone = False  # the client has left
     tunnel = False
     decision: Decision
     slot: Slot
@@ -116,8 +145,14 @@ class Exchange:
         if not self.held:
             self.held = True
             gateway.meter.count(self.route.domain, "held")
-        if not gateway.room.enter(self, self.deadline, self.body_size + len(self.request.head), ask_after):
+        if not gateway.room.enter(self, self.deadline, self._size(), ask_after):
             self.refuse()
+
+    def _size(self) -> int:
+        """Bytes that this request may come to occupy while it waits."""
+        request = self.request
+        coming = self.body_size if self.body_done else max(self.body_size, self.gateway.replay_bytes)
+        return len(request.head) + (min(coming, request.length) if request.length else coming)
 
     @property
     def deadline(self) -> float:
@@ -137,7 +172,8 @@ class Exchange:
     def _attempt(self) -> None:
         gateway, decision = self.gateway, self.decision
         breaker = self.breaker = gateway.breaker(decision.domain, decision.side)
-        if not (breaker.closed or breaker.admit()):
+        # An open breaker turns away what another side can answer. The rest has nowhere to go, and is tried.
+        if not (breaker.closed or breaker.admit()) and self._has_fallback:
             self._failed(Cause.OPEN)
             return
         self.touched = gateway.now
@@ -148,9 +184,14 @@ class Exchange:
         endpoint = gateway.pools[decision.upstream].pick()
         connection = None if self.fresh else endpoint.take(repeatable=self.read or self.idempotent)
         if connection is None:
-            endpoint.wait(self)
+            self.ticket = Ticket(self)
+            endpoint.wait(self.ticket)
         else:
             self.on_connection(connection)
+
+    @property
+    def _has_fallback(self) -> bool:
+        return self.read and self.decision.side == "service" and self.slot.fallback is not None
 
     @property
     def idempotent(self) -> bool:
@@ -159,6 +200,7 @@ class Exchange:
 
     def on_connection(self, connection: UpstreamConnection) -> None:
         self.connection = connection
+        self.ticket = None
         self.touched = self.gateway.now
         if self.body_size:
             assert self.body is not None, "nothing was sent yet, so everything was kept"
@@ -175,8 +217,8 @@ class Exchange:
             self.client.resume()
 
     def on_no_connection(self, cause: Cause) -> None:
-        if not self.over:
-            self._failed(cause)
+        self.ticket = None
+        self._failed(cause)
 
     # the request's body, from the client
 
@@ -216,21 +258,20 @@ class Exchange:
     # the response, from the upstream
 
     def on_response(self, response: Response, body: bytes, done: bool) -> None:
-        gateway, decision = self.gateway, self.decision
-        self.touched = gateway.now
+        self.touched = self.gateway.now
         status = response.status
         if done:
             self.connection = None
-        if status >= 500:
+        if status >= 500 and self._has_fallback:
+            # Only calls that another side can answer are judged by their 5xx: the error of one page of the monolith
+            # must not close the monolith.
             self.breaker.failure()
-            if self.read and decision.side == "service" and self.slot.fallback is not None:
-                self._drop_connection()
-                self._fall_back()
-                return
-        else:
-            self.breaker.success()
-            if status == 421 and self._misdirected(response):
-                return
+            self._drop_connection()
+            self._fall_back()
+            return
+        self.breaker.success()
+        if status == 421 and self._misdirected(response):
+            return
         self._relay(response, body, done)
 
     def _relay(self, response: Response, body: bytes, done: bool) -> None:
@@ -243,7 +284,7 @@ class Exchange:
                 extra += b"Transfer-Encoding: chunked\r\n"
             else:
                 client.keep_alive = False
-        if not (client.keep_alive and self.body_done):
+        if not (client.keep_alive and self.body_done) or self.gateway.draining:
             client.keep_alive = False
             extra += b"Connection: close\r\n"
         if (
@@ -255,7 +296,7 @@ class Exchange:
         data = client_head(response, extra)
         if body:
             if self.capture is not None:
-                self.capture.append(body)
+                self._keep(body)
             data += encode_chunk(body) if self.chunked_out else body
         client.write(data)
         if done:
@@ -264,8 +305,17 @@ class Exchange:
     def on_body(self, data: bytes) -> None:
         self.touched = self.gateway.now
         if self.capture is not None:
-            self.capture.append(data)
+            self._keep(data)
         self.client.write(encode_chunk(data) if self.chunked_out else data)
+
+    def _keep(self, data: bytes) -> None:
+        """For the comparison with the other side; what is too long is not compared."""
+        assert self.capture is not None
+        self.capture.append(data)
+        self.captured += len(data)
+        if self.captured > MOST_BODY:
+            self.capture = None
+            self.gateway.meter.count(self.route.domain, "shadow_dropped")
 
     def on_end(self) -> None:
         self.connection = None
@@ -284,6 +334,10 @@ class Exchange:
 
     def on_switched(self, response: Response, rest: bytes) -> None:
         """101 Switching Protocols: from here on bytes are bytes."""
+        if not self.request.upgrade:
+            self._drop_connection()
+            self._failed(Cause.BROKEN)
+            return
         self.status = 101
         self.tunnel = True
         upgrade = response.header(b"upgrade") or b""
@@ -322,7 +376,7 @@ class Exchange:
             self._failed(Cause.TIMEOUT)
 
     def _failed(self, cause: Cause) -> None:
-        gateway, decision = self.gateway, self.decision
+        gateway = self.gateway
         if cause not in (Cause.OPEN, Cause.STALE, Cause.OVERFLOW):
             self.breaker.failure()
         attempt = Attempt(
@@ -330,12 +384,12 @@ class Exchange:
             is_read=self.read,
             idempotent=self.idempotent,
             replayable=self.body is not None,
-            has_fallback=decision.side == "service" and self.slot.fallback is not None,
+            has_fallback=self._has_fallback,
             time_left=perf_counter() < self.deadline,
             fresh_tried=self.fresh,
         )
         step = next_step(attempt)
-        if step in (Step.AGAIN, Step.WAIT) and not cause.unsent and not gateway.budget.take():
+        if step is Step.WAIT and not cause.unsent and not gateway.budget.take():
             step = Step.REFUSE
         if step is Step.FALLBACK:
             self._fall_back()
@@ -347,7 +401,7 @@ class Exchange:
             self.waited += 1
             self.cause = cause
             gateway.meter.count(self.route.domain, "retried")
-            if not gateway.room.enter(self, self.deadline, self.body_size, min(0.02 * self.waited, 0.1)):
+            if not gateway.room.enter(self, self.deadline, self._size(), min(0.02 * self.waited, 0.1)):
                 self._give_up(cause)
         else:
             self._give_up(cause)
@@ -376,6 +430,9 @@ class Exchange:
         self._finish()
 
     def _drop_connection(self) -> None:
+        if self.ticket is not None:
+            self.ticket.give_back()
+            self.ticket = None
         connection, self.connection = self.connection, None
         if connection is not None:
             connection.abandon()

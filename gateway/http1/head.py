@@ -169,7 +169,8 @@ def _read_special(request: Request) -> None:
         ]
         if b"close" in tokens:
             request.keep_alive = False
-        request.upgrade = b"upgrade" in tokens and request.header(b"upgrade") is not None
+        # Any other protocol would be a way around routing.
+        request.upgrade = b"upgrade" in tokens and (request.header(b"upgrade") or b"").lower() == b"websocket"
     coding = request.header(b"transfer-encoding")
     if coding is not None:
         if coding.lower() != b"chunked":
@@ -234,6 +235,8 @@ def parse_response(head: bytes, method: bytes) -> Response:
     low = head.lower()
     response = Response(head, low, parser.get_status_code())
     status = response.status
+    if not 100 <= status <= 599:
+        raise Malformed(502, f"the upstream's status {status} does not exist")
     if not low.startswith(b"http/1.1 "):
         if not low.startswith(b"http/1.0 "):
             raise Malformed(502, "the upstream does not speak HTTP/1.1")

@@ -54,7 +54,7 @@ class Attempt:
 
 
 def next_step(attempt: Attempt) -> Step:
-    """The order of the cases is the priority. The caller asks its retry budget before it obeys AGAIN or a sent WAIT."""
+    """The order of the cases is the priority. Before a WAIT of what was sent the caller asks its retry budget."""
     cause = attempt.cause
     if not attempt.replayable:
         return Step.REFUSE

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from time import monotonic
 
+from gateway.http1.pool import PoolLimits
 from gateway.routing.bucket import bucket
 from tests.integration.gateway.conftest import Stage, staged, until
 from tests.integration.gateway.upstream import Handler, HangUp, Seen, answering, response
@@ -319,3 +320,51 @@ async def test_a_swap_of_the_table_under_load_loses_no_request(stage: Stage) -> 
     assert set(answers) == {200}
     writes = [seen for seen in (*stage.legacy.seen, *stage.service.seen) if seen.method == "POST"]
     assert len(writes) == len(answers) / 2, "no write was done twice"
+
+
+async def test_errors_of_a_page_of_the_monolith_do_not_close_the_monolith(stage: Stage) -> None:
+    async def handler(seen: Seen, writer: asyncio.StreamWriter) -> None:
+        writer.write(response(500 if seen.target == "/broken" else 200))
+
+    stage.legacy.handler = handler
+    for _ in range(20):
+        assert (await stage.client.get("/broken")).status_code == 500
+    assert (await stage.client.get("/elsewhere")).status_code == 200
+
+
+async def test_requests_beyond_the_connections_wait_and_time_out_in_their_place() -> None:
+    async def hang(seen: Seen, writer: asyncio.StreamWriter) -> None:
+        await asyncio.sleep(30)
+
+    async with staged(read_timeout=0.4) as stage:
+        stage.wave(phase="service", owner="service")
+        endpoint = stage.gateway.pools["shop"].endpoints[0]
+        endpoint._limits = PoolLimits(connections=2, waiting=3)
+        stage.service.handler = hang
+        reads = await asyncio.gather(*(stage.client.get("/items") for _ in range(8)))
+        assert {(answer.status_code, side(answer)) for answer in reads} == {(200, "legacy")}
+        assert len(stage.service.seen) == 2
+        assert endpoint.open <= 2
+
+
+async def test_an_unasked_101_is_no_tunnel(stage: Stage) -> None:
+    async def handler(seen: Seen, writer: asyncio.StreamWriter) -> None:
+        assert "upgrade" not in seen.headers
+        writer.write(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: h2c\r\n\r\n")
+
+    stage.legacy.handler = handler
+    for headers in ({}, {"Connection": "upgrade", "Upgrade": "h2c"}):
+        assert (await stage.client.get("/elsewhere", headers=headers)).status_code == 502
+
+
+async def test_a_service_whose_reads_fail_still_gets_its_writes(stage: Stage) -> None:
+    stage.wave(phase="service", owner="service")
+
+    async def handler(seen: Seen, writer: asyncio.StreamWriter) -> None:
+        writer.write(response(500 if seen.method == "GET" else 201))
+
+    stage.service.handler = handler
+    for _ in range(20):
+        read = await stage.client.get("/items")
+        assert (read.status_code, side(read)) == (200, "legacy")
+        assert (await stage.client.post("/items", content=b"x")).status_code == 201
