@@ -101,8 +101,9 @@ def test_secrets_are_generated_never_written_down(stack: dict[str, Any], secrets
     used = compose.variables(text) | {s["environment"] for s in stack["secrets"].values()}
     assert used == named
     assert set(secrets_env) - {"AGENT_POLL_S"} == set(re.findall(r"^([A-Z_]+)=$", example, re.MULTILINE))
+    written = compose.raw()["services"]
     for name, service in stack["services"].items():
-        plain = {k: v for k, v in compose.raw()["services"][name].get("environment", {}).items() if "$" not in str(v)}
+        plain = {k: v for k, v in written[name].get("environment", {}).items() if "$" not in str(v)}
         assert not [k for k in plain if re.search(r"PASSWORD$|SECRET|TOKEN|_KEY$|_PASS$", k)], name
         assert not [
             w for w in service.get("command", ()) for secret in secrets_env.values() if len(secret) > 8 and secret in w
