@@ -105,7 +105,8 @@ def main() -> None:
         figures: dict[str, object] = {"snapshot_rows_per_s": round(100000 / (time.monotonic() - began))}
         figures["idle"] = idle_lag(shop)
         figures["1000/s"], figures["2000/s"] = busy_lag(shop, 1000), busy_lag(shop, 2000)
-        insert = "INSERT INTO item SELECT 1000000 + n, NULL, 'name', 5 FROM generate_series(%(from)s, %(to)s) n"
+        series = "generate_series(%(from)s::int, %(to)s::int)"
+        insert = f"INSERT INTO item SELECT 1000000 + n, NULL, 'name', 5 FROM {series} n"
         figures["backlog_inserts_per_s"] = backlog(shop, insert, 100, 1000)
         update = "UPDATE item SET price_cents = 7 WHERE id BETWEEN 1000000 + %(from)s AND 1000000 + %(to)s"
         figures["backlog_updates_per_s_10_a_transaction"] = backlog(shop, update, 5000, 10)
