@@ -61,8 +61,9 @@ _BASIS = sa.text("""
 async def basis(connection: AsyncConnection, code: str, customer_id: int, client_ref: str | None) -> Basis:
     values = {"code": code, "customer_id": customer_id, "client_ref": client_ref, "area": AREA, "zone": ZONE_NAME}
     row: tuple[Any, ...] = tuple((await connection.execute(_BASIS, values)).one())
-    known, earlier = row[:7], row[7:]
-    return Basis(*known, None if earlier[0] is None else Quote(*earlier))
+    earlier = row[7:]
+    members: tuple[Any, ...] = (*row[:7], None if earlier[0] is None else Quote(*earlier))
+    return Basis(*members)
 
 
 async def add(

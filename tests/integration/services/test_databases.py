@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from importlib import import_module
 
 import psycopg
@@ -61,17 +62,30 @@ def test_all_can_be_taken_back(service: str, service_postgres: Postgres) -> None
     assert left == [("alembic_version",)]
 
 
-def test_the_services_role_may_write_rows_but_owns_nothing(service: str, service_postgres: Postgres) -> None:
-    role = sql.Identifier(f"{service}_app")
+@pytest.fixture
+def role(service: str, service_postgres: Postgres) -> Iterator[sql.Identifier]:
+    """The service's role, taken away again when it was not there before."""
+    name = sql.Identifier(f"{service}_app")
     with psycopg.connect(service_postgres.dsn(), autocommit=True) as admin:
-        if not admin.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", [f"{service}_app"]).fetchone():
-            admin.execute(sql.SQL("CREATE ROLE {}").format(role))
+        is_new = not admin.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", [f"{service}_app"]).fetchone()
+        if is_new:
+            admin.execute(sql.SQL("CREATE ROLE {}").format(name))
+        yield name
+        if is_new:
+            admin.execute(sql.SQL("DROP ROLE {}").format(name))
+
+
+def test_the_services_role_may_write_rows_but_owns_nothing(
+    service: str, service_postgres: Postgres, role: sql.Identifier
+) -> None:
     with psycopg.connect(migrated(service_postgres, service), autocommit=True) as connection:
         connection.execute(sql.SQL("SET ROLE {}").format(role))
         assert connection.execute("SELECT version_num FROM alembic_version").fetchall() == [("0001",)]
         connection.execute("DELETE FROM customer_refs")
         with pytest.raises(psycopg.errors.InsufficientPrivilege):
             connection.execute("DROP TABLE customer_refs")
+        connection.execute("RESET ROLE")
+        connection.execute(sql.SQL("DROP OWNED BY {}").format(role))
 
 
 @pytest.mark.parametrize(
