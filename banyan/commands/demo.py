@@ -146,6 +146,7 @@ def _perform(
         "phases": act.phases,
         "breaker": act.breaker,
         "fallbacks_when_service_killed": act.fallbacks,
+        "invoices_equal": act.invoices_equal(),
         "verify_clean": bool(verified["clean"]),
         "seconds": round(lasted, 1),
     }
@@ -162,6 +163,8 @@ def verdict(report: dict[str, Any]) -> list[str]:
         problems.append(f"only {report['requests_per_s']} requests/s, {MINIMUM_RATE:.0f} wanted")
     if report["fallbacks_when_service_killed"] < 1:
         problems.append("no read fell back while the service was dead")
+    if not report["invoices_equal"]:
+        problems.append("billing gave other invoices while pricing was away")
     if not report["verify_clean"]:
         problems.append("the two databases differ")
     return problems

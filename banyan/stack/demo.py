@@ -19,6 +19,7 @@ from banyan.stack.supervisor import Supervisor
 from banyan.stack.traffic import Traffic
 
 DOMAIN = "pricing"
+_BILLED_MONTH = "2024-06"
 _KILL_DEADLINE = 30.0  # seconds for fallback, restart and the breaker to close again
 
 
@@ -39,18 +40,22 @@ class Demo:
     pauses: dict[str, float] = field(default_factory=dict)
     fallbacks: int = 0
     breaker: list[str] = field(default_factory=list)
+    invoices: list[dict[str, int]] = field(default_factory=list)
 
     def run(self) -> None:
         """legacy → shadow → canary 10 → canary 50 → service → (kill -9, restart) → back; nobody may notice."""
         self._stay("legacy")
+        self._bill()
         for phase, *arguments in (["shadow", "advance"], ["canary 10 %", "advance"], ["canary 50 %", "advance"]):
             self.banyan(*arguments, DOMAIN)
             self._stay(phase)
         self.pauses["switch_pause_ms"] = self._pause(self.banyan("switch", DOMAIN))
         self._stay("service")
+        self._bill()
         self._kill_the_service()
         self.pauses["rollback_pause_ms"] = self._pause(self.banyan("rollback", DOMAIN))
         self._stay("rolled back")
+        self._bill()
 
     def banyan(self, *arguments: str) -> dict[str, Any]:
         """Run the command that an operator would run, and show it. Returns what it printed with --json."""
@@ -77,6 +82,23 @@ class Demo:
         )
         figures: dict[str, Any] = response.raise_for_status().json()["domains"][DOMAIN]
         return figures
+
+    def invoices_equal(self) -> bool:
+        """Did the monolith bill the same cents each time, although prices and tariffs came from elsewhere in between?"""
+        return bool(self.invoices) and all(self.invoices) and all(bill == self.invoices[0] for bill in self.invoices)
+
+    def _bill(self) -> None:
+        """Compute a month's invoices anew in the monolith, which reads tariffs and prices, and keep their totals."""
+        response = httpx.post(
+            f"{self.config['BANYAN_GATEWAY_URL']}/api/billing/run",
+            json={"month": _BILLED_MONTH, "dry_run": True},
+            headers={"X-Api-Key": self.config["LEGACY_BACKOFFICE_KEY"]},
+            timeout=60,
+        )
+        invoices = response.raise_for_status().json()["invoices"]
+        self.invoices.append({str(invoice["contract_id"]): invoice["total_cents"] for invoice in invoices})
+        total = sum(invoice["total_cents"] for invoice in invoices)
+        self.say("billing", f"{len(invoices)} invoices of {_BILLED_MONTH}: {total / 100:,.2f} EUR")
 
     def _stay(self, phase: str) -> None:
         before = self.traffic.stats()

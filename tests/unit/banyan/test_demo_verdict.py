@@ -6,7 +6,7 @@ from banyan.commands.demo import verdict
 
 WELL = {
     "failed": 0, "lost_writes": 0, "doubled_writes": 0, "stale_reads": 0, "requests_per_s": 250.0,
-    "fallbacks_when_service_killed": 12, "verify_clean": True,
+    "fallbacks_when_service_killed": 12, "verify_clean": True, "invoices_equal": True,
 }  # fmt: skip
 
 
@@ -18,7 +18,7 @@ def test_all_well_is_no_problem():
     ("name", "value"),
     [
         ("failed", 1), ("lost_writes", 1), ("doubled_writes", 1), ("stale_reads", 1), ("requests_per_s", 199.0),
-        ("fallbacks_when_service_killed", 0), ("verify_clean", False),
+        ("fallbacks_when_service_killed", 0), ("verify_clean", False), ("invoices_equal", False),
     ],
 )  # fmt: skip
 def test_each_broken_promise_is_named(name, value):
