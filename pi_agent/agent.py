@@ -250,7 +250,7 @@ class Agent:
                 "refused_acks": counts.refused,
                 "dropped_acks": counts.dropped,
                 "clock_jumps": view.clock_jumps,
-                "skew_s": self._gateway.skew_s,
+                "skew_s": None if self._gateway.skew_s is None else round(self._gateway.skew_s, 1),
                 "updated": self._clock.now().isoformat(timespec="seconds"),
             },
         )

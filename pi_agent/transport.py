@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import uuid
-from datetime import UTC
+from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
 import httpx
@@ -22,13 +22,23 @@ MAX_BODY = 1 << 20
 
 
 class Transport:
-    """`skew_s`: the server's clock minus ours, from the last answer's Date (whole seconds); None when not known."""
-
     def __init__(self, base_url: str, timeout_s: float, clock: Clock) -> None:
         self._client = httpx.AsyncClient(base_url=base_url, timeout=timeout_s, trust_env=False)
         self._timeout_s = timeout_s
         self._clock = clock
-        self.skew_s: float | None = None
+        self._server_time: tuple[datetime, float] | None = None  # by the last Date, and the monotonic clock then
+
+    @property
+    def skew_s(self) -> float | None:
+        """The server's clock minus ours, to whole seconds; None when not known.
+
+        The server's clock is carried on by the monotonic one: when ours is set right, the skew is gone, even off line.
+        """
+        if self._server_time is None:
+            return None
+        date, then = self._server_time
+        elapsed = self._clock.monotonic() - then
+        return (date - self._clock.now()).total_seconds() + elapsed
 
     async def close(self) -> None:
         await self._client.aclose()
@@ -89,4 +99,4 @@ class Transport:
             return
         if date.tzinfo is None:
             date = date.replace(tzinfo=UTC)
-        self.skew_s = (date - self._clock.now()).total_seconds()
+        self._server_time = (date, self._clock.monotonic())

@@ -143,8 +143,9 @@ def test_an_answer_that_makes_no_sense_leaves_the_stored_schedule_in_force(serve
 def test_the_flag_moves_the_agent_to_the_new_backend_and_back(server: FakeServer, agents: Make) -> None:
     agent = agents(server.url, server.url).start()
     until(lambda: agent.status().get("backend") == "legacy" and len(server.acks) == 2, "on legacy")
-    server.flag, server.version = "v2", 2
+    server.flag = "v2"
     until(lambda: agent.status().get("backend") == "v2", "on v2")
+    server.version = 2
     until(lambda: ("schedule-v2", "delivered") in server.acks, "v2's schedule told")
     assert "/v2/devices/17/acks" in server.paths("POST")
     until(lambda: ("GET", "/v2/devices/17/schedule", 304) in server.answered, "an unchanged schedule costs a 304")
