@@ -45,7 +45,7 @@ def fragments(view: View) -> dict[str, str]:
     """Event → HTML, as the page's `sse-swap` elements take it."""
     found = {
         name: _templates.get_template(f"{name}.html").render(view=view)
-        for name in ("headline", "notices", "strip", "ledger")
+        for name in ("headline", "notices", "latest", "strip", "ledger")
     }
     card = _templates.get_template("domain.html")
     found |= {f"domain-{slug(domain.name)}": card.render(domain=domain) for domain in view.domains}

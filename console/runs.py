@@ -41,6 +41,15 @@ def runs(ledger: Ledger | None) -> tuple[RunView, ...]:
     return tuple(sorted(found, key=lambda run: run.id, reverse=True)[:TAIL])
 
 
+def latest(found: Sequence[RunView]) -> str:
+    """The newest run in one line, for the top of the page."""
+    if not found:
+        return ""
+    run = found[0]
+    parts = [f"{run.verb} of {run.domain} {run.outcome}", run.change, run.measured, f"by {run.actor}"]
+    return f"{run.at} UTC: {', '.join(part for part in parts if part)}"
+
+
 def run_view(rows: Sequence[LedgerRow]) -> RunView:
     """Of one run's rows, oldest first."""
     first, last = rows[0], rows[-1]
@@ -81,7 +90,7 @@ def _measured(rows: Sequence[LedgerRow]) -> dict[str, Any]:
     for row in rows:
         gates = row.measured.get("gates")
         if isinstance(gates, dict | list) and gates:
-            found["gates"] = len(gates)
+            found["gates_passed"] = len(gates)
         for name in ("pause_ms", "attempts", "rows", "drift", "unsettled"):
             if name in row.measured:
                 found[name] = row.measured[name]

@@ -10,7 +10,7 @@ from typing import Any, Literal
 from console import words
 from console.domains import DomainView, domain_view
 from console.readings import Ledger, Part, Readings
-from console.runs import RunView, runs
+from console.runs import RunView, latest, runs
 
 State = Literal["ok", "down", "waiting"]
 
@@ -53,6 +53,7 @@ class View:
     notices: tuple[str, ...]
     components: tuple[Component, ...]
     domains: tuple[DomainView, ...]
+    latest: str
     ledger: tuple[RunView, ...]
     ledger_empty: str
 
@@ -68,6 +69,7 @@ def view(readings: Readings, configured: Sequence[str], now: datetime) -> View:
     known = gateway.domains if gateway else {}
     names = list(dict.fromkeys([*configured, *known]))
     domains = tuple(domain_view(name, readings, now) for name in names)
+    ledger = runs(readings.ledger.value)
     return View(
         at=words.clock(now),
         iso=now.isoformat(timespec="seconds"),
@@ -76,7 +78,8 @@ def view(readings: Readings, configured: Sequence[str], now: datetime) -> View:
         notices=notices(readings),
         components=components(readings),
         domains=domains,
-        ledger=runs(readings.ledger.value),
+        latest=latest(ledger),
+        ledger=ledger,
         ledger_empty=_ledger_empty(readings.ledger),
     )
 

@@ -63,7 +63,7 @@ class Gateway:
                 return {"version": self.version, "workers": 1, "domains": self.live}
             case "/stream/status":
                 return self.stream
-            case "/health":
+            case "/health" | "/readyz":
                 return {"ok": True}
         return None
 

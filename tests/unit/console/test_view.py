@@ -186,6 +186,8 @@ def test_a_switch_is_one_run_with_its_steps_and_its_pause():
     assert (run.verb, run.outcome, run.change) == ("switch", "done", "canary 50 % → service")
     assert run.measured == "pause 41 ms"
     assert run.steps == "preflight 120 ms · fence 2.8 ms"
+    shown = view(Readings(ledger=Part(Ledger(rows, {}), NOW)), (), NOW)
+    assert shown.latest == "10:30:01 UTC: switch of pricing done, canary 50 % → service, pause 41 ms, by ann"
 
 
 def test_a_run_that_was_aborted_says_that_nothing_changed_and_one_at_work_says_where():
