@@ -42,53 +42,50 @@ BEGIN
                ELSE format('Nothing was written. Send the write to the %s side.', held.owner) END;
 END $$;
 
--- Arguments: domain, side, key column.
--- BEFORE statement (one wave, and TRUNCATE): the side must own every wave of the domain.
--- AFTER statement with transition tables (several waves): it must own the waves of the rows that were touched.
+-- Before the statement: the side must own every wave of the domain. Arguments: domain, side, key column.
 CREATE OR REPLACE FUNCTION banyan.guard() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    held    banyan.ownership;
-    checked integer := 0;
-    touched integer[];
-    buckets integer[];
+    held banyan.ownership;
 BEGIN
     IF pg_replication_origin_session_is_setup() THEN
         RETURN NULL;  -- the applier: what it brings was accepted by the owner
     END IF;
-    IF TG_WHEN = 'AFTER' THEN
-        EXECUTE format(
-            CASE TG_OP
-                WHEN 'INSERT' THEN 'SELECT array_agg(DISTINCT banyan.bucket(%1$I::text)) FROM new_rows'
-                WHEN 'DELETE' THEN 'SELECT array_agg(DISTINCT banyan.bucket(%1$I::text)) FROM old_rows'
-                ELSE 'SELECT array_agg(DISTINCT banyan.bucket(k::text)) FROM (SELECT %1$I FROM old_rows UNION ALL SELECT %1$I FROM new_rows) t(k)'
-            END, TG_ARGV[2]) INTO buckets;
-        IF buckets IS NULL THEN
-            RETURN NULL;  -- no row was touched
-        END IF;
-        SELECT array_agg(DISTINCT o.wave) INTO touched
-          FROM unnest(buckets) b LEFT JOIN banyan.ownership o ON o.domain = TG_ARGV[0] AND b >= o.bucket_from AND b < o.bucket_to;
-        IF array_position(touched, NULL) IS NOT NULL THEN
-            RAISE EXCEPTION 'a row of % is in no wave of %', TG_TABLE_NAME, TG_ARGV[0]
-                USING ERRCODE = 'BN422', HINT = format('Its %I must not be NULL, and the waves must cover all buckets.', TG_ARGV[2]);
-        END IF;
+    IF TG_OP = 'TRUNCATE' THEN
+        PERFORM banyan.require(TG_ARGV[0], TG_ARGV[1], NULL);
+        RETURN NULL;
     END IF;
+    -- One wave, one row. Not a loop: this runs for every write.
+    SELECT * INTO held FROM banyan.ownership o WHERE o.domain = TG_ARGV[0] LIMIT 1 FOR SHARE;
+    IF held.owner = TG_ARGV[1] THEN
+        RETURN NULL;
+    END IF;
+    PERFORM banyan.require(TG_ARGV[0], TG_ARGV[1], NULL);
+    RETURN NULL;
+END $$;
+
+-- Raises BN421 unless the side owns these waves of the domain (NULL: all of them), which stay so until the transaction ends.
+CREATE OR REPLACE FUNCTION banyan.require(p_domain text, p_side text, p_waves integer[]) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    held    banyan.ownership;
+    checked integer := 0;
+BEGIN
     FOR held IN
         SELECT * FROM banyan.ownership o
-         WHERE o.domain = TG_ARGV[0] AND (touched IS NULL OR o.wave = ANY (touched))
+         WHERE o.domain = p_domain AND (p_waves IS NULL OR o.wave = ANY (p_waves))
          ORDER BY o.wave
            FOR SHARE
     LOOP
-        IF held.owner <> TG_ARGV[1] THEN
+        IF held.owner <> p_side THEN
             PERFORM banyan.refuse(held);
         END IF;
         checked := checked + 1;
     END LOOP;
-    IF checked = 0 THEN
-        RAISE EXCEPTION 'nobody owns %', TG_ARGV[0]
-            USING ERRCODE = 'BN422', HINT = 'banyan.ownership lacks the domain: run the guard''s installation again.';
+    IF checked = 0 OR array_position(p_waves, NULL) IS NOT NULL THEN
+        RAISE EXCEPTION 'nobody owns a row of %', p_domain USING ERRCODE = 'BN422',
+            HINT = 'Its bucket key is NULL, or banyan.ownership lacks a wave: run the guard''s installation again.';
     END IF;
-    RETURN NULL;
 END $$;
 
 -- A row that changed its bucket would change its wave, past the check of who owns it.
@@ -197,4 +194,5 @@ END $$;
 REVOKE ALL ON FUNCTION banyan.fence(text, integer, bigint, integer) FROM PUBLIC;
 REVOKE ALL ON FUNCTION banyan.set_owner(text, integer, text, bigint, bigint) FROM PUBLIC;
 REVOKE ALL ON FUNCTION banyan.guard() FROM PUBLIC;
+REVOKE ALL ON FUNCTION banyan.require(text, text, integer[]) FROM PUBLIC;
 REVOKE ALL ON FUNCTION banyan.guard_key() FROM PUBLIC;

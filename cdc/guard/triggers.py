@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.resources import files
 from typing import Any
 
 import psycopg
@@ -9,21 +10,24 @@ from psycopg import sql
 
 from cdc.guard.errors import GuardError
 
+LONGEST_KEY = 63 - len("guard_by_")  # PostgreSQL would cut the function's name, and two could become one
+ROWS = files("cdc.guard").joinpath("guard_rows.sql").read_text("utf-8")
+
 ONE_WAVE = {
     "banyan_guard": "BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON {table}"
     " FOR EACH STATEMENT EXECUTE FUNCTION banyan.guard({args})",
 }
 WAVES = {
     "banyan_guard_delete": "AFTER DELETE ON {table} REFERENCING OLD TABLE AS old_rows"
-    " FOR EACH STATEMENT EXECUTE FUNCTION banyan.guard({args})",
+    " FOR EACH STATEMENT EXECUTE FUNCTION {rows}({args})",
     "banyan_guard_insert": "AFTER INSERT ON {table} REFERENCING NEW TABLE AS new_rows"
-    " FOR EACH STATEMENT EXECUTE FUNCTION banyan.guard({args})",
+    " FOR EACH STATEMENT EXECUTE FUNCTION {rows}({args})",
     "banyan_guard_key": "AFTER UPDATE ON {table} FOR EACH ROW WHEN (OLD.{key} IS DISTINCT FROM NEW.{key}"
     " AND banyan.bucket(OLD.{key}::text) IS DISTINCT FROM banyan.bucket(NEW.{key}::text))"
     " EXECUTE FUNCTION banyan.guard_key({args})",
     "banyan_guard_truncate": "BEFORE TRUNCATE ON {table} FOR EACH STATEMENT EXECUTE FUNCTION banyan.guard({args})",
-    "banyan_guard_update": "AFTER UPDATE ON {table} REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows"
-    " FOR EACH STATEMENT EXECUTE FUNCTION banyan.guard({args})",
+    "banyan_guard_update": "AFTER UPDATE ON {table} REFERENCING OLD TABLE AS old_rows"
+    " FOR EACH STATEMENT EXECUTE FUNCTION {rows}({args})",
 }
 
 TABLE = """
@@ -48,6 +52,8 @@ def require_guardable(connection: psycopg.Connection[Any], table: str, key: str 
         raise GuardError(f"{table} has several waves but no bucket_key in its mapping")
     if several and key_not_null is None:
         raise GuardError(f"{table} has no column {key}, which its mapping names as bucket_key")
+    if several and len(str(key).encode()) > LONGEST_KEY:
+        raise GuardError(f"{table}.{key}: a bucket key's name may have {LONGEST_KEY} bytes at most")
     if several and not key_not_null:
         raise GuardError(f"{table}.{key} is its bucket key and may be NULL: make it NOT NULL")
 
@@ -55,6 +61,8 @@ def require_guardable(connection: psycopg.Connection[Any], table: str, key: str 
 def ensure(connection: psycopg.Connection[Any], table: str, arguments: tuple[str, str, str], several: bool) -> None:
     """Give the table exactly the guard's triggers; one that has them already is not locked."""
     wanted = WAVES if several else ONE_WAVE
+    if several:
+        connection.execute(sql.SQL(ROWS).format(function=rows_function(arguments[2]), key=sql.Identifier(arguments[2])))
     stored = b"".join(argument.encode() + b"\0" for argument in arguments)
     rows = connection.execute(PRESENT, (quoted(table),)).fetchall()
     if {name: enabled and args == stored for name, enabled, args in rows} == dict.fromkeys(wanted, True):
@@ -62,6 +70,7 @@ def ensure(connection: psycopg.Connection[Any], table: str, arguments: tuple[str
     remove(connection, table)
     names = {"table": sql.SQL(quoted(table)), "key": sql.Identifier(arguments[2])}
     names["args"] = sql.SQL(", ").join(map(sql.Literal, arguments))
+    names["rows"] = rows_function(arguments[2])
     for trigger, definition in wanted.items():
         body = sql.SQL(definition).format(**names)
         connection.execute(sql.SQL("CREATE TRIGGER {} ").format(sql.Identifier(trigger)) + body)
@@ -85,6 +94,11 @@ def keep(connection: psycopg.Connection[Any], table: str, trigger: str) -> None:
 def remove(connection: psycopg.Connection[Any], table: str) -> None:
     for trigger, _, _ in connection.execute(PRESENT, (quoted(table),)).fetchall():
         connection.execute(sql.SQL("DROP TRIGGER {} ON {}").format(sql.Identifier(trigger), _identifier(table)))
+
+
+def rows_function(key: str) -> sql.Identifier:
+    """The trigger function that checks by this key column (guard_rows.sql)."""
+    return sql.Identifier("banyan", f"guard_by_{key}")
 
 
 def quoted(table: str) -> str:

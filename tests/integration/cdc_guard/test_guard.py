@@ -104,7 +104,7 @@ class TestOneWave:
 
     def test_without_a_row_of_ownership_nobody_writes(self, shop: psycopg.Connection[Any]) -> None:
         shop.execute("DELETE FROM banyan.ownership")
-        with pytest.raises(psycopg.Error, match="nobody owns shop"):
+        with pytest.raises(psycopg.Error, match="nobody owns a row of shop"):
             shop.execute("UPDATE item SET qty = 1")
 
     def test_a_role_without_rights_on_the_schema_is_guarded_and_may_write(self, shop: psycopg.Connection[Any]) -> None:
