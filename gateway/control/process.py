@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import signal
+import sys
 
+import structlog
 from granian.constants import Interfaces
 from granian.server.embed import Server
 
@@ -14,13 +17,26 @@ from gateway.control.node import Node
 from gateway.lifeline import watch_parent
 from gateway.settings import Settings
 
+GOODBYE_SECONDS = 1.0  # for answers under way
+
+log = structlog.get_logger("gateway.admin")
+
 
 def run(settings: Settings) -> None:
-    """Until SIGTERM, or until the parent is gone."""
-    asyncio.run(_run(settings))
+    """Until SIGTERM, or until the parent is gone. Does not return."""
+    code = 1
+    try:
+        code = asyncio.new_event_loop().run_until_complete(_run(settings))
+    except Exception:
+        log.exception("the admin process failed")
+    # Nothing here needs an orderly end: tables and audit are on disk before they are answered. So neither a client that
+    # keeps its connection nor a library that swallows a cancellation can keep this process alive.
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
-async def _run(settings: Settings) -> None:
+async def _run(settings: Settings) -> int:
     logging.getLogger("_granian").setLevel(logging.WARNING)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -42,9 +58,7 @@ async def _run(settings: Settings) -> None:
     done, _ = await asyncio.wait({serving, keeping, stopping}, return_when=asyncio.FIRST_COMPLETED)
     server.stop()  # type: ignore[no-untyped-call]
     keeping.cancel()
-    stopping.cancel()
-    await asyncio.gather(serving, keeping, stopping, return_exceptions=True)
-    if node.spread is not None:
-        await node.spread.close()
+    await asyncio.wait({serving, keeping}, timeout=GOODBYE_SECONDS)
     for task in done - {stopping}:
         task.result()  # an unexpected end is told, and the parent starts us again
+    return 0 if stopping in done else 1

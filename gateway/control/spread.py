@@ -6,7 +6,6 @@ Redis hash `banyan:table` {version, table} holds the newest table of all nodes, 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import time
 from collections.abc import Mapping
 from datetime import datetime
@@ -105,10 +104,6 @@ class Spread:
     async def _tell_watermarks(self, fields: Mapping[Any, Any]) -> None:
         known = {name.decode(): at for name, value in fields.items() if (at := commit_time(value)) is not None}
         await self._keeper.ask_all({"do": "watermarks", "watermarks": known})
-
-    async def close(self) -> None:
-        with contextlib.suppress(RedisError, OSError):
-            await self._redis.aclose()
 
 
 def commit_time(value: bytes, now: float | None = None) -> float | None:
