@@ -52,7 +52,9 @@ class Gateway:
         self._ids = secrets.token_hex(6).encode()
         self._last_id = 0
         self._ticks = 0
-        self.shadow = Shadow(lambda: self._shadow_pools, self.meter, self._shadow_percent)
+        self.shadow = Shadow(
+            lambda: self._shadow_pools, self.meter, self._shadow_percent, lambda: self.board.watermarks
+        )
         self.router = Router(table)
         self._take_upstreams(table)
 

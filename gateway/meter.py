@@ -27,7 +27,7 @@ class Cell:
 
 EVENTS = (
     "fallback", "held", "held_refused", "rerouted", "retried", "pinned", "breaker_opened", "shadow_compared",
-    "shadow_mismatched", "shadow_dropped",
+    "shadow_mismatched", "shadow_unsettled", "shadow_dropped",
 )  # fmt: skip
 
 

@@ -23,7 +23,9 @@ RUNNING = 8
 WAITING = 64
 SAMPLES = 50
 TIMEOUT = 5.0
-LAG_SECONDS = 0.3  # a difference is asked again after this: the other side may not have had the newest write yet
+BLIND_SECONDS = 0.3  # how long the other side gets to catch up when the watermark is not known
+PATIENCE = 5.0  # seconds to wait for the watermark; a sync that lags more is judged by the lag's own gate
+ROUNDS = 3  # a resource that changes all the time is given up after so many, as unsettled
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,10 +61,17 @@ class Share(Protocol):
 
 
 class Shadow:
-    def __init__(self, pools: Callable[[], Mapping[str, Pool]], meter: Meter, share: Share) -> None:
+    def __init__(
+        self,
+        pools: Callable[[], Mapping[str, Pool]],
+        meter: Meter,
+        share: Share,
+        watermarks: Callable[[], Mapping[str, float]],
+    ) -> None:
         self._pools = pools  # its own, not the clients'
         self._meter = meter
         self._share = share
+        self._watermarks = watermarks  # stream → wall-clock seconds up to which the other side has everything
         self._waiting: deque[Copy] = deque()
         self._running: set[asyncio.Task[None]] = set()
         self.samples: deque[Mismatch] = deque(maxlen=SAMPLES)
@@ -90,14 +99,47 @@ class Shadow:
                 self._meter.count(copy.domain, "shadow_dropped")
 
     async def _compare(self, copy: Copy) -> None:
-        pools = self._pools()
         head = copy.head[:-2] + b"Banyan-Shadow: 1\r\n\r\n"
-        difference = compare((copy.status, copy.body), await fetch(pools[copy.other], head, TIMEOUT))
-        if difference is not None:
-            await asyncio.sleep(LAG_SECONDS)
-            again = await fetch(pools[copy.primary], head, TIMEOUT)
-            difference = compare(again, await fetch(pools[copy.other], head, TIMEOUT))
-        self._count(copy, difference)
+        first = compare((copy.status, copy.body), await self._ask(copy.other, head))
+        if first is None:
+            self._count(copy, None)
+            return
+        settled, difference = await self._settle(copy, head)
+        if settled:
+            self._count(copy, difference)
+        else:
+            self._meter.count(copy.domain, "shadow_unsettled")
+
+    async def _settle(self, copy: Copy, head: bytes) -> tuple[bool, Difference | None]:
+        """Was it only lag? A difference counts when the primary stood still while the other side caught up with it.
+
+        1. ask the primary at time t; 2. wait until the other side has everything up to t; 3. ask the other side;
+        4. ask the primary again. Equal in 3: it was lag. Unequal in 3 and the same in 1 and 4: a mismatch.
+        Otherwise somebody wrote in between: once more.
+        """
+        for _ in range(ROUNDS):
+            asked = time.time()
+            before = await self._ask(copy.primary, head)
+            await self._caught_up(copy, asked)
+            difference = compare(before, await self._ask(copy.other, head))
+            if difference is None:
+                return True, None
+            if compare(before, await self._ask(copy.primary, head)) is None:
+                return True, difference
+        return False, None
+
+    async def _caught_up(self, copy: Copy, moment: float) -> None:
+        stream = f"{copy.domain}.{'forward' if copy.side == 'legacy' else 'reverse'}"
+        deadline = time.monotonic() + PATIENCE
+        while (reached := self._watermarks().get(stream)) is not None and reached <= moment:
+            if time.monotonic() > deadline:
+                return
+            await asyncio.sleep(0.05)
+        if reached is None:
+            await asyncio.sleep(BLIND_SECONDS)
+
+    async def _ask(self, upstream: str, head: bytes) -> tuple[int, bytes]:
+        return await fetch(self._pools()[upstream], head, TIMEOUT)
 
     def _count(self, copy: Copy, difference: Difference | None) -> None:
         figures = self.figures.setdefault((copy.domain, copy.operation), [0, 0])

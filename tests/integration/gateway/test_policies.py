@@ -284,6 +284,38 @@ async def test_a_difference_that_is_only_lag_is_no_mismatch(stage: Stage) -> Non
     assert stage.event("shadow_mismatched") == 0
 
 
+async def test_a_resource_that_never_stands_still_is_unsettled_and_no_mismatch(stage: Stage) -> None:
+    stage.wave(phase="shadow", shadow_percent=100)
+
+    async def counting(seen: Seen, writer: asyncio.StreamWriter) -> None:
+        writer.write(response(body=b'{"v":%d}' % len(stage.legacy.seen)))
+
+    stage.legacy.handler = counting
+    stage.service.handler = answering(body=b'{"v":0}')
+    await stage.client.get("/items")
+    await until(lambda: stage.event("shadow_unsettled") == 1)
+    assert stage.event("shadow_mismatched") == 0
+
+
+async def test_a_difference_is_judged_only_when_the_watermark_has_passed(stage: Stage) -> None:
+    stage.wave(phase="shadow", shadow_percent=100)
+    stage.gateway.take_watermarks({"shop.forward": 0.0})
+    stage.legacy.handler = answering(body=b'{"v":2}')
+    behind = True
+
+    async def lagging(seen: Seen, writer: asyncio.StreamWriter) -> None:
+        writer.write(response(body=b'{"v":1}' if behind else b'{"v":2}'))
+
+    stage.service.handler = lagging
+    await stage.client.get("/items")
+    await until(lambda: len(stage.legacy.seen) == 2)
+    assert stage.event("shadow_compared") == 0
+    behind = False
+    stage.gateway.take_watermarks({"shop.forward": 1e12})
+    await until(lambda: stage.event("shadow_compared") == 1)
+    assert stage.event("shadow_mismatched") == 0
+
+
 async def test_a_shadowed_side_that_hangs_slows_no_client(stage: Stage) -> None:
     async def hang(seen: Seen, writer: asyncio.StreamWriter) -> None:
         await asyncio.sleep(30)
