@@ -11,6 +11,7 @@ from cdc.mapping.errors import ConversionError
 # Hours remembered per direction: more than twenty years, about 20 MB at most.
 REMEMBERED = 200_000
 HOUR = timedelta(hours=1)
+UTC_ZONES = (UTC, ZoneInfo("UTC"))  # the second is what the driver gives
 
 
 @dataclass(slots=True)
@@ -46,7 +47,7 @@ class LocalClock:
         """Naive local time, and N, or A and B for the first and second pass of a repeated time."""
         if instant.tzinfo is None:
             raise ConversionError(f"{instant} has no time zone where an instant is expected")
-        utc = (instant if instant.tzinfo is UTC else instant.astimezone(UTC)).replace(tzinfo=None)
+        utc = (instant if instant.tzinfo in UTC_ZONES else instant.astimezone(UTC)).replace(tzinfo=None)
         hour = utc.toordinal() * 24 + utc.hour
         try:
             offset = self._utc_hours[hour]

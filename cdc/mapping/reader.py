@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from typing import Any, LiteralString
 
 import psycopg
 from psycopg import sql
-from psycopg.abc import Query
 
 from cdc.mapping.errors import MappingError
 
 BATCH_ROWS = 5_000
+_numbers = itertools.count(1)
 # Types whose binary form psycopg turns into a Python value; everything else is read as text, which compares as well.
 TYPES: dict[int, LiteralString] = {
     16: "boolean",
@@ -85,17 +86,12 @@ def shape(connection: psycopg.Connection[Any], table: str, columns: Sequence[str
 def stream(
     connection: psycopg.Connection[Any], shape: Shape, key: Sequence[str], batch_rows: int = BATCH_ROWS
 ) -> Generator[list[tuple[Any, ...]], None, None]:
-    """All rows by key, as lists of at most `batch_rows`; the server sends no faster than we read."""
-    query: Query = sql.SQL("COPY ({} ORDER BY {}) TO STDOUT (FORMAT BINARY)").format(shape.select(), shape.order(key))
-    with connection.cursor() as cursor, cursor.copy(query) as copy:
-        copy.set_types(list(shape.oids))
-        batch: list[tuple[Any, ...]] = []
-        append = batch.append
-        for row in copy.rows():
-            append(row)
-            if len(batch) >= batch_rows:
-                yield batch
-                batch = []
-                append = batch.append
-        if batch:
+    """All rows by key, as lists of at most `batch_rows`, through a cursor at the server.
+
+    Not COPY: psycopg hands its rows on one by one, which costs three times as much as a whole batch of a cursor.
+    """
+    query = sql.SQL("{} ORDER BY {}").format(shape.select(), shape.order(key))
+    with connection.transaction(), connection.cursor(name=f"stream_{next(_numbers)}") as cursor:
+        cursor.execute(query, binary=True)
+        while batch := cursor.fetchmany(batch_rows):
             yield batch

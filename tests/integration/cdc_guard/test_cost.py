@@ -1,7 +1,7 @@
 """What the guard costs a writer, with and without it in turns. `pytest -s` prints the figures.
 
-pgbench's transactions per second are for the reader: raw SQL at full load, where the guard weighs most. What is judged is the
-CPU time that a write costs its backend, because that does not depend on who else is using the machine.
+pgbench's transactions per second are for the reader: raw SQL at full load, where the guard weighs most. What is judged
+is the CPU time that a write costs its backend, because that does not depend on who else is using the machine.
 """
 
 from __future__ import annotations
