@@ -1,0 +1,1 @@
+"""Traffic: the demonstration's clients and their audit, Locust scenarios, benchmarks."""

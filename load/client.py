@@ -72,9 +72,9 @@ class Client:
 
     async def _some_write(self) -> None:
         choice = self.random.random()
-        if choice < 0.6:
+        if choice < 0.65:
             await self._create_quote()
-        elif choice < 0.85:
+        elif choice < 0.97:
             await self._load_prices()
         else:
             await self._put_rates()
