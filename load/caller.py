@@ -12,6 +12,7 @@ from load.connection import Connection, ConnectionFailed, Response
 from load.stats import Recorder, Sample
 
 _RETRIED = frozenset({502, 503, 504})  # together with Retry-After: "not done, come again"
+_UNANSWERED = frozenset({502, 504})  # the gateway lost its server: to the client, the same as a lost connection
 _LONGEST_PAUSE_S = 30.0
 
 
@@ -47,7 +48,8 @@ class Caller:
     def stale(self, call: Call, response: Response) -> None:
         """The answer lacks a write that this client was told is done."""
         self.recorder.stale_reads += 1
-        self._sample(call, response, "does not show this client's earlier write")
+        route = response.headers.get("banyan-route", "no Banyan-Route")
+        self._sample(call, response, f"does not show this client's earlier write ({route})")
 
     def close(self) -> None:
         self.connection.close()
@@ -60,14 +62,19 @@ class Caller:
             response = await self.connection.request(call.method, call.target, headers, call.body, self.attempt_s)
         except ConnectionFailed as error:
             self.recorder.attempt(0)
-            return None, min(1.0, 0.05 * 2**number) * (0.5 + self.random.random()), str(error)
+            return None, self._backoff(number), str(error)
         self.recorder.attempt(response.status)
         self.recorder.side(side_of(response))
         if response.status in call.expect:
             return response, None, ""
         detail = response.body[:300].decode("utf-8", "replace")
         asked = retry_after(response)
-        return response, None if asked is None else asked * (1 + 0.1 * self.random.random()), detail
+        if asked is None:
+            return response, self._backoff(number) if response.status in _UNANSWERED else None, detail
+        return response, asked * (1 + 0.1 * self.random.random()), detail
+
+    def _backoff(self, number: int) -> float:
+        return min(1.0, 0.05 * 2**number) * (0.5 + self.random.random())
 
     def _sample(self, call: Call, response: Response | None, detail: str) -> None:
         status, request_id = (response.status, response.headers.get("x-request-id", "")) if response else (0, "")

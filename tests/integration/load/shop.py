@@ -37,7 +37,7 @@ CREATE TABLE quotes (id bigint, client_ref text, customer_id bigint, tariff_code
 @dataclass
 class Shop:
     """What it holds. `faults` are spent by writes, one each: `busy` answers 503, `cut` does it and says nothing,
-    `broken` answers 500 and does nothing, `forgets` answers 2xx and does nothing."""
+    `lost` does it and answers 502, `broken` answers 500 and does nothing, `forgets` answers 2xx and does nothing."""
 
     quotes: dict[str, dict[str, Any]] = field(default_factory=dict)
     prices: dict[tuple[str, str, str], str] = field(default_factory=dict)
@@ -129,13 +129,15 @@ def opened(shop: Shop, port: int = 0) -> Iterator[str]:
                 shop.requests.append((self.command, self.path, key))
                 fault = shop.faults.popleft() if shop.faults and self.command != "GET" else ""
                 status, answer = shop.call(self.command, self.path, key, body)
-                if status < 300 and fault in ("", "cut"):
+                if status < 300 and fault in ("", "cut", "lost"):
                     shop.keep(self.command, self.path, key, body, answer)
             if fault == "cut":
                 self.close_connection = True
                 return
             if fault == "busy":
                 status, answer = 503, {"title": "the wave is moving"}
+            if fault == "lost":
+                status, answer = 502, {"title": "the server closed the connection"}
             if fault == "broken":
                 status, answer = 500, {"error": "oops"}
             self.reply(status, json.dumps(answer).encode())

@@ -78,6 +78,18 @@ async def test_a_write_whose_answer_was_lost_is_sent_again_with_the_same_key_and
     assert set(shop.quotes) == set(fleet.accepted().quotes)
 
 
+async def test_a_gateway_that_lost_its_server_is_asked_again_since_the_write_may_be_done_or_not():
+    shop = Shop()
+    with opened(shop) as url:
+        fleet = Fleet(url, "key", clients=2, rate=200, seed=12)
+        shop.faults.extend(["", "", *["lost"] * 6])
+        stats = await run_until(fleet, lambda s: not shop.faults and s.requests >= 80)
+    assert stats.failed == 0
+    assert stats.by_status[502] == 6
+    assert stats.retried >= 1
+    assert set(shop.quotes) == set(fleet.accepted().quotes)
+
+
 async def test_a_wrong_answer_counts_as_failed_and_leaves_a_sample_and_an_uncertain_write():
     shop = Shop()
     with opened(shop) as url:
