@@ -83,7 +83,10 @@ def compile_domain(
         stand = phases.get((name, number), Stand("legacy"))
         percent = stand.percent if stand.phase == "canary" else 0
         waves.append(Wave(number, wave.bucket_from, wave.bucket_to, stand.phase, percent, owner, epoch, number in hold))
-    operations = [Operation(op.id, op.method, op.path, op.kind, list(op.key), op.native) for op in domain.operations]
+    operations = [
+        Operation(op.id, op.method, op.path, op.kind, list(op.key), op.native, op.idempotent)
+        for op in domain.operations
+    ]
     return Domain(service=domain.upstream, waves=waves, operations=operations, shadow_percent=domain.shadow_percent)
 
 

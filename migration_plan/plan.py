@@ -43,6 +43,7 @@ class Operation(Struct, frozen=True, forbid_unknown_fields=True):
     kind: Literal["read", "write"]
     key: tuple[KeySource, ...] = ()
     native: bool = False
+    idempotent: bool = False
 
 
 class Wave(Struct, frozen=True, forbid_unknown_fields=True):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import sys
 import threading
@@ -123,7 +124,6 @@ def _perform(
         traffic.stop()
     lasted = time.monotonic() - began
     stats = traffic.stats()
-    say("$ banyan", "verify pricing")
     verified = act.banyan("verify", "pricing")
     audited = traffic.audit(settings["BANYAN_LEGACY_DSN"], settings["BANYAN_PRICING_DSN"])
     say(
@@ -135,7 +135,7 @@ def _perform(
         "requests": stats.requests,
         "requests_per_s": round(stats.requests / lasted, 1),
         "failed": stats.failed,
-        "failed_samples": list(stats.samples)[:5],
+        "failed_samples": [dataclasses.asdict(sample) for sample in stats.samples[:5]],
         "retried": stats.retried,
         "stale_reads": stats.stale_reads,
         "accepted_writes": traffic.accepted_writes(),

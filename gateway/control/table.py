@@ -36,7 +36,10 @@ class Wave(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Operation(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """One method and path template. `key`: where its partition key is found, first source present wins."""
+    """One method and path template. `key`: where its partition key is found, first source present wins.
+
+    `idempotent`: doing it twice is as doing it once although its method does not say so (an upsert by POST).
+    """
 
     id: str
     method: str
@@ -44,6 +47,7 @@ class Operation(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_de
     kind: Kind
     key: list[str] = []
     native: bool = False
+    idempotent: bool = False
 
 
 class Domain(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -196,7 +196,7 @@ class Exchange:
     @property
     def idempotent(self) -> bool:
         request = self.request
-        return request.method in IDEMPOTENT or request.header(b"idempotency-key") is not None
+        return request.method in IDEMPOTENT or self.route.idempotent or request.header(b"idempotency-key") is not None
 
     def on_connection(self, connection: UpstreamConnection) -> None:
         self.connection = connection

@@ -42,7 +42,7 @@ class Step(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """`idempotent`: by method, or the client sent an Idempotency-Key. `replayable`: the whole body is still at hand."""
+    """`idempotent`: by method, by the plan, or by the client's Idempotency-Key. `replayable`: the whole body is still at hand."""
 
     cause: Cause
     is_read: bool

@@ -21,6 +21,7 @@ class Route:
     __slots__ = (
         "domain",
         "id",
+        "idempotent",
         "identities",
         "is_read",
         "keyless",
@@ -38,6 +39,7 @@ class Route:
         *,
         is_read: bool | None,
         native: bool,
+        idempotent: bool = False,
         sources: Sequence[Source],
         slots: Sequence[Slot],
         keyless: Slot,
@@ -47,6 +49,7 @@ class Route:
         self.domain = domain
         self.is_read = is_read  # None: told by the method
         self.native = native
+        self.idempotent = idempotent
         self.sources = tuple(sources)
         self.slots = tuple(slots)
         self.keyless = keyless
@@ -122,6 +125,7 @@ class Router:
                 name,
                 is_read=operation.kind == "read",
                 native=operation.native,
+                idempotent=operation.idempotent,
                 sources=[source(spec, names) for spec in operation.key],
                 slots=() if operation.native else slots,
                 keyless=native if operation.native else keyless,

@@ -29,6 +29,7 @@ OPERATIONS = [
     Operation("items.get", "GET", "/items/{id}", "read", ["header:x-client"]),
     Operation("items.add", "POST", "/items", "write", ["header:x-client"]),
     Operation("items.put", "PUT", "/items/{id}", "write", ["header:x-client"]),
+    Operation("items.load", "POST", "/bulk", "write", idempotent=True),
     Operation("v2.items", "GET", "/v2/items", "read", native=True),
 ]
 

@@ -207,6 +207,17 @@ async def test_a_write_with_an_idempotency_key_is_sent_again(stage: Stage) -> No
     assert [seen.body for seen in stage.legacy.seen] == [b"x", b"x"]
 
 
+async def test_a_write_that_the_plan_calls_idempotent_is_sent_again(stage: Stage) -> None:
+    async def handler(seen: Seen, writer: asyncio.StreamWriter) -> None:
+        if len(stage.legacy.seen) == 1:
+            raise HangUp
+        writer.write(response(200))
+
+    stage.legacy.handler = handler
+    assert (await stage.client.post("/bulk", content=b"x")).status_code == 200
+    assert [seen.body for seen in stage.legacy.seen] == [b"x", b"x"]
+
+
 async def test_connections_that_the_server_closed_while_idle_cost_nobody_a_request(stage: Stage) -> None:
     for _ in range(30):
         assert (await stage.client.get("/items")).status_code == 200
