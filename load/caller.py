@@ -74,7 +74,7 @@ class Caller:
         return response, asked * (1 + 0.1 * self.random.random()), detail
 
     def _backoff(self, number: int) -> float:
-        return min(1.0, 0.05 * 2**number) * (0.5 + self.random.random())
+        return min(1.0, 0.05 * 2.0**number) * (0.5 + self.random.random())
 
     def _sample(self, call: Call, response: Response | None, detail: str) -> None:
         status, request_id = (response.status, response.headers.get("x-request-id", "")) if response else (0, "")

@@ -16,7 +16,7 @@ from load.stats import Recorder, Stats
 
 __all__ = ["Accepted", "Fleet", "FleetError", "Stats"]
 
-_CATCH_UP_S = 1.0  # a client that was held up makes good at most this much
+_CATCH_UP_S = 5.0  # a client that was held up makes good at most this much, so that a pause does not lower the rate
 
 
 class FleetError(Exception):
