@@ -109,7 +109,8 @@ class Client:
         self._maybe_check(lambda: self._check_quote(quote))
 
     async def _load_prices(self) -> None:
-        area, day, first = self.identity.area, self.random.choice(_DAYS), self.random.randrange(24)
+        area, day = self.identity.area, self.random.choice(_DAYS)
+        first = self.random.randrange(3 if day == _REPEATED_DAY else 24)
         hours = [hour for hour in _hours(day)[first : first + 6] if PriceKey(area, hour) not in self._retired]
         if not hours:
             return
