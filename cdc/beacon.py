@@ -15,7 +15,7 @@ from cdc.change import HEARTBEAT, lsn_number
 from cdc.status import Status
 
 # Seconds between heartbeats: an idle source's watermark moves with them.
-HEARTBEAT_EVERY = 1.0
+HEARTBEAT_EVERY = 0.25
 # Redis gets the watermark at least each second and at most this often, seconds.
 PUBLISH_GAP = 0.05
 PUBLISH_EVERY = 1.0

@@ -84,7 +84,7 @@ class Demo:
         return figures
 
     def invoices_equal(self) -> bool:
-        """Did the monolith bill the same cents each time, although prices and tariffs came from elsewhere in between?"""
+        """Did the monolith bill the same cents each time, although prices came from elsewhere in between?"""
         return bool(self.invoices) and all(self.invoices) and all(bill == self.invoices[0] for bill in self.invoices)
 
     def _bill(self) -> None:

@@ -22,7 +22,7 @@ from gateway.errors import TableRefused, VersionConflict
 
 KEY = "banyan:table"
 WATERMARKS = "banyan:watermark"
-ASK_SECONDS = 0.25  # between two looks at the watermarks
+ASK_SECONDS = 0.1  # between two looks at the watermarks
 PATIENCE = 0.3  # seconds a change waits for Redis before it goes ahead without it
 LONGEST_BACKOFF = 5.0
 

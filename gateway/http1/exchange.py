@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from gateway.http1.downstream import Downstream
 
 MOST_REROUTES = 2
+SYNC_SECONDS = 0.05  # between two looks whether legacy has the client's last write
 RETRY_AFTER = b"Retry-After: 1\r\n"
 
 
@@ -116,10 +117,7 @@ class Exchange:
         gateway = self.gateway
         gateway.active.add(self)
         gateway.budget.deposit()
-        if not self.read and self.slot.write.hold:
-            self._hold(None)
-        else:
-            self._attempt()
+        self._go()
 
     def _again(self) -> None:
         """Decide anew, by the newest table."""
@@ -131,8 +129,13 @@ class Exchange:
             self.forced = None
             self.route, self.values = router.match(self.request.method, self.request.path)
         self._choose()
+        self._go()
+
+    def _go(self) -> None:
         if not self.read and self.slot.write.hold:
             self._hold(None)
+        elif self.read and self.decision is self.slot.detour and self._is_ahead_of_legacy:
+            self._await_sync()
         else:
             self._attempt()
 
@@ -147,6 +150,17 @@ class Exchange:
             gateway.meter.count(self.route.domain, "held")
         if not gateway.room.enter(self, self.deadline, self._size(), ask_after):
             self.refuse()
+
+    @property
+    def _is_ahead_of_legacy(self) -> bool:
+        """This client wrote at the service a moment ago, and the way back has not brought it to legacy yet."""
+        return self.slot.owner == "service" and self.gateway.is_pinned(self)
+
+    def _await_sync(self) -> None:
+        """Rather a little later than a read that does not see the client's own write."""
+        self.cause = Cause.BEHIND
+        if not self.gateway.room.enter(self, self.deadline, self._size(), SYNC_SECONDS):
+            self._give_up(Cause.BEHIND)
 
     def _size(self) -> int:
         """Bytes that this request may come to occupy while it waits."""
@@ -408,6 +422,9 @@ class Exchange:
 
     def _fall_back(self) -> None:
         assert self.slot.fallback is not None
+        if self._is_ahead_of_legacy:
+            self._await_sync()
+            return
         self.gateway.meter.count(self.route.domain, "fallback")
         self.decision = self.slot.fallback
         self._attempt()

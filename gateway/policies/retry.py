@@ -17,6 +17,7 @@ class Cause(Enum):
     OVERFLOW = (503, "too many requests wait for the server behind this gateway")
     ERROR = (502, "the server behind this gateway failed")  # a 5xx of its own; never shown, its answer is passed on
     HELD = (503, "this data is being moved; the request was not carried out")
+    BEHIND = (503, "the server behind this gateway is failing, and the other one does not have your last write yet")
     OPEN = (503, "the server behind this gateway is failing; the request was not carried out")
 
     @property
@@ -42,7 +43,7 @@ class Step(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """`idempotent`: by method, by the plan, or by the client's Idempotency-Key. `replayable`: the whole body is still at hand."""
+    """`idempotent`: by method, by the plan, or by an Idempotency-Key. `replayable`: the whole body is still at hand."""
 
     cause: Cause
     is_read: bool

@@ -57,7 +57,7 @@ def test_the_readmes_operating_commands_work_as_they_stand(stack: Stack):
 
 
 def test_every_make_target_that_the_readme_names_exists():
-    targets = set(re.findall(r"\bmake ([a-z-]+)", (ROOT / "README.md").read_text()))
+    targets = set(re.findall(r"(?:^|`)make ([a-z-]+)", (ROOT / "README.md").read_text(), re.MULTILINE))
     makefile = (ROOT / "Makefile").read_text()
     assert targets
     assert [t for t in targets if not re.search(rf"^{t}:", makefile, re.MULTILINE)] == []

@@ -218,6 +218,31 @@ async def test_a_write_that_the_plan_calls_idempotent_is_sent_again(stage: Stage
     assert [seen.body for seen in stage.legacy.seen] == [b"x", b"x"]
 
 
+async def test_a_read_of_ones_own_write_falls_back_only_when_legacy_has_it(stage: Stage) -> None:
+    stage.wave(phase="service", owner="service")
+    stage.gateway.take_watermarks({"shop.reverse": 0.0})
+    me = {"X-Client": "me"}
+    assert (await stage.client.post("/items", content=b"x", headers=me)).status_code == 200
+    await stage.service.kill()
+    assert side(await stage.client.get("/items", headers={"X-Client": "somebody else"})) == "legacy"
+    mine = asyncio.create_task(stage.client.get("/items", headers=me))
+    await until(lambda: len(stage.gateway.room) == 1)
+    stage.gateway.take_watermarks({"shop.reverse": 1e12})
+    answer = await mine
+    assert (answer.status_code, side(answer)) == (200, "legacy")
+
+
+async def test_a_read_of_ones_own_write_that_legacy_never_gets_is_refused_and_not_stale() -> None:
+    async with staged(patience=0.3) as stage:
+        stage.wave(phase="service", owner="service")
+        stage.gateway.take_watermarks({"shop.reverse": 0.0})
+        me = {"X-Client": "me"}
+        assert (await stage.client.post("/items", content=b"x", headers=me)).status_code == 200
+        await stage.service.kill()
+        answer = await stage.client.get("/items", headers=me)
+        assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
+
+
 async def test_connections_that_the_server_closed_while_idle_cost_nobody_a_request(stage: Stage) -> None:
     for _ in range(30):
         assert (await stage.client.get("/items")).status_code == 200
