@@ -425,7 +425,6 @@ class Exchange:
         if self._is_ahead_of_legacy:
             self._await_sync()
             return
-        self.gateway.meter.count(self.route.domain, "fallback")
         self.decision = self.slot.fallback
         self._attempt()
 
@@ -477,6 +476,8 @@ class Exchange:
         seconds = perf_counter() - self.started
         status = self.status
         gateway.meter.cell(route.domain, decision.side, route.id).observe(status, seconds)
+        if decision is self.slot.fallback or decision is self.slot.detour:
+            gateway.meter.count(route.domain, "fallback")  # after a failure, or at once because the breaker was open
         if gateway.log is not None:
             request = self.request
             gateway.log.add(
