@@ -136,6 +136,9 @@ def _prepare(config: Config, progress: Progress) -> None:
     banyan = _module("banyan.cli")
     run_step(config, "prepare", [*banyan, "prepare", "--all"], config.env)
     run_step(config, "compile", [*banyan, "plan", "compile", "--out", str(config.home.streams)], config.env)
+    # Ports may be others than last time, so the gateway must not start from the table of then; the one that was just
+    # compiled says what ledger and databases say.
+    (Path(config["GATEWAY_STATE_DIR"]) / "table.json").unlink(missing_ok=True)
 
 
 def announce(config: Config, supervisor: Supervisor, *, ready: bool) -> None:

@@ -11,8 +11,10 @@ from pathlib import Path
 import pytest
 
 from banyan.servers.ports import free_port
+from banyan.stack.config import read_env_file
 from banyan.stack.home import Home
 from tests.e2e.conftest import ROOT, Stack, banyan, wait_for
+from tests.e2e.journey import state
 
 
 def descendants(pid: int) -> set[int]:
@@ -63,11 +65,8 @@ def test_a_demo_beside_a_running_stack_is_refused(stack: Stack):
     assert "banyan down" in done.stderr
 
 
-@pytest.mark.e2e
-@pytest.mark.timeout(240)
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL], ids=["ctrl-c", "kill-9"])
-def test_nothing_runs_on_after(how: signal.Signals, tmp_path):
-    home = tmp_path / "home"
+def start(home: Path) -> subprocess.Popen[bytes]:
+    """`banyan up` in the foreground, ready."""
     ports = ["--gateway-port", str(free_port()), "--console-port", str(free_port())]
     starter = subprocess.Popen(
         [sys.executable, "-m", "banyan.cli", "up", "--agents", "1", *ports],
@@ -79,11 +78,41 @@ def test_nothing_runs_on_after(how: signal.Signals, tmp_path):
     )
     try:
         wait_for(lambda: (r := Home(home).running()) is not None and r.ready, "the stack to be ready", 180)
-        below = descendants(starter.pid)
-        assert len(below) > 15
-        starter.send_signal(how)
-        starter.wait(60)
-        wait_for(lambda: not any(alive(pid) for pid in below), "every process to end", 60)
-    finally:
+    except BaseException:
         starter.kill()
+        raise
+    return starter
+
+
+def end(starter: subprocess.Popen[bytes], how: signal.Signals) -> None:
+    """And see that nothing of it runs on."""
+    below = descendants(starter.pid)
+    assert len(below) > 15
+    starter.send_signal(how)
+    starter.wait(60)
+    wait_for(lambda: not any(alive(pid) for pid in below), "every process to end", 60)
+
+
+@pytest.mark.e2e
+@pytest.mark.timeout(300)
+def test_a_killed_stack_leaves_nothing_running_and_goes_on_where_it_was_on_other_ports(tmp_path):
+    home = tmp_path / "home"
+    first = start(home)
+    stack = Stack(home, read_env_file(Home(home)))
+    with stack.client() as client:
+        codes = {tariff["code"] for tariff in client.get("/api/tariffs").json()["tariffs"]}
+    stack.banyan("advance", "pricing", "--yes", "--reason", "test")
+    end(first, signal.SIGKILL)
     assert "no stack is running" in banyan(home, "down").stdout
+
+    file = Home(home).env_file
+    kept = [line for line in file.read_text().splitlines() if not line.startswith("BANYAN_PORT_")]
+    file.write_text("\n".join(kept) + "\n")
+    second = start(home)
+    again = Stack(home, read_env_file(Home(home)))
+    assert again.env["BANYAN_PRICING_URL"] != stack.env["BANYAN_PRICING_URL"]
+    with again.client() as client:
+        assert {tariff["code"] for tariff in client.get("/api/tariffs").json()["tariffs"]} == codes
+        assert client.get("/v2/tariffs").status_code == 200, "the gateway knows where pricing is now"
+    assert state(again, "pricing")["phase"] == "shadow"
+    end(second, signal.SIGINT)
