@@ -110,6 +110,11 @@ def _make_schemas(config: Config, progress: Progress) -> None:
 
 
 def _load_data(config: Config, options: Options, progress: Progress) -> None:
+    """Once: later the rows belong to whoever owns them by then, and the monolith may not be the one."""
+    mark = config.home.path / "data-loaded"
+    if mark.exists():
+        progress("data", "is there from the last time")
+        return
     env = config.pick("LEGACY_*")
     tokens = agents.tokens_file(config)
     progress("customers", f"{options.customers} customers, contracts, meters, devices")
@@ -129,6 +134,7 @@ def _load_data(config: Config, options: Options, progress: Progress) -> None:
             config, "load-readings", _module("legacy_monolith", "load-readings", "--meters", str(options.meters)), env
         )
         progress("readings", said.strip().splitlines()[-1] if said.strip() else "loaded")
+    mark.touch()
 
 
 def _prepare(config: Config, progress: Progress) -> None:

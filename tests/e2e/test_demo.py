@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 
 
-@pytest.mark.e2e
+@pytest.mark.alone
 @pytest.mark.timeout(360)
 def test_the_demo_moves_pricing_there_and_back_and_nobody_notices(tmp_path):
     # Tests may themselves run under make, whose flags and variables are not the user's.
