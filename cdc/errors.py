@@ -9,6 +9,7 @@ CdcError
 ├── WrongSource          the source is not the cluster that the position belongs to
 ├── SchemaChanged        a table no longer has what the mapping needs
 ├── TargetRefused        the target refuses the stream as a whole (rights, guard, missing table)
+├── TargetOwns           the target side owns what a fill or a replay would overwrite: nothing was written
 ├── RowMissing           a partial update met no row; the applier parks its key
 ├── TooManyParked        so many keys are poison that something else is wrong
 ├── FenceTimeout         the fence marker did not come through in time
@@ -54,6 +55,10 @@ class SchemaChanged(CdcError):
 
 class TargetRefused(CdcError):
     """Raised when the target's answer is about the stream, not about one row."""
+
+
+class TargetOwns(CdcError):
+    """Raised when a fill or a replay would overwrite rows whose newest version is the target's own."""
 
 
 class RowMissing(CdcError):

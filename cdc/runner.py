@@ -73,7 +73,10 @@ class Runner:
             self._target.cancel_safe(timeout=2)
 
     def snapshot(self, stop: threading.Event) -> Filled:
-        """Fill (again); the stream must not run meanwhile, which the origin sees to. Raises: Transient, Interrupted."""
+        """Fill (again); the stream must not run meanwhile, which the origin sees to.
+
+        Raises: Transient, Interrupted, TargetOwns.
+        """
         with self._applier_session() as target:
             self._require(target)
             return self._fill(target, stop)
@@ -109,7 +112,7 @@ class Runner:
 
     def _fill(self, target: psycopg.Connection[Any], stop: threading.Event) -> Filled:
         self.status.state = "snapshot"
-        filled = fill(self._source_dsn, target, self.stream.name, self.stream.slot, self._routes, stop.is_set)
+        filled = fill(self._source_dsn, target, self.stream, self._routes, stop.is_set)
         self.status.snapshot_rows = filled.rows
         return filled
 
@@ -122,7 +125,7 @@ class Runner:
         if state.source_system is not None and state.source_system != system:
             raise WrongSource(
                 f"the source is cluster {system}, but stream {self.stream.name} was made for {state.source_system}:"
-                " correct the source's URL, or drop the stream and prepare it again"
+                f" correct the source's URL, or {slots.AGAIN}"
             )
         try:
             with psycopg.connect(self._source_dsn, autocommit=True, connect_timeout=5) as connection:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from cdc.change import Change, Direction, Row
 
@@ -21,6 +21,7 @@ class TableMapping(Protocol):
     def source_key(self, direction: Direction, /) -> tuple[str, ...]: ...
     def columns(self, direction: Direction, /) -> tuple[str, ...]: ...
     def source_columns(self, direction: Direction, /) -> tuple[str, ...]: ...
+    def bucket_key(self, side: Literal["legacy", "service"], /) -> str | None: ...
     def translate(self, row: Mapping[str, Any], direction: Direction, /) -> Row: ...
 
 
@@ -44,6 +45,11 @@ class Route:
     mapping: TableMapping
     direction: Direction
     width: int
+
+    @property
+    def changes_hands(self) -> bool:
+        """False for reference data, which its source owns for ever."""
+        return self.mapping.direction != "forward"
 
     def translate(self, row: Row) -> Row:
         return self.mapping.translate(row, self.direction)

@@ -18,6 +18,7 @@ import psycopg
 from psycopg import sql
 from psycopg.pq import DiagnosticField, ExecStatus
 
+from cdc.capture.slot import AGAIN
 from cdc.capture.types import SESSION_OPTIONS
 from cdc.change import PG_EPOCH, lsn_text, pg_time
 from cdc.errors import CdcError, NotPrepared, ProtocolError, SlotLost, Transient
@@ -178,9 +179,9 @@ def _refusal(slot: str, result: Any) -> CdcError:
     if state == "42704" and "publication" in text:
         return NotPrepared(f"{text}: run prepare for this stream")
     if state == "42704":
-        return SlotLost(f"{text}: drop the stream and prepare it again (a new snapshot)")
+        return SlotLost(f"{text}: {AGAIN}")
     if state == "55000":  # invalidated, or of another plugin or database
-        return SlotLost(f"slot {slot}: {text}: drop the stream and prepare it again (a new snapshot)")
+        return SlotLost(f"slot {slot}: {text}: {AGAIN}")
     if state.startswith(("42", "22")):
         return NotPrepared(f"the source refuses the stream: {text}")
     return Transient(f"the source: {text}")

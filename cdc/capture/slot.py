@@ -50,30 +50,36 @@ def find(connection: psycopg.Connection[Any], name: str) -> Slot | None:
     return Slot(plugin, lsn_number(confirmed) if confirmed else 0, status, lsn_number(end), active)
 
 
+# What helps when changes are lost. A fill overwrites the target, so it is for a target that owns nothing.
+AGAIN = (
+    "drop the stream and prepare it again while its source owns every wave (a forward stream takes a new snapshot);"
+    " roll back first if it does not"
+)
+
+
 def judge(name: str, slot: Slot | None, position: int) -> CdcError | None:
     """Why the stream must not resume at `position` (stored in the target), if so.
 
     The server silently starts at the later of the two positions: a slot that was recreated, or advanced by someone
     else, would skip changes without a word.
     """
-    again = "drop the stream and prepare it again (it takes a new snapshot)"
     if slot is None:
-        return SlotLost(f"slot {name} does not exist: changes since {lsn_text(position)} are lost; {again}")
+        return SlotLost(f"slot {name} does not exist: changes since {lsn_text(position)} are lost; {AGAIN}")
     if slot.plugin != "pgoutput":
         return SlotLost(f"slot {name} belongs to plugin {slot.plugin}, not pgoutput: choose another slot name")
     if slot.wal_status == "lost":
         return SlotLost(
-            f"slot {name} is invalidated, its WAL was removed: changes since {lsn_text(position)} are lost; {again}"
+            f"slot {name} is invalidated, its WAL was removed: changes since {lsn_text(position)} are lost; {AGAIN}"
         )
     if slot.confirmed_lsn > position:
         return SlotAhead(
             f"slot {name} is at {lsn_text(slot.confirmed_lsn)}, past the target's position {lsn_text(position)}:"
-            f" someone recreated or advanced it, and the changes between are lost; {again}"
+            f" someone recreated or advanced it, and the changes between are lost; {AGAIN}"
         )
     if position > slot.wal_end:
         return WrongSource(
             f"the target's position {lsn_text(position)} is past the source's end of WAL {lsn_text(slot.wal_end)}:"
-            f" this is not the cluster the stream was made for, or an older copy; {again}"
+            f" this is not the cluster the stream was made for, or an older copy; {AGAIN}"
         )
     return None
 

@@ -19,7 +19,8 @@ GRANT SELECT ON ALL TABLES IN SCHEMA banyan TO {role}
 """
 APPLIER_STATE = """
 GRANT INSERT, UPDATE, DELETE ON banyan.stream, banyan.fence_applied, banyan.parked TO {role};
-GRANT USAGE ON ALL SEQUENCES IN SCHEMA banyan TO {role}
+GRANT USAGE ON ALL SEQUENCES IN SCHEMA banyan TO {role};
+GRANT EXECUTE ON FUNCTION banyan.assert_owned(text, text, text) TO {role}
 """
 CONTROL_FUNCTIONS = """
 GRANT EXECUTE ON FUNCTION banyan.fence(text, integer, bigint, integer) TO {role};

@@ -17,6 +17,7 @@ import structlog
 from psycopg import sql
 
 from cdc.apply import parked, statements
+from cdc.apply.owned import require_source_owns
 from cdc.apply.route import Route, Routes
 from cdc.apply.session import is_poison, stream_error, translated_errors
 from cdc.apply.state import position_parameters
@@ -25,7 +26,8 @@ from cdc.capture import slot as slots
 from cdc.capture.replication import connect as connect_replication
 from cdc.capture.types import SESSION_OPTIONS
 from cdc.change import Change, Transaction, lsn_text
-from cdc.errors import Transient
+from cdc.config import Stream
+from cdc.errors import TargetOwns, Transient
 from cdc.snapshot.table import describe, read
 
 log = structlog.get_logger("cdc.snapshot")
@@ -49,53 +51,79 @@ class Interrupted(Exception):
 def fill(
     source_dsn: str,
     target: psycopg.Connection[Any],
-    stream: str,
-    slot: str,
+    stream: Stream,
     routes: Routes,
     stopping: Callable[[], bool] = lambda: False,
 ) -> Filled:
-    """`target` is an applier session: filled rows carry its origin. Raises: Transient, Interrupted, TableRefused."""
+    """`target` is an applier session: filled rows carry its origin.
+
+    Every transaction of a fill holds the waves at the source side until its end, so that a switch cannot cross it.
+
+    Raises: Transient, Interrupted, TableRefused, TargetOwns (before anything was dropped or written, unless a wave
+    changed hands between two of the fill's transactions: then before the next write).
+    """
     began = time.monotonic()
     rows = 0
+    guarded = any(route.changes_hands for route in routes.by_source.values())
+
+    def begin() -> None:
+        target.execute("BEGIN")
+        if guarded:
+            _require_source_owns(target, stream)
+
     with (
-        connect_replication(source_dsn, f"banyan-cdc {stream}") as replication,
-        _source(source_dsn, stream) as source,
+        connect_replication(source_dsn, f"banyan-cdc {stream.name}") as replication,
+        _source(source_dsn, stream.name) as source,
         translated_errors("a database of the snapshot"),
     ):
-        slots.drop(source, slot)
-        target.execute("BEGIN")
-        parked.clear_stream(target, stream)
+        begin()
+        slots.drop(source, stream.slot)
+        parked.clear_stream(target, stream.name)
         target.execute(
             "UPDATE banyan.stream SET state = 'snapshot', source_lsn = NULL, snapshot_rows = 0, rows = 0"
             " WHERE stream = %s",
-            [stream],
+            [stream.name],
         )
         target.execute("COMMIT")
-        exported = slots.create_exported(replication, slot)
-        log.info("snapshot begins", stream=stream, lsn=lsn_text(exported.lsn))
+        exported = slots.create_exported(replication, stream.slot)
+        log.info("snapshot begins", stream=stream.name, lsn=lsn_text(exported.lsn))
         source.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
         source.execute(sql.SQL("SET TRANSACTION SNAPSHOT {}").format(sql.Literal(exported.snapshot)))
         row = source.execute("SELECT statement_timestamp()").fetchone()
         assert row is not None
         tx = Transaction(0, exported.lsn, row[0])
-        writer = Writer(target, stream, routes)
+        writer = Writer(target, stream.name, routes)
         for route in routes.by_source.values():
-            rows += _fill_table(source, target, writer, route, tx, stopping)
+            rows += _fill_table(source, target, writer, route, tx, begin, stopping)
         source.execute("COMMIT")
-        target.execute("BEGIN")
+        begin()
         for key in sorted(writer.parked):
             writer.replay(key)
         target.execute(
             "UPDATE banyan.stream SET state = 'streaming', source_lsn = %(lsn)s, source_commit_at = %(at)s,"
             " applied_at = clock_timestamp() WHERE stream = %(stream)s",
-            position_parameters(stream, exported.lsn, tx.commit_at, 0),
+            position_parameters(stream.name, exported.lsn, tx.commit_at, 0),
         )
         target.execute("COMMIT")
     filled = Filled(exported.lsn, rows, time.monotonic() - began)
     log.info(
-        "snapshot done", stream=stream, rows=rows, seconds=round(filled.seconds, 2), rows_per_s=round(filled.rows_per_s)
+        "snapshot done",
+        stream=stream.name,
+        rows=rows,
+        seconds=round(filled.seconds, 2),
+        rows_per_s=round(filled.rows_per_s),
     )
     return filled
+
+
+def _require_source_owns(target: psycopg.Connection[Any], stream: Stream) -> None:
+    try:
+        require_source_owns(target, stream.domain, stream.direction)
+    except TargetOwns as e:
+        raise TargetOwns(
+            f"stream {stream.name} may not fill its target, where {e}: the fill would overwrite writes that only the"
+            f" target has; roll back first (banyan rollback {stream.domain}), then fill"
+        ) from e
 
 
 def _source(dsn: str, stream: str) -> psycopg.Connection[Any]:
@@ -117,40 +145,41 @@ def _fill_table(
     writer: Writer,
     route: Route,
     tx: Transaction,
+    begin: Callable[[], None],
     stopping: Callable[[], bool],
 ) -> int:
     relation = describe(source, route.source, route.source_key)
-    _delete_strangers(source, target, route, tx)
+    _delete_strangers(source, target, route, tx, begin)
     rows = 0
     for changes in read(source, relation, sorted(route.source_columns), tx):
         if stopping():
             raise Interrupted
-        _write(target, writer, changes)
+        _write(target, writer, changes, begin)
         rows += len(changes)
     log.info("table filled", stream=writer.stream, table=route.source, rows=rows)
     return rows
 
 
-def _write(target: psycopg.Connection[Any], writer: Writer, changes: list[Change]) -> None:
+def _write(target: psycopg.Connection[Any], writer: Writer, changes: list[Change], begin: Callable[[], None]) -> None:
     """One batch, one transaction; a row that the target refuses is parked."""
     runs = writer.prepare(changes)
     if runs is not None:
         try:
-            with _batch(target, writer, len(changes)):
+            with _batch(target, writer, len(changes), begin):
                 writer.write_runs(runs)
         except psycopg.Error as e:
             if not is_poison(e):
                 raise stream_error(e) from e
         else:
             return
-    with _batch(target, writer, len(changes)):
+    with _batch(target, writer, len(changes), begin):
         writer.write(changes)
 
 
 @contextmanager
-def _batch(target: psycopg.Connection[Any], writer: Writer, rows: int) -> Iterator[None]:
-    target.execute("BEGIN")
+def _batch(target: psycopg.Connection[Any], writer: Writer, rows: int, begin: Callable[[], None]) -> Iterator[None]:
     try:
+        begin()
         writer.begin()
         yield
         target.execute(
@@ -164,7 +193,11 @@ def _batch(target: psycopg.Connection[Any], writer: Writer, rows: int) -> Iterat
 
 
 def _delete_strangers(
-    source: psycopg.Connection[Any], target: psycopg.Connection[Any], route: Route, tx: Transaction
+    source: psycopg.Connection[Any],
+    target: psycopg.Connection[Any],
+    route: Route,
+    tx: Transaction,
+    begin: Callable[[], None],
 ) -> None:
     """Rows of an earlier fill that the snapshot does not have. Before the fill: they may hold unique values."""
     table = statements.table_name(route.target)
@@ -174,7 +207,7 @@ def _delete_strangers(
     relation = describe(source, route.source, route.source_key)
     names = sql.SQL(", ").join(map(sql.Identifier, route.key))
     same = sql.SQL(" AND ").join(sql.SQL("s.{0} = t.{0}").format(sql.Identifier(c)) for c in route.key)
-    target.execute("BEGIN")
+    begin()
     target.execute(
         sql.SQL("CREATE TEMP TABLE banyan_seen ON COMMIT DROP AS SELECT {} FROM {} WITH NO DATA").format(names, table)
     )
