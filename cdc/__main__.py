@@ -131,7 +131,7 @@ def parked_list(path: Path) -> None:
 @click.option("--table", default=None, help="Only keys of this source table.")
 @click.option("--key", default=None, help='Only this key, as listed: "[5]".')
 def parked_replay(path: Path, table: str | None, key: str | None) -> None:
-    """Apply the waiting changes in order; what is refused again stays."""
+    """Apply the waiting changes in order; what is refused again, or is older than what the target owns, stays."""
     stream = load_stream(path)
     done, left = parking.replay(stream, load_mapping(stream, path), table, key)
     click.echo(f"{done} keys free, {left} still parked")
