@@ -43,7 +43,7 @@ class Operation(Struct, frozen=True, forbid_unknown_fields=True):
     kind: Literal["read", "write"]
     key: tuple[KeySource, ...] = ()
     native: bool = False
-    idempotent: bool = False
+    idempotent: bool | Literal["key"] = False  # "key": with an Idempotency-Key
 
 
 class Wave(Struct, frozen=True, forbid_unknown_fields=True):

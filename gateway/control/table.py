@@ -38,7 +38,8 @@ class Wave(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Operation(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """One method and path template. `key`: where its partition key is found, first source present wins.
 
-    `idempotent`: doing it twice is as doing it once although its method does not say so (an upsert by POST).
+    `idempotent`: doing it twice is as doing it once although its method does not say so. True: always (an upsert by
+    POST); "key": when the request carries an Idempotency-Key, because its server is known to honour one.
     """
 
     id: str
@@ -47,7 +48,7 @@ class Operation(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_de
     kind: Kind
     key: list[str] = []
     native: bool = False
-    idempotent: bool = False
+    idempotent: bool | Literal["key"] = False
 
 
 class Domain(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -209,8 +209,11 @@ class Exchange:
 
     @property
     def idempotent(self) -> bool:
-        request = self.request
-        return request.method in IDEMPOTENT or self.route.idempotent or request.header(b"idempotency-key") is not None
+        request, declared = self.request, self.route.idempotent
+        if request.method in IDEMPOTENT or declared is True:
+            return True
+        # A server that does not know the header would do the work twice: the plan names those that do.
+        return declared == "key" and bool(request.header(b"idempotency-key"))
 
     def on_connection(self, connection: UpstreamConnection) -> None:
         self.connection = connection

@@ -43,7 +43,10 @@ class Step(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """`idempotent`: by method, by the plan, or by an Idempotency-Key. `replayable`: the whole body is still at hand."""
+    """`idempotent`: by method or by the plan, which may ask for an Idempotency-Key.
+
+    `replayable`: the whole body is still at hand.
+    """
 
     cause: Cause
     is_read: bool

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 from urllib.parse import unquote_to_bytes
 
 from gateway.control.rules import parameters, segments
@@ -39,7 +40,7 @@ class Route:
         *,
         is_read: bool | None,
         native: bool,
-        idempotent: bool = False,
+        idempotent: bool | Literal["key"] = False,
         sources: Sequence[Source],
         slots: Sequence[Slot],
         keyless: Slot,

@@ -30,6 +30,7 @@ OPERATIONS = [
     Operation("items.add", "POST", "/items", "write", ["header:x-client"]),
     Operation("items.put", "PUT", "/items/{id}", "write", ["header:x-client"]),
     Operation("items.load", "POST", "/bulk", "write", idempotent=True),
+    Operation("items.order", "POST", "/orders", "write", idempotent="key"),
     Operation("v2.items", "GET", "/v2/items", "read", native=True),
 ]
 

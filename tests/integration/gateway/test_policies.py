@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from time import monotonic
 
+import pytest
+
 from gateway.http1.pool import PoolLimits
 from gateway.routing.bucket import bucket
 from tests.integration.gateway.conftest import Stage, staged, until
@@ -195,16 +197,33 @@ async def test_a_write_that_was_sent_is_not_sent_twice(stage: Stage) -> None:
     assert len(stage.legacy.seen) == 1
 
 
-async def test_a_write_with_an_idempotency_key_is_sent_again(stage: Stage) -> None:
+async def test_a_write_with_an_idempotency_key_is_sent_again_where_the_plan_says_that_its_server_knows_it(
+    stage: Stage,
+) -> None:
     async def handler(seen: Seen, writer: asyncio.StreamWriter) -> None:
         if len(stage.legacy.seen) == 1:
             raise HangUp
         writer.write(response(201))
 
     stage.legacy.handler = handler
-    answer = await stage.client.post("/items", content=b"x", headers={"Idempotency-Key": "k"})
+    answer = await stage.client.post("/orders", content=b"x", headers={"Idempotency-Key": "k"})
     assert answer.status_code == 201
     assert [seen.body for seen in stage.legacy.seen] == [b"x", b"x"]
+
+
+@pytest.mark.parametrize(
+    ("path", "headers"),
+    [("/orders", {}), ("/items", {"Idempotency-Key": "k"}), ("/elsewhere", {"Idempotency-Key": "k"})],
+)
+async def test_a_write_whose_server_may_do_it_twice_is_not_sent_again(
+    stage: Stage, path: str, headers: dict[str, str]
+) -> None:
+    async def handler(seen: Seen, writer: asyncio.StreamWriter) -> None:
+        raise HangUp
+
+    stage.legacy.handler = handler
+    assert (await stage.client.post(path, content=b"x", headers=headers)).status_code == 502
+    assert len(stage.legacy.seen) == 1
 
 
 async def test_a_write_that_the_plan_calls_idempotent_is_sent_again(stage: Stage) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 import pytest
 
@@ -120,3 +122,15 @@ def test_a_change_touches_the_named_wave_only() -> None:
 def test_a_change_of_nothing_is_refused(change: DomainChange) -> None:
     with pytest.raises(TableRefused):
         change.apply(table(), "library")
+
+
+@pytest.mark.parametrize("idempotent", [True, False, "key"])
+def test_what_makes_an_operation_idempotent_survives_the_way_through_json(idempotent: Any) -> None:
+    before = table(operations=[Operation("x", "POST", "/tea", "write", idempotent=idempotent)])
+    assert decode_table(encode_table(before)) == before
+
+
+def test_idempotent_for_a_reason_unknown_is_refused() -> None:
+    found = encode_table(table(operations=[Operation("x", "POST", "/tea", "write", idempotent="key")]))
+    with pytest.raises(TableRefused, match="idempotent"):
+        decode_table(found.replace(b'"key"', b'"hope"'))
