@@ -17,6 +17,7 @@ from gateway.policies.breaker import Breaker
 from gateway.policies.budget import RetryBudget
 from gateway.policies.health import watch
 from gateway.policies.hold import HoldRoom
+from gateway.policies.holds import Holds
 from gateway.policies.pins import PinBoard
 from gateway.routing.router import Router
 from gateway.settings import Settings
@@ -56,6 +57,8 @@ class Gateway:
             lambda: self._shadow_pools, self.meter, self._shadow_percent, lambda: self.board.watermarks
         )
         self.router = Router(table)
+        self.holds = Holds(settings.hold_seconds, perf_counter)
+        self.holds.take(table)
         self._take_upstreams(table)
 
     # the table
@@ -67,6 +70,7 @@ class Gateway:
         router = Router(table)
         self._take_upstreams(table)
         self.router = router
+        self.holds.take(table)
         self.room.wake_all()
         return True
 

@@ -26,8 +26,8 @@ class Cell:
 
 
 EVENTS = (
-    "fallback", "held", "held_refused", "rerouted", "retried", "pinned", "breaker_opened", "shadow_compared",
-    "shadow_mismatched", "shadow_unsettled", "shadow_dropped",
+    "fallback", "held", "held_refused", "hold_expired", "rerouted", "retried", "pinned", "breaker_opened",
+    "shadow_compared", "shadow_mismatched", "shadow_unsettled", "shadow_dropped",
 )  # fmt: skip
 
 

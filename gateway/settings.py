@@ -33,6 +33,7 @@ class Settings:
     admin_token: str = ""
     table: Path | None = None
     patience: float = 1.0  # seconds a write may wait for its owner
+    hold_seconds: float = 3.0  # a hold whose controller says nothing more is honoured so long
     replay_bytes: int = 256 * 1024  # of a body kept to be sent again
     max_body: int = 64 * 1024 * 1024
     read_timeout: float = 30.0  # seconds without a byte from the upstream
@@ -86,6 +87,7 @@ def from_environment(environment: Mapping[str, str]) -> Settings:
         admin_token=token,
         table=Path(table) if table else None,
         patience=_number(environment, "GATEWAY_PATIENCE", default.patience, 0, 10),
+        hold_seconds=_number(environment, "GATEWAY_HOLD_SECONDS", default.hold_seconds, 0, 60),
         max_body=int(_number(environment, "GATEWAY_MAX_BODY", default.max_body, 1, 1 << 40)),
         read_timeout=_number(environment, "GATEWAY_READ_TIMEOUT", default.read_timeout, 0.1, 3600),
         slow_timeout=_number(environment, "GATEWAY_SLOW_TIMEOUT", default.slow_timeout, 0.1, 3600),

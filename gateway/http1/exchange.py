@@ -69,6 +69,7 @@ class Exchange:
     reroutes = 0
     waited = 0  # times in the hold room
     held = False
+    unheld = False  # sent although its wave has a hold: that one is too old
     cause = Cause.HELD  # why it is in the hold room
     fresh = False  # the next attempt must not use a kept-alive connection
     over = False
@@ -132,17 +133,28 @@ class Exchange:
         self._go()
 
     def _go(self) -> None:
-        if not self.read and self.slot.write.hold:
-            self._hold(None)
-        elif self.read and self.decision is self.slot.detour and self._is_ahead_of_legacy:
-            self._await_sync()
+        if self.read:
+            if self.decision is self.slot.detour and self._is_ahead_of_legacy:
+                self._await_sync()
+            else:
+                self._attempt()
+        elif self.slot.write.hold and (left := self._hold_left()) > 0:
+            self._hold(left)
         else:
             self._attempt()
 
     # hold
 
-    def _hold(self, ask_after: float | None) -> None:
-        """Wait for a new table, or only `ask_after` seconds."""
+    def _hold_left(self) -> float:
+        """Seconds for which the table's hold is still honoured; after them the guard of the database decides alone."""
+        left = self.gateway.holds.left(self.route.domain)
+        if left <= 0 and not self.unheld:
+            self.unheld = True
+            self.gateway.meter.count(self.route.domain, "hold_expired")
+        return left
+
+    def _hold(self, ask_after: float) -> None:
+        """Wait for a new table, or at most `ask_after` seconds."""
         gateway = self.gateway
         self.cause = Cause.HELD
         if not self.held:

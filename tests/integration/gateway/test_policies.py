@@ -66,6 +66,36 @@ async def test_a_hold_that_lasts_too_long_ends_with_503_and_the_write_was_sent_t
         assert stage.event("held_refused") == 1
 
 
+async def test_a_hold_that_nobody_ends_is_honoured_for_a_bounded_time() -> None:
+    async with staged(hold_seconds=0.3, patience=5.0) as stage:
+        stage.wave(hold=True)
+        began = monotonic()
+        answer = await stage.client.post("/items", content=b"x")
+        assert (answer.status_code, side(answer)) == (200, "legacy")
+        assert 0.3 <= monotonic() - began < 2
+        began = monotonic()
+        assert (await stage.client.post("/items", content=b"x")).status_code == 200
+        assert monotonic() - began < 0.3, "who comes after its end does not wait"
+        assert stage.event("hold_expired") == 2
+
+
+async def test_after_the_end_of_a_hold_the_database_says_who_the_owner_is() -> None:
+    async with staged(hold_seconds=0.1, patience=5.0) as stage:
+        stage.wave(owner="moving")
+        owner = "moving"
+
+        async def handler(seen: Seen, writer: asyncio.StreamWriter) -> None:
+            writer.write(response(421, Banyan_Owner=owner))
+
+        stage.legacy.handler = handler
+        write = asyncio.create_task(stage.client.post("/items", content=b"x"))
+        await until(lambda: len(stage.legacy.seen) >= 2)
+        owner = "service"
+        answer = await write
+        assert (answer.status_code, side(answer)) == (200, "service")
+        assert stage.event("hold_expired") == 1
+
+
 async def test_reads_are_not_held(stage: Stage) -> None:
     stage.wave(hold=True)
     assert (await stage.client.get("/items")).status_code == 200

@@ -10,8 +10,10 @@ import pytest
 from gateway.policies.breaker import Breaker
 from gateway.policies.budget import RetryBudget
 from gateway.policies.hold import HoldRoom
+from gateway.policies.holds import Holds
 from gateway.policies.pins import PinBoard
 from gateway.policies.retry import Attempt, Cause, Step, next_step
+from tests.unit.gateway.tables import table, wave
 
 
 class Clock:
@@ -160,6 +162,32 @@ def test_the_room_is_bounded_in_count_and_bytes() -> None:
 def test_who_has_no_time_left_does_not_enter() -> None:
     room = Room()
     assert not room.room.enter(Waiter(), room.clock.now, 1)
+
+
+def test_a_hold_ends_by_itself_and_a_table_that_only_repeats_it_adds_no_time() -> None:
+    clock = Clock()
+    holds = Holds(3, clock)
+    holds.take(table(wave(hold=True)))
+    assert holds.left("library") == 3
+    clock.now += 2
+    holds.take(table(wave(hold=True), shadow_percent=50))
+    assert holds.left("library") == 1
+    clock.now += 2
+    assert holds.left("library") < 0
+
+
+def test_a_hold_that_goes_on_or_begins_anew_has_its_own_time() -> None:
+    clock = Clock()
+    holds = Holds(3, clock)
+    holds.take(table(wave(hold=True)))
+    clock.now += 2
+    holds.take(table(wave(hold=True, owner="moving", epoch=1)))
+    assert holds.left("library") == 3
+    clock.now += 2
+    holds.take(table(wave()))
+    assert holds.left("library") == 0
+    holds.take(table(wave(hold=True, owner="moving", epoch=1)))
+    assert holds.left("library") == 3
 
 
 def test_pins_are_seen_by_every_worker_of_the_machine(tmp_path: Path) -> None:
