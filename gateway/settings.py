@@ -32,9 +32,9 @@ class Settings:
     workers: int = 1
     admin_token: str = ""
     table: Path | None = None
-    patience: float = 1.0  # seconds a write may wait for its owner
+    patience: float = 1.0  # seconds a write may wait for its owner, from when it first has to
     hold_seconds: float = 3.0  # a hold whose controller says nothing more is honoured so long
-    replay_bytes: int = 256 * 1024  # of a body kept to be sent again
+    replay_bytes: int = 2 * 1024 * 1024  # of a body kept to be sent again; 10,000 prices are 700 KB
     max_body: int = 64 * 1024 * 1024
     read_timeout: float = 30.0  # seconds without a byte from the upstream
     total_timeout: float = 300.0  # seconds until the response's head

@@ -68,6 +68,7 @@ class Exchange:
     key: str | None = None
     reroutes = 0
     waited = 0  # times in the hold room
+    troubled = 0.0  # when it first had to wait, or an attempt failed; 0: never
     held = False
     unheld = False  # sent although its wave has a hold: that one is too old
     cause = Cause.HELD  # why it is in the hold room
@@ -160,7 +161,7 @@ class Exchange:
         if not self.held:
             self.held = True
             gateway.meter.count(self.route.domain, "held")
-        if not gateway.room.enter(self, self.deadline, self._size(), ask_after):
+        if not gateway.room.enter(self, self._deadline(), self._size(), ask_after):
             self.refuse()
 
     @property
@@ -171,7 +172,7 @@ class Exchange:
     def _await_sync(self) -> None:
         """Rather a little later than a read that does not see the client's own write."""
         self.cause = Cause.BEHIND
-        if not self.gateway.room.enter(self, self.deadline, self._size(), SYNC_SECONDS):
+        if not self.gateway.room.enter(self, self._deadline(), self._size(), SYNC_SECONDS):
             self._give_up(Cause.BEHIND)
 
     def _size(self) -> int:
@@ -180,9 +181,14 @@ class Exchange:
         coming = self.body_size if self.body_done else max(self.body_size, self.gateway.replay_bytes)
         return len(request.head) + (min(coming, request.length) if request.length else coming)
 
-    @property
-    def deadline(self) -> float:
-        return self.started + self.gateway.patience
+    def _deadline(self) -> float:
+        """Until when it may wait. Patience begins where the trouble does: a write that worked for seconds before its
+        wave moved has as much of it as a new one.
+        """
+        if not self.troubled:
+            self.troubled = perf_counter()
+        gateway = self.gateway
+        return min(self.troubled + gateway.patience, self.started + gateway.settings.total_timeout)
 
     def release(self) -> None:
         self._again()
@@ -399,6 +405,7 @@ class Exchange:
     def timed_out(self) -> None:
         """Nothing was heard of the upstream for too long."""
         self._drop_connection()
+        self.gateway.room.leave(self)
         if self.tunnel or self.status:
             self._truncate()
         else:
@@ -414,7 +421,7 @@ class Exchange:
             idempotent=self.idempotent,
             replayable=self.body is not None,
             has_fallback=self._has_fallback,
-            time_left=perf_counter() < self.deadline,
+            time_left=perf_counter() < self._deadline(),
             fresh_tried=self.fresh,
         )
         step = next_step(attempt)
@@ -430,7 +437,7 @@ class Exchange:
             self.waited += 1
             self.cause = cause
             gateway.meter.count(self.route.domain, "retried")
-            if not gateway.room.enter(self, self.deadline, self._size(), min(0.02 * self.waited, 0.1)):
+            if not gateway.room.enter(self, self._deadline(), self._size(), min(0.02 * self.waited, 0.1)):
                 self._give_up(cause)
         else:
             self._give_up(cause)

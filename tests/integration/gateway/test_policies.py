@@ -149,9 +149,50 @@ async def test_a_421_without_an_owner_is_the_clients_business(stage: Stage) -> N
     assert len(stage.legacy.seen) == 1
 
 
+async def test_a_write_that_worked_for_longer_than_its_patience_before_its_wave_moved_still_waits_for_the_owner() -> (
+    None
+):
+    async with staged(patience=0.3) as stage:
+        began = monotonic()
+        finish = asyncio.Event()
+
+        async def handler(seen: Seen, writer: asyncio.StreamWriter) -> None:
+            if len(stage.legacy.seen) == 1:
+                await finish.wait()
+                writer.write(response(421, Banyan_Owner="moving"))
+            else:
+                writer.write(response(201))
+
+        stage.legacy.handler = handler
+        write = asyncio.create_task(stage.client.post("/items", content=b"x"))
+        await until(lambda: monotonic() - began > 0.5)
+        finish.set()
+        assert (await write).status_code == 201
+        assert len(stage.legacy.seen) == 2
+
+
+async def test_patience_ends_with_the_time_that_a_request_may_take_in_all() -> None:
+    async with staged(patience=10.0, total_timeout=0.3) as stage:
+        stage.legacy.handler = misdirected("moving")
+        began = monotonic()
+        answer = await stage.client.post("/items", content=b"x")
+        assert answer.status_code in (503, 504)
+        assert monotonic() - began < 2
+        assert len(stage.gateway.room) == 0
+        assert not stage.gateway.active
+
+
+async def test_the_largest_batch_of_prices_is_sent_to_the_owner_after_a_421(stage: Stage) -> None:
+    stage.legacy.handler = misdirected("service")
+    batch = b"x" * 700_000
+    answer = await stage.client.post("/bulk", content=batch)
+    assert (answer.status_code, side(answer)) == (200, "service")
+    assert stage.service.seen[0].body == batch
+
+
 async def test_a_body_too_big_to_keep_is_not_sent_again_after_a_421(stage: Stage) -> None:
     stage.legacy.handler = misdirected("service")
-    answer = await stage.client.post("/items", content=b"x" * 400_000)
+    answer = await stage.client.post("/items", content=b"x" * 3_000_000)
     assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
     assert not stage.service.seen
 
