@@ -134,6 +134,7 @@ BEGIN
         RAISE EXCEPTION 'the fence''s lock timeout must be from 1 to % ms', budget - 1 USING ERRCODE = '22023';
     END IF;
     PERFORM banyan.expect(p_domain, p_wave, p_expected_epoch, side);  -- refuse before anybody waits for us
+    PERFORM banyan.stop_autovacuum(p_domain);
     FOR guarded IN SELECT g."table" FROM banyan.guarded g WHERE g.domain = p_domain ORDER BY g."table" LOOP
         PERFORM banyan.wait_until(deadline);
         EXECUTE format('LOCK TABLE %s IN SHARE ROW EXCLUSIVE MODE', guarded::regclass);
@@ -149,6 +150,31 @@ BEGIN
     -- In the same transaction: every write that was let in commits before it, so whoever sees it has seen them all.
     lsn := pg_logical_emit_message(true, 'banyan.fence',
         jsonb_build_object('domain', p_domain, 'wave', p_wave, 'epoch', held.epoch)::text);
+END $$;
+
+-- Autovacuum gives way only to those who wait past deadlock_timeout, which the fence never does. So it is cancelled and begins again
+-- later. One "to prevent wraparound" never gives way: then the fence fails at once, before any writer queues behind it.
+CREATE OR REPLACE FUNCTION banyan.stop_autovacuum(p_domain text) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    worker record;
+BEGIN
+    FOR worker IN
+        SELECT a.pid, l.relation::regclass::text AS name, a.query LIKE '%(to prevent wraparound)' AS stays
+          FROM pg_stat_activity a JOIN pg_locks l ON l.pid = a.pid AND l.granted AND l.locktype = 'relation'
+         WHERE a.backend_type = 'autovacuum worker' AND a.datname = current_database()
+           AND l.database = (SELECT d.oid FROM pg_database d WHERE d.datname = current_database())
+           AND l.mode NOT IN ('AccessShareLock', 'RowShareLock')
+           AND l.relation IN (SELECT g."table"::regclass FROM banyan.guarded g WHERE g.domain = p_domain)
+    LOOP
+        IF worker.stays THEN
+            RAISE EXCEPTION 'an autovacuum to prevent wraparound works on % (pid %)', worker.name, worker.pid
+                USING ERRCODE = '55P03', HINT = 'Nothing changed. It does not give way: try again when it is done.';
+        END IF;
+        PERFORM pg_cancel_backend(worker.pid);
+    END LOOP;
+EXCEPTION WHEN insufficient_privilege THEN
+    NULL;  -- the installer is neither superuser nor pg_signal_autovacuum_worker: as before, the lock timeout decides
 END $$;
 
 -- The lock timeout of the statements that follow is what is left until then.
