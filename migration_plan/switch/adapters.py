@@ -12,14 +12,25 @@ from cdc import errors as cdc_errors
 from cdc.guard import errors as guard_errors
 from cdc.guard import ownership
 from cdc.streams import FenceListener
-from migration_plan.context import CONNECT_TIMEOUT_S, Context
+from migration_plan.context import CONNECT_TIMEOUT_S, STATEMENT_TIMEOUT_MS, Context
 from migration_plan.environment import need
 from migration_plan.errors import NotPrepared, PlanError, Unreachable
 from migration_plan.gates.measure import clashes
 from migration_plan.journey import Stand
 from migration_plan.ledger import Entry, State
 from migration_plan.plan import Side
-from migration_plan.switch.ports import CatchUpTimeout, EpochMoved, Fenced, FenceTimeout, Note, Owned, SequencesClash
+from migration_plan.switch.ports import (
+    CatchUpTimeout,
+    ChangesParked,
+    EpochMoved,
+    Fenced,
+    FenceTimeout,
+    Note,
+    Owned,
+    SequencesClash,
+)
+
+_PARKED = 'SELECT DISTINCT "table", key::text FROM banyan.parked WHERE stream = %s ORDER BY 1, 2'
 
 
 class GuardTable:
@@ -73,13 +84,18 @@ class CdcStream:
         self._name = f"{domain}.{'forward' if source == 'legacy' else 'reverse'}"
         self._connection: psycopg.Connection[Any] | None = None
         self._listener: FenceListener | None = None
+        self._accepted: set[tuple[Any, ...]] = set()
 
     def open(self) -> None:
         """Raises: Unreachable."""
         dsn = need(self._context.env, self._context.plan.database_of(self._domain, self._target).control)
         try:
             self._connection = psycopg.connect(
-                dsn, autocommit=True, connect_timeout=CONNECT_TIMEOUT_S, application_name="banyan fence"
+                dsn,
+                autocommit=True,
+                connect_timeout=CONNECT_TIMEOUT_S,
+                application_name="banyan fence",
+                options=f"-c statement_timeout={STATEMENT_TIMEOUT_MS}",
             )
         except psycopg.OperationalError as error:
             raise Unreachable(f"{self._target}'s database does not answer: {str(error).strip()}") from error
@@ -99,6 +115,30 @@ class CdcStream:
             raise CatchUpTimeout(str(error)) from error
         except (cdc_errors.CdcError, psycopg.Error) as error:
             raise Unreachable(f"{self._name}: {error}") from error
+
+    def accept_parked(self) -> None:
+        """Keys that are parked by now do not stop the switch: a person said so. Raises: Unreachable."""
+        self._accepted = self._parked()
+
+    def check_parked(self) -> dict[str, Any]:
+        parked = sorted(self._parked() - self._accepted)
+        if parked:
+            keys, table, key = len(parked), *parked[0]
+            raise ChangesParked(
+                f"{self._target} refused changes made since the preflight: {keys} parked"
+                f" {'key' if keys == 1 else 'keys'} (first {table} {key});"
+                f" look at them with `python -m cdc parked list --stream FILE`, the file of {self._name}"
+            )
+        return {"parked": len(self._accepted)}
+
+    def _parked(self) -> set[tuple[Any, ...]]:
+        if self._connection is None:
+            self.open()
+        assert self._connection is not None
+        try:
+            return set(self._connection.execute(_PARKED, [self._name]).fetchall())
+        except psycopg.Error as error:
+            raise Unreachable(f"{self._name}: what is parked cannot be read: {str(error).strip()}") from error
 
     def check_sequences(self) -> dict[str, Any]:
         tables = self._context.tables(self._domain, self._target)

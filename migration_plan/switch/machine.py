@@ -11,6 +11,7 @@ from migration_plan.plan import Budgets, Side
 from migration_plan.switch import steps
 from migration_plan.switch.ports import (
     CatchUpTimeout,
+    ChangesParked,
     EpochMoved,
     Fenced,
     FenceTimeout,
@@ -31,7 +32,7 @@ BACKOFF_S = 0.05
 CROSS_BEFORE = 0.9
 
 # What breaks a switch off. A killed process breaks off too, and leaves the same work to the next run.
-_BREAKS_OFF = (CatchUpTimeout, SequencesClash, EpochMoved, PlanError, KeyboardInterrupt)
+_BREAKS_OFF = (CatchUpTimeout, ChangesParked, SequencesClash, EpochMoved, PlanError, KeyboardInterrupt)
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,11 +130,16 @@ class Switch:
     def _hand_over(self, fenced: Fenced) -> int:
         """Steps 4 to 6. Returns the epoch under which the target accepts writes."""
         try:
-            self._record.step(steps.CATCH_UP, lambda: self.ports.stream.wait_fence(fenced, self._budget_left_s()))
+            self._record.step(steps.CATCH_UP, lambda: self._catch_up(fenced))
             self._record.step(steps.SEQUENCES, self.ports.stream.check_sequences)
             return self._record.step(steps.CROSS, lambda: self._cross(fenced))
         except _BREAKS_OFF as error:
             return self._break_off(error)
+
+    def _catch_up(self, fenced: Fenced) -> dict[str, Any]:
+        """The marker is recorded as applied also when a change before it was parked: ask for both, in this order."""
+        self.ports.stream.wait_fence(fenced, self._budget_left_s())
+        return self.ports.stream.check_parked()
 
     def _cross(self, fenced: Fenced) -> int:
         """The point of no return is the commit of this one call."""

@@ -40,6 +40,10 @@ class CatchUpTimeout(Exception):
     """The fence's marker was not applied in time."""
 
 
+class ChangesParked(Exception):
+    """The target refused changes that the source had accepted: the marker is there, and they are not."""
+
+
 class SequencesClash(Exception):
     """The new owner would hand out ids that the old one may have used."""
 
@@ -62,7 +66,11 @@ class Stream(Protocol):
     """The stream from the side that gives the writes away to the side that takes them."""
 
     def wait_fence(self, fenced: Fenced, timeout_s: float) -> None:
-        """Until everything before the fence is applied. Raises: CatchUpTimeout, Unreachable."""
+        """Until everything before the fence is applied or parked. Raises: CatchUpTimeout, Unreachable."""
+        ...
+
+    def check_parked(self) -> dict[str, Any]:
+        """See that no change before the marker was parked. Raises: ChangesParked, Unreachable."""
         ...
 
     def check_sequences(self) -> dict[str, Any]:

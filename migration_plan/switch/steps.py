@@ -36,7 +36,8 @@ def describe(domain: str, wave: int, source: Side, budgets: Budgets) -> list[str
         f" (at most {budgets.hold_publish_ms} ms to tell them)",
         f"3 fence: lock the tables at {source} (lock timeout {budgets.lock_timeout_ms} ms,"
         f" {budgets.fence_attempts} attempts); owner := moving, epoch + 1, marker into the WAL",
-        f"4 catch up: wait until {target} has applied the marker (pause budget {budgets.pause_ms} ms, else give up)",
+        f"4 catch up: wait until {target} has applied the marker and parked nothing"
+        f" (pause budget {budgets.pause_ms} ms, else give up)",
         f"5 sequences: see that {target} hands out ids of its own range",
         f"6 owner := {target} in {target}'s database: the point of no return",
         f"7 owner := {target} in {source}'s database; publish the routes; release the held writes",

@@ -100,6 +100,9 @@ class _NoStream:
     def wait_fence(self, fenced: Any, timeout_s: float) -> None:
         raise AssertionError("recovery waits for no fence")
 
+    def check_parked(self) -> dict[str, Any]:
+        raise AssertionError("recovery waits for no fence")
+
     def check_sequences(self) -> dict[str, Any]:
         raise AssertionError("recovery looks at no sequences")
 

@@ -108,6 +108,8 @@ def _preflight(
     """Step 1; it opens the connections that the pause will use, too."""
     verify_if_stale(run.context, run.domain)
     stream.open()
+    if "parked" in forced:
+        stream.accept_parked()
     run.routes.open()
     measured = measure(run.context, run.domain, source)
     findings = gates.for_switch(measured, run.plan.gates, run.plan.budgets, source)

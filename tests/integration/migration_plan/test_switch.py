@@ -156,6 +156,57 @@ def test_a_forward_stream_that_stops_during_the_fence_gives_the_writes_back(toys
     assert switch(toys).owner == "service"
 
 
+def refuse_poison(toys: Toys) -> None:
+    """From now on the service refuses what the monolith accepts, so the stream parks it."""
+    with psycopg.connect(toys.service) as connection:
+        connection.execute("ALTER TABLE toys ADD CONSTRAINT no_poison CHECK (label NOT LIKE 'poison%')")
+
+
+def write_poison(toys: Toys, name: str) -> None:
+    with psycopg.connect(toys.legacy) as connection:
+        connection.execute(INSERT["legacy"], [name])
+
+
+def parked_keys(toys: Toys) -> int:
+    with toys.context() as context:
+        return sum(stream.parked for stream in read(context).domains[0].streams.values())
+
+
+def test_a_change_parked_between_preflight_and_fence_gives_the_writes_back(toys: Toys) -> None:
+    toys.put_stand(AT_50)
+    refuse_poison(toys)
+
+    def accept(step: str, when: str) -> None:
+        if (step, when) == ("hold", "before"):
+            write_poison(toys, "poison")
+
+    with pytest.raises(Aborted, match=r"service refused .*: 1 parked key \(.*parked list --stream FILE") as caught:
+        switch(toys, hook=accept)
+    assert "legacy accepts the writes again" in str(caught.value)
+    assert {owner for owner, _ in toys.ownership().values()} == {"legacy"}
+    with toys.context() as context:
+        [wave] = context.admin().table().domains[toys.domain].waves
+    assert (wave.owner, wave.hold) == ("legacy", False)
+    with pytest.raises(Refused, match="parked: 1 parked keys"):
+        switch(toys)
+
+
+def test_a_forced_gate_accepts_what_is_parked_by_then_and_nothing_after_it(toys: Toys) -> None:
+    toys.put_stand(AT_50)
+    refuse_poison(toys)
+    write_poison(toys, "poison 1")
+    until(lambda: parked_keys(toys) == 1, "the change to be parked")
+
+    def accept(step: str, when: str) -> None:
+        if (step, when) == ("hold", "before"):
+            write_poison(toys, "poison 2")
+
+    with pytest.raises(Aborted, match="1 parked key "):
+        switch(toys, forced=["parked", "verify"], hook=accept)
+    assert {owner for owner, _ in toys.ownership().values()} == {"legacy"}
+    assert switch(toys, forced=["parked", "verify"]).owner == "service"
+
+
 def test_without_a_gateway_the_guard_alone_keeps_the_peace(toys: Toys) -> None:
     toys.put_stand(AT_50)
     toys.stop_gateway()

@@ -18,7 +18,7 @@ POINTS = [(step.name, when) for step in STEPS for when in ("before", "after")]
 CALLS = [
     "legacy.read", "legacy.fence", "legacy.fenced", "legacy.set_owner", "legacy.owner_set",
     "service.read", "service.set_owner", "service.owner_set",
-    "stream.wait_fence", "stream.check_sequences", "routes.hold", "routes.publish",
+    "stream.wait_fence", "stream.check_parked", "stream.check_sequences", "routes.hold", "routes.publish",
     "journal.write", "checks.preflight", "checks.verify",
 ]  # fmt: skip
 
@@ -204,6 +204,19 @@ def test_a_pause_above_its_budget_is_given_up() -> None:
     with pytest.raises(Aborted, match="the marker was not applied"):
         world.switch(pause_ms=1000)
     assert world.owner == "legacy"
+    world.settled()
+
+
+@pytest.mark.parametrize("source", ["legacy", "service"])
+def test_a_change_parked_before_the_fence_gives_the_writes_back(source: Side) -> None:
+    world = at(source)
+    world.parked = 1
+    with pytest.raises(Aborted, match=f"1 parked keys; {source} accepts the writes again"):
+        world.switch()
+    assert world.owner == source
+    world.settled()
+    world.parked = 0
+    assert world.switch().owner != source
     world.settled()
 
 

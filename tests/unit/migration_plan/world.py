@@ -12,6 +12,7 @@ from migration_plan.plan import Budgets, Side
 from migration_plan.switch import Outcome, Recovered, Switch, recover
 from migration_plan.switch.ports import (
     CatchUpTimeout,
+    ChangesParked,
     EpochMoved,
     Fenced,
     FenceTimeout,
@@ -40,6 +41,7 @@ class World:
     accepted: list[int] = field(default_factory=list)
     routed: tuple[Owned, Stand] = (Owned("legacy", 1), AT_50)
     holding: bool = False
+    parked: int = 0  # so many of the newest writes are refused by the side that they are copied to
     stand: Stand = AT_50
     notes: list[Note] = field(default_factory=list)
     intended: list[Stand] = field(default_factory=list)
@@ -154,7 +156,14 @@ class Stream:
             raise CatchUpTimeout(f"the marker was not applied within {timeout_s:.1f} s")
         [source] = [side for side, row in self.world.rows.items() if row == Owned("moving", fenced.epoch)] or [None]
         if source is not None:
-            self.world.data[other(source)] = list(self.world.data[source])
+            arrived = self.world.data[source]
+            self.world.data[other(source)] = arrived[: len(arrived) - self.world.parked]
+
+    def check_parked(self) -> dict[str, Any]:
+        self.world.enter("stream.check_parked")
+        if self.world.parked:
+            raise ChangesParked(f"{self.world.parked} parked keys")
+        return {"parked": 0}
 
     def check_sequences(self) -> dict[str, Any]:
         self.world.enter("stream.check_sequences")
