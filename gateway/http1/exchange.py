@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from gateway.http1.chunked import LAST_CHUNK, encode_chunk
 from gateway.http1.forward import client_head, upstream_head, usable_request_id
-from gateway.http1.head import IDEMPOTENT, Malformed, Request, Response
+from gateway.http1.head import IDEMPOTENT, Malformed, Request, Response, all_values
 from gateway.http1.problem import problem
 from gateway.http1.upstream import UpstreamConnection
 from gateway.policies.breaker import Breaker
@@ -141,8 +141,16 @@ class Exchange:
                 self._attempt()
         elif self.slot.write.hold and (left := self._hold_left()) > 0:
             self._hold(left)
+        elif self.request.special and self._is_rehearsal_at_legacy:
+            self._give_up(Cause.REHEARSAL)
         else:
             self._attempt()
+
+    @property
+    def _is_rehearsal_at_legacy(self) -> bool:
+        """The monolith does not know the header, and would keep what was only to be tried."""
+        request = self.request
+        return self.decision.side == "legacy" and b"1" in all_values(request.head, request.low, b"banyan-dry-run")
 
     # hold
 

@@ -20,6 +20,8 @@ class Cause(Enum):
     BEHIND = (503, "the server behind this gateway is failing, and the other one does not have your last write yet")
     OPEN = (503, "the server behind this gateway is failing; the request was not carried out")
 
+    REHEARSAL = (501, "the monolith cannot rehearse: a dry run there would be the real thing; nothing was done")
+
     @property
     def status(self) -> int:
         return self.value[0]

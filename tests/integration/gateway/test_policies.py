@@ -190,6 +190,27 @@ async def test_the_largest_batch_of_prices_is_sent_to_the_owner_after_a_421(stag
     assert stage.service.seen[0].body == batch
 
 
+REHEARSAL = {"Banyan-Dry-Run": "1"}
+
+
+@pytest.mark.parametrize("path", ["/items", "/elsewhere"])
+async def test_a_rehearsal_is_never_sent_to_the_monolith_which_would_do_it(stage: Stage, path: str) -> None:
+    answer = await stage.client.post(path, content=b"x", headers=REHEARSAL)
+    assert (answer.status_code, answer.headers["content-type"]) == (501, "application/problem+json")
+    assert "the monolith cannot rehearse" in answer.json()["detail"]
+    assert not stage.legacy.seen
+    assert (await stage.client.get(path, headers=REHEARSAL)).status_code == 200, "a read does nothing anyway"
+
+
+async def test_a_rehearsal_at_the_service_is_passed_on_but_not_to_the_monolith_after_a_421(stage: Stage) -> None:
+    stage.wave(phase="service", owner="service")
+    assert (await stage.client.post("/items", content=b"x", headers=REHEARSAL)).status_code == 200
+    assert stage.service.seen[0].headers["banyan-dry-run"] == "1"
+    stage.service.handler = misdirected("legacy")
+    assert (await stage.client.post("/items", content=b"x", headers=REHEARSAL)).status_code == 501
+    assert not stage.legacy.seen
+
+
 async def test_a_body_too_big_to_keep_is_not_sent_again_after_a_421(stage: Stage) -> None:
     stage.legacy.handler = misdirected("service")
     answer = await stage.client.post("/items", content=b"x" * 3_000_000)
