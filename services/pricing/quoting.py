@@ -7,6 +7,7 @@ from decimal import Decimal
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from services.chassis.references import patiently
 from services.pricing.domain import quotes as pricing
 from services.pricing.domain.quotes import Quote
 from services.pricing.store import quotes
@@ -44,7 +45,7 @@ async def quote(connection: AsyncConnection, wish: Wish) -> tuple[Quote, bool]:
 
     Raises: NotQuotable, KeyReused.
     """
-    basis = await quotes.basis(connection, wish.tariff_code, wish.customer_id, wish.key)
+    basis = await _basis(connection, wish)
     if basis.earlier is not None:
         return _repeated(wish, basis.earlier)
     made = await quotes.add(
@@ -62,6 +63,21 @@ async def quote(connection: AsyncConnection, wish: Wish) -> tuple[Quote, bool]:
     if first is None:
         raise LookupError("a quote vanished between two statements")
     return _repeated(wish, first)
+
+
+async def _basis(connection: AsyncConnection, wish: Wish) -> quotes.Basis:
+    async def look() -> quotes.Basis:
+        return await quotes.basis(connection, wish.tariff_code, wish.customer_id, wish.key)
+
+    basis = await look()
+    if basis.customer_known or basis.vat_rate is None or basis.earlier is not None:
+        return basis
+
+    async def look_for_the_customer() -> quotes.Basis | None:
+        again = await look()
+        return again if again.customer_known else None
+
+    return await patiently(look_for_the_customer) or basis
 
 
 def _repeated(wish: Wish, first: Quote) -> tuple[Quote, bool]:

@@ -7,6 +7,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from services.chassis.auth import DeviceLookup
+from services.chassis.references import patiently
 from services.devices.domain.devices import Device
 from services.devices.store.tables import CUSTOMER_REFS, DEVICES
 
@@ -31,7 +32,7 @@ def device_lookup(engine: AsyncEngine) -> DeviceLookup:
 
 async def customer_is_known(connection: AsyncConnection, customer_id: int) -> bool:
     statement = sa.select(CUSTOMER_REFS.c.id).where(CUSTOMER_REFS.c.id == customer_id)
-    return await connection.scalar(statement) is not None
+    return await patiently(lambda: connection.scalar(statement)) is not None
 
 
 async def add(

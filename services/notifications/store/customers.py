@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from services.chassis.references import patiently
 from services.notifications.domain.messages import Preferences
 from services.notifications.store.tables import CUSTOMER_REFS, PREFERENCES
 
@@ -23,7 +25,11 @@ async def find(connection: AsyncConnection, customer_id: int) -> tuple[str, Pref
         .select_from(CUSTOMER_REFS.outerjoin(PREFERENCES, PREFERENCES.c.customer_id == CUSTOMER_REFS.c.id))
         .where(CUSTOMER_REFS.c.id == customer_id)
     )
-    row = (await connection.execute(statement)).one_or_none()
+
+    async def look() -> sa.Row[*tuple[Any, ...]] | None:
+        return (await connection.execute(statement)).one_or_none()
+
+    row = await patiently(look)
     if row is None:
         return None
     address, has_wishes, *wishes = row
