@@ -137,6 +137,13 @@ class Gateway:
             self.meter.count(route.domain, "pinned")
         return pinned
 
+    def last_write(self, exchange: Exchange) -> float:
+        if self.board.quiet():
+            return 0.0
+        route = exchange.route
+        identities = route.identities_of(exchange.request, exchange.values)
+        return self.board.last_write(route.domain, exchange.slot.owner, identities)
+
     def pin(self, exchange: Exchange) -> None:
         route = exchange.route
         if route.is_read is False:

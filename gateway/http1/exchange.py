@@ -72,6 +72,7 @@ class Exchange:
     held = False
     unheld = False  # sent although its wave has a hold: that one is too old
     cause = Cause.HELD  # why it is in the hold room
+    written: float | None = None  # the newest write that a fallback to legacy has to wait for
     fresh = False  # the next attempt must not use a kept-alive connection
     over = False
     gone = False  # the client has left
@@ -174,8 +175,15 @@ class Exchange:
 
     @property
     def _is_ahead_of_legacy(self) -> bool:
-        """This client wrote at the service a moment ago, and the way back has not brought it to legacy yet."""
-        return self.slot.owner == "service" and self.gateway.is_pinned(self)
+        """This client wrote at the service a moment ago, and the way back has not brought it to legacy yet.
+
+        Only writes of before this read first asked count: later ones must not make it wait for ever.
+        """
+        if self.slot.owner != "service":
+            return False
+        if self.written is None:
+            self.written = self.gateway.last_write(self)
+        return self.gateway.board.is_ahead(self.route.domain, "service", self.written)
 
     def _await_sync(self) -> None:
         """Rather a little later than a read that does not see the client's own write."""

@@ -27,6 +27,7 @@ class Route:
         "is_read",
         "keyless",
         "native",
+        "parameters",
         "pinnable",
         "slots",
         "sources",
@@ -45,6 +46,7 @@ class Route:
         slots: Sequence[Slot],
         keyless: Slot,
         identities: Sequence[Source],
+        parameters: Sequence[Source] = (),
     ) -> None:
         self.id = operation_id
         self.domain = domain
@@ -58,6 +60,7 @@ class Route:
         # Most of the time all buckets fare alike, and no key is needed to know the side.
         self.uniform = first if first is keyless and all(slot is first for slot in self.slots) else None
         self.identities = tuple(identities)
+        self.parameters = tuple(parameters)
         self.pinnable = any(slot.pinned is not slot.read for slot in {*self.slots, keyless})
 
     def slot_for(self, key: str | None) -> Slot:
@@ -69,8 +72,12 @@ class Route:
         return first_key(self.sources, head, values)
 
     def identities_of(self, head: Head, values: Sequence[bytes]) -> list[bytes]:
-        """All names by which this domain may know the client: its read may carry another one than its write did."""
+        """All names by which this domain may know the client, or what it wrote: its read may carry another one.
+
+        `parameters` are those keys in the path that a key before them in the plan's list may hide.
+        """
         found = [value for read in self.identities if (value := read(head, NO_VALUES))]
+        found += [value for read in self.parameters if (value := read(head, values))]
         if (key := self.key_of(head, values)) is not None:
             found.append(key.encode())
         return found
@@ -131,6 +138,7 @@ class Router:
                 slots=() if operation.native else slots,
                 keyless=native if operation.native else keyless,
                 identities=identities,
+                parameters=[source(spec, names) for spec in operation.key[1:] if spec.startswith("path:")],
             )
             self._add(operation, route)
 

@@ -31,6 +31,8 @@ OPERATIONS = [
     Operation("items.put", "PUT", "/items/{id}", "write", ["header:x-client"]),
     Operation("items.load", "POST", "/bulk", "write", idempotent=True),
     Operation("items.order", "POST", "/orders", "write", idempotent="key"),
+    Operation("labels.put", "PUT", "/shelves/{id}/label", "write", ["header:x-client", "path:id"]),
+    Operation("labels.get", "GET", "/labels/{shelf}", "read", ["path:shelf"]),
     Operation("v2.items", "GET", "/v2/items", "read", native=True),
 ]
 

@@ -201,6 +201,21 @@ def test_pins_are_seen_by_every_worker_of_the_machine(tmp_path: Path) -> None:
     assert not other.pinned("d", "legacy", [b"me"]), "blind pins last two seconds"
 
 
+def test_a_write_of_nobody_known_pins_its_whole_domain_and_no_other() -> None:
+    board = PinBoard(clock=Clock())
+    board.record("d", [])
+    assert board.pinned("d", "legacy", [b"me"])
+    assert board.pinned("d", "legacy", [])
+    assert not board.pinned("e", "legacy", [b"me"])
+
+
+def test_a_write_of_a_known_client_leaves_the_others_alone() -> None:
+    board = PinBoard(clock=Clock())
+    board.record("d", [b"me"])
+    assert not board.pinned("d", "legacy", [b"other"])
+    assert not board.pinned("d", "legacy", [])
+
+
 def test_a_pin_lasts_until_the_watermark_has_passed() -> None:
     clock = Clock()
     board = PinBoard(clock=clock)

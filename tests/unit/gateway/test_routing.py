@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway.control.table import Operation
 from gateway.errors import SettingsRefused
 from gateway.http1.head import parse_request
 from gateway.routing.bucket import bucket
@@ -126,6 +127,21 @@ def test_without_a_key_a_write_is_held_while_any_wave_is() -> None:
 def test_matching(method: bytes, path: bytes, operation: str, values: list[bytes]) -> None:
     route, found = Router(table()).match(method, path)
     assert (route.id, list(found)) == (operation, values)
+
+
+def test_a_write_is_also_known_by_its_path_though_another_key_comes_first() -> None:
+    put = Operation("seats.put", "PUT", "/seats/{id}", "write", ["header:x-reader", "path:id"])
+    get = Operation("seats.get", "GET", "/chair/{number}", "read", ["path:number"])
+    router = Router(table(operations=[put, get]))
+
+    def identities(line: str, *headers: str) -> set[bytes]:
+        request = parse_request("\r\n".join([f"{line} HTTP/1.1", "Host: a", *headers, "\r\n"]).encode())
+        route, values = router.match(request.method, request.path)
+        return set(route.identities_of(request, values))
+
+    assert identities("PUT /seats/7", "X-Reader: me") == {b"me", b"7"}
+    assert identities("PUT /seats/7") == identities("GET /chair/7") == {b"7"}
+    assert identities("GET /chair/7", "X-Reader: me") == {b"me", b"7"}
 
 
 def test_explain_says_side_and_reason() -> None:
