@@ -63,7 +63,13 @@ class Context:
         self._connections, self._admins, self._ledger = {}, {}, None
 
     def ledger(self) -> Ledger:
-        """Raises: NotConfigured, Unreachable."""
+        """Connected again when need be, but not while a lease is held: it went with the connection, and another
+        controller may have it by now. Raises: NotConfigured, Unreachable.
+        """
+        if self._ledger is not None and (lost := self._ledger.lost) is not None:
+            raise Unreachable(
+                f"the connection to the ledger was lost, and with it the lease of {lost}: run the same command again"
+            )
         if self._ledger is None or self._ledger.closed:
             self._ledger = Ledger(need(self.env, "BANYAN_LEDGER_DSN"), self.actor)
         return self._ledger

@@ -9,7 +9,7 @@ PlanError
 ├── Refused            a gate failed: nothing was changed
 ├── Aborted            a switch was given up before the point of no return: nothing was changed
 ├── Unfinished         a switch passed the point of no return and could not finish: run the verb again
-├── Busy               another controller holds this domain
+├── Busy               another controller holds this domain, or moved the wave meanwhile
 ├── OwnershipBroken    both databases claim a wave, or a third party changed its epoch
 └── LedgerBroken       the ledger's hash chain does not hold
 """
@@ -64,7 +64,7 @@ class Unfinished(PlanError):
 
 
 class Busy(PlanError):
-    """Somebody else steers this domain at the moment."""
+    """Somebody else steers this domain at the moment, or did while this controller thought that it did."""
 
 
 class OwnershipBroken(PlanError):

@@ -57,6 +57,7 @@ class Ledger:
     def __init__(self, dsn: str, actor: str, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
         self.actor = actor
         self._now = now
+        self._leased: set[str] = set()
         self._connection = _connect(dsn, f"banyan {actor}"[:63])
 
     def __enter__(self) -> Ledger:
@@ -71,6 +72,11 @@ class Ledger:
     @property
     def closed(self) -> bool:
         return self._connection.closed or self._connection.broken
+
+    @property
+    def lost(self) -> str | None:
+        """The domains whose lease went away with the connection while somebody steers by it; None while all is well."""
+        return ", ".join(sorted(self._leased)) if self._leased and self.closed else None
 
     def append(self, entries: Sequence[Entry], states: Sequence[State] = ()) -> list[Row]:
         """Write rows, and where waves stand because of them, in one transaction."""
@@ -124,9 +130,11 @@ class Ledger:
         key = [LEASE, domain]
         if not self._query("SELECT pg_try_advisory_lock(%s, hashtext(%s)) AS mine", key)[0]["mine"]:
             raise Busy(f"{self._holder(domain)} is at work on {domain}: wait until it is done, then try again")
+        self._leased.add(domain)
         try:
             yield
         finally:
+            self._leased.discard(domain)
             with contextlib.suppress(psycopg.Error):
                 self._connection.execute("SELECT pg_advisory_unlock(%s, hashtext(%s))", key)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
-from migration_plan.errors import Aborted, PlanError, Refused, Unfinished, Unreachable
+from migration_plan.errors import Aborted, Busy, PlanError, Refused, Unfinished, Unreachable
 from migration_plan.journey import Stand
 from migration_plan.plan import Budgets, Side
 from migration_plan.switch import steps
@@ -22,7 +22,7 @@ from migration_plan.switch.ports import (
     other,
 )
 from migration_plan.switch.recorder import Clock, Hook, Recorder, nobody_dies
-from migration_plan.switch.resolve import resolve
+from migration_plan.switch.resolve import Settled, resolve
 
 # The new owner accepts writes already, or a gateway holds some: try for 5 s before leaving it to the next run.
 FORWARD_ATTEMPTS = 20
@@ -69,10 +69,10 @@ class Switch:
         self._held_at = 0.0
         self._target_epoch = 0
         self._holding = False  # a gateway keeps writes waiting, or may do so
-        self._crossing = False  # step 6 was sent
+        self._crossing: int | None = None  # step 6 was sent, with this epoch
 
     def run(self) -> Outcome:
-        """Raises: Refused, Aborted (nothing was changed); Unfinished (run it again)."""
+        """Raises: Refused, Aborted (nothing was changed), Busy (another did it), Unfinished (run it again)."""
         preflight = self._preflight()
         fenced, attempts = self._stop_writes()
         epoch = self._hand_over(fenced)
@@ -112,7 +112,7 @@ class Switch:
                 if attempt < self.budgets.fence_attempts:
                     self._clock.sleep(BACKOFF_S * 2 ** (attempt - 1))
             except _BREAKS_OFF as error:
-                self._break_off(error)
+                self._break_off(self._settle(error), error)
         why = (
             f"the fence did not get its locks in {self.budgets.fence_attempts} attempts of"
             f" {self.budgets.lock_timeout_ms} ms: a long transaction"
@@ -134,7 +134,10 @@ class Switch:
             self._record.step(steps.SEQUENCES, self.ports.stream.check_sequences)
             return self._record.step(steps.CROSS, lambda: self._cross(fenced))
         except _BREAKS_OFF as error:
-            return self._break_off(error)
+            settled = self._settle(error)
+            if settled.side == self.target and settled.epoch == self._crossing:
+                return settled.epoch  # step 6 did happen, though its answer did not come
+            self._break_off(settled, error)
 
     def _catch_up(self, fenced: Fenced) -> dict[str, Any]:
         """The marker is recorded as applied also when a change before it was parked: ask for both, in this order."""
@@ -146,7 +149,7 @@ class Switch:
         if self._budget_left_s() <= 0:
             raise CatchUpTimeout(f"the pause budget of {self.budgets.pause_ms} ms is used up")
         epoch = max(fenced.epoch, self._target_epoch + 1)
-        self._crossing = True
+        self._crossing = epoch
         self.ports.table(self.target).set_owner(self.target, self._target_epoch, epoch)
         return epoch
 
@@ -204,30 +207,35 @@ class Switch:
                 return published
         return {}
 
-    def _break_off(self, error: BaseException) -> int:
-        """Put everything back; or, when the databases say that step 6 did happen, return its epoch and go on."""
-        why = str(error) or type(error).__name__
+    def _settle(self, error: BaseException) -> Settled:
+        """Where the databases put the wave after `error`, once an unfinished fence is ended."""
+        why = _reason(error)
         try:
-            settled = resolve(self.ports.legacy, self.ports.service, uncrossed=not self._crossing)
+            return resolve(self.ports.legacy, self.ports.service, uncrossed=self._crossing is None)
         except Unreachable as away:
             self._record.write(Note("abort", "failed", why=f"{why}; then {away}"), forward=True)
             raise Unfinished(f"the switch broke off ({why}), and a database is away ({away}): {_AGAIN}") from error
-        if settled.side == self.target:
-            return settled.epoch
-        owned = Owned(settled.side, settled.epoch)
+
+    def _break_off(self, settled: Settled, error: BaseException) -> NoReturn:
+        """Release the hold and publish who accepts the writes: we again, or the target if somebody else moved them."""
+        why, overtaken = _reason(error), settled.side == self.target
+        owned, stand = Owned(settled.side, settled.epoch), self.after if overtaken else self.before
         try:
-            self._release(owned, self.before)
+            self._release(owned, stand)
         except Unreachable as away:
             self._record.write(Note("abort", "failed", settled.epoch, why=f"{why}; then {away}"), forward=True)
             raise Unfinished(
-                f"the writes are back at {self.source}, but the gateway was not told ({away}): {_AGAIN}"
+                f"{settled.side} accepts the writes, but the gateway was not told ({away}): {_AGAIN}"
             ) from error
         figures = {"pause_ms": self._paused_ms()}
-        self._record.write(
-            Note("abort", "done", settled.epoch, figures, why), stand=self.before, owned=owned, forward=True
-        )
+        self._record.write(Note("abort", "done", settled.epoch, figures, why), stand=stand, owned=owned, forward=True)
         if isinstance(error, KeyboardInterrupt):
             raise error
+        if overtaken:
+            raise Busy(
+                f"another controller moved the writes meanwhile: {self.target} accepts them (epoch {settled.epoch}),"
+                f" and this one gave up ({why}); see `banyan status`"
+            ) from error
         raise Aborted(f"given up: {why}; {self.source} accepts the writes again, nothing was changed") from error
 
     def _arrived(self) -> str:
@@ -238,6 +246,10 @@ class Switch:
 
     def _budget_left_s(self) -> float:
         return self.budgets.pause_ms / 1000 * CROSS_BEFORE - (self._clock.now() - self._held_at)
+
+
+def _reason(error: BaseException) -> str:
+    return str(error) or type(error).__name__
 
 
 _AGAIN = "run the same command again"

@@ -7,9 +7,11 @@ from concurrent.futures import ThreadPoolExecutor
 import psycopg
 import pytest
 
+from migration_plan.context import Context
 from migration_plan.errors import Busy, NotPrepared, Unreachable
 from migration_plan.journey import SHADOW, Stand
 from migration_plan.ledger import Entry, Ledger, State, install
+from migration_plan.plan import load
 
 
 @pytest.fixture
@@ -121,6 +123,39 @@ def test_a_controller_that_dies_leaves_the_domain_free(dsn: str) -> None:
     first.close()
     with Ledger(dsn, "bob") as second, second.lease("toys"):
         pass
+
+
+def cut(dsn: str, actor: str) -> None:
+    """What a restarted server or a broken network does to a controller's connection."""
+    with psycopg.connect(dsn) as connection:
+        [[ended]] = connection.execute(
+            "SELECT bool_or(pg_terminate_backend(pid, 10000)) FROM pg_stat_activity"
+            " WHERE application_name = %s AND datname = current_database()",
+            [f"banyan {actor}"],
+        ).fetchall()
+    assert ended
+
+
+def test_a_controller_that_lost_its_lease_does_not_go_on_without_it(dsn: str) -> None:
+    with Context(load(), {"BANYAN_LEDGER_DSN": dsn}, "ann") as context:
+        with context.ledger().lease("toys"):
+            cut(dsn, "ann")
+            with pytest.raises(Unreachable):
+                context.ledger().states()
+            with Ledger(dsn, "bob") as second, second.lease("toys"):
+                pass
+            with pytest.raises(Unreachable, match="the lease of toys: run the same command again"):
+                context.ledger()
+        assert context.ledger().states() == {}
+
+
+def test_a_look_connects_again_by_itself(dsn: str) -> None:
+    with Context(load(), {"BANYAN_LEDGER_DSN": dsn}, "ann") as context:
+        context.ledger().states()
+        cut(dsn, "ann")
+        with pytest.raises(Unreachable):
+            context.ledger().states()
+        assert context.ledger().states() == {}
 
 
 def test_a_missing_ledger_says_prepare(database: str) -> None:

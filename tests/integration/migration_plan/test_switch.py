@@ -105,6 +105,27 @@ def test_two_controllers_cannot_switch_at_once(toys: Toys) -> None:
     assert refused[0].startswith(f"banyan ann is at work on {toys.domain}")
 
 
+def test_a_controller_that_lost_its_lease_finds_the_wave_moved_and_holds_nothing(toys: Toys) -> None:
+    toys.put_stand(AT_50)
+
+    def lose_the_lease(step: str, when: str) -> None:
+        if (step, when) != ("preflight", "after"):
+            return
+        with psycopg.connect(toys.env["BANYAN_LEDGER_DSN"]) as connection:
+            connection.execute(
+                "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity"
+                " WHERE application_name = 'banyan ann' AND datname = current_database()"
+            )
+        assert switch(toys, "bob").owner == "service"
+
+    with pytest.raises(Busy, match="another controller moved the writes meanwhile: service accepts them"):
+        switch(toys, hook=lose_the_lease)
+    with toys.context() as context:
+        [wave] = context.admin().table().domains[toys.domain].waves
+        assert (wave.owner, wave.hold, wave.phase) == ("service", False, "service")
+    assert switch(toys).message.endswith("already at service, nothing to do")
+
+
 class Killed(BaseException):
     """The process dies here."""
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from migration_plan.errors import Aborted, OwnershipBroken, PlanError, Refused, Unfinished, Unreachable
+from migration_plan.errors import Aborted, Busy, OwnershipBroken, PlanError, Refused, Unfinished, Unreachable
 from migration_plan.plan import Side
 from migration_plan.switch import STEPS, locate
 from migration_plan.switch.ports import FenceTimeout, Owned, SequencesClash
@@ -156,6 +156,25 @@ def test_a_controller_that_was_thought_dead_does_no_harm_when_it_goes_on(
         pass
     world.write()
     world.recover()
+    world.settled()
+
+
+@pytest.mark.parametrize("source", ["legacy", "service"])
+@pytest.mark.parametrize(("step", "when"), POINTS[: POINTS.index(("cross", "after"))])
+def test_a_controller_whose_wave_was_moved_by_another_releases_its_hold_and_says_so(
+    source: Side, step: str, when: str
+) -> None:
+    world = at(source)
+
+    def another_moves_it(at_step: str, at_when: str) -> None:
+        if (at_step, at_when) == (step, when):
+            world.switch(source=source)
+            world.settled()
+
+    with pytest.raises(Busy, match="another controller moved the writes meanwhile"):
+        world.switch(another_moves_it)
+    assert world.owner != source
+    world.write()
     world.settled()
 
 
