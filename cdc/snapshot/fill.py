@@ -122,7 +122,7 @@ def _require_source_owns(target: psycopg.Connection[Any], stream: Stream) -> Non
     except TargetOwns as e:
         raise TargetOwns(
             f"stream {stream.name} may not fill its target, where {e}: the fill would overwrite writes that only the"
-            f" target has; roll back first (banyan rollback {stream.domain}), then fill"
+            f" target has; roll back first (banyan rollback {stream.domain} --force-gate {stream.direction}-stream)"
         ) from e
 
 
