@@ -40,11 +40,11 @@ class Verification(msgspec.Struct, frozen=True):
     stalled: list[str] = []
 
 
-def verify_if_stale(context: Context, domain: str) -> None:
+def verify_if_stale(context: Context, domain: str, progress: Progress | None = None) -> None:
     """Compare unless a clean comparison is younger than the plan asks for. Raises: Unreachable, PlanError."""
     last = last_verification(context, domain)
     if last is None or not last.clean or last.age_s > context.plan.domain(domain).gates.verify_fresh_s:
-        verify_domain(context, domain)
+        verify_domain(context, domain, progress=progress)
 
 
 def verify_domain(

@@ -136,7 +136,8 @@ def _step(
         look = functools.partial(verb, context, domain, **more, **{**common, "forced": tuple(common["forced"])})
         if not dry_run and not yes:
             _ask(look(dry_run=True))
-        result = look(dry_run=dry_run)
+        with views.verify_progress(quiet=as_json) as progress:
+            result = look(dry_run=dry_run, progress=progress)
     if as_json:
         click.echo(result.to_json().decode())
         return

@@ -13,7 +13,7 @@ from migration_plan.switch import Recovered, outlook
 from migration_plan.switch.ports import Note, Owned
 from migration_plan.verbs.result import Gate, Result
 from migration_plan.verbs.run import Run, begin
-from migration_plan.verification import verify_if_stale
+from migration_plan.verification import Progress, verify_if_stale
 
 
 def advance(
@@ -25,6 +25,7 @@ def advance(
     reason: str | None = None,
     forced: Collection[str] = (),
     dry_run: bool = False,
+    progress: Progress | None = None,
 ) -> Result:
     """Take a wave's reads one station forward. Raises: PlanError of any kind; then nothing was changed."""
     if dry_run:
@@ -36,7 +37,7 @@ def advance(
             return nothing(run, recovered)
         run.announce(move)
         if move.after.phase == "canary":
-            verify_if_stale(context, domain)
+            verify_if_stale(context, domain, progress)
         measured = measure(context, domain, "legacy")
         findings = gates.require(gates.for_advance(measured, run.plan.gates, move.after), forced)
         return shift(run, recovered, move, [Gate.of(finding) for finding in findings])

@@ -19,7 +19,7 @@ from migration_plan.switch.recorder import Hook, nobody_dies
 from migration_plan.verbs.advance import dry_run_of, nothing, reads_steps, shift
 from migration_plan.verbs.result import Gate, Result
 from migration_plan.verbs.run import Run, begin
-from migration_plan.verification import verify_domain, verify_if_stale
+from migration_plan.verification import Progress, verify_domain, verify_if_stale
 
 
 def switch(
@@ -31,6 +31,7 @@ def switch(
     forced: Collection[str] = (),
     dry_run: bool = False,
     hook: Hook = nobody_dies,
+    progress: Progress | None = None,
 ) -> Result:
     """Move a wave's writes to its service. Raises: Refused, Aborted (nothing was changed), Unfinished (run again)."""
     if dry_run:
@@ -40,7 +41,7 @@ def switch(
         move = journey.switch(recovered.stand, run.plan.canary_steps)
         if move.nothing:
             return nothing(run, recovered)
-        return _move_writes(run, recovered, move, forced, hook)
+        return _move_writes(run, recovered, move, forced, hook, progress)
 
 
 def rollback(
@@ -53,6 +54,7 @@ def rollback(
     forced: Collection[str] = (),
     dry_run: bool = False,
     hook: Hook = nobody_dies,
+    progress: Progress | None = None,
 ) -> Result:
     """Take a wave one phase back, or to a named one; from `service` that is the switch with the sides exchanged."""
     if dry_run:
@@ -65,17 +67,21 @@ def rollback(
         if move.nothing:
             return nothing(run, recovered)
         if move.switches:
-            return _move_writes(run, recovered, move, forced, hook)
+            return _move_writes(run, recovered, move, forced, hook, progress)
         run.announce(move)
         return shift(run, recovered, move, [])
 
 
-def _move_writes(run: Run, recovered: Recovered, move: Move, forced: Collection[str], hook: Hook) -> Result:
+def _move_writes(
+    run: Run, recovered: Recovered, move: Move, forced: Collection[str], hook: Hook, progress: Progress | None
+) -> Result:
     run.announce(move)
     source = recovered.owner
     passed: list[gates.Finding] = []
     with run.stream(source) as stream:
-        checks = Checks(lambda: _preflight(run, source, stream, forced, passed), lambda: _afterwards(run))
+        checks = Checks(
+            lambda: _preflight(run, source, stream, forced, passed, progress), lambda: _afterwards(run, progress)
+        )
         outcome = Switch(
             run.ports(stream, checks), source, move.before, move.after, run.plan.budgets, WallClock(), hook
         ).run()
@@ -103,10 +109,15 @@ def _move_writes(run: Run, recovered: Recovered, move: Move, forced: Collection[
 
 
 def _preflight(
-    run: Run, source: Side, stream: CdcStream, forced: Collection[str], passed: list[gates.Finding]
+    run: Run,
+    source: Side,
+    stream: CdcStream,
+    forced: Collection[str],
+    passed: list[gates.Finding],
+    progress: Progress | None,
 ) -> dict[str, Any]:
     """Step 1; it opens the connections that the pause will use, too."""
-    verify_if_stale(run.context, run.domain)
+    verify_if_stale(run.context, run.domain, progress)
     stream.open()
     if "parked" in forced:
         stream.accept_parked()
@@ -118,10 +129,10 @@ def _preflight(
     return {"predicted_pause_ms": measured.predicted_pause_ms, "gates": verdicts, "forced": sorted(forced)}
 
 
-def _afterwards(run: Run) -> dict[str, Any]:
+def _afterwards(run: Run, progress: Progress | None) -> dict[str, Any]:
     """Step 8. A comparison that cannot be made now does not undo a switch that is done: it is reported."""
     try:
-        verified = verify_domain(run.context, run.domain, run_id=run.run_id)
+        verified = verify_domain(run.context, run.domain, run_id=run.run_id, progress=progress)
     except Exception as error:  # whatever it is, the writes have moved
         return {"clean": None, "why": f"{type(error).__name__}: {error}"}
     figures: dict[str, Any] = msgspec.to_builtins(verified)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import pty
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -31,6 +33,32 @@ def step(toys: Toys, *arguments: str) -> dict[str, object]:
     assert done.returncode == 0, done.stderr
     answer: dict[str, object] = json.loads(done.stdout.strip().splitlines()[-1])
     return answer
+
+
+def on_a_terminal(toys: Toys, *arguments: str) -> str:
+    """What a person sees on stderr of a verb that succeeds."""
+    mine, its = pty.openpty()
+    env = {"PATH": os.environ["PATH"], "TERM": "xterm", "BANYAN_HOME": str(toys.folder), "BANYAN_ACTOR": "ann"}
+    command = [sys.executable, "-m", "banyan.cli", *arguments, toys.domain, "--yes"]
+    seen = bytearray()
+    with subprocess.Popen(
+        command, cwd=ROOT, env={**env, **toys.env}, stdout=subprocess.DEVNULL, stderr=its, stdin=subprocess.DEVNULL
+    ) as process:
+        os.close(its)
+        with contextlib.suppress(OSError):  # EIO: the last writer has closed it
+            while part := os.read(mine, 4096):
+                seen += part
+        assert process.wait(60) == 0, seen.decode()
+    os.close(mine)
+    return seen.decode()
+
+
+def test_a_step_that_compares_shows_its_progress_on_a_terminal(toys: Toys) -> None:
+    with psycopg.connect(toys.legacy) as connection:
+        connection.execute("INSERT INTO toy (name, price_cents) SELECT 'toy ' || n, n FROM generate_series(1, 100) n")
+    assert "toy" not in on_a_terminal(toys, "advance", "--to", "shadow")
+    assert "public.toy" in on_a_terminal(toys, "advance", "--to", "10")
+    assert "public.toy" not in on_a_terminal(toys, "verify", "--json")
 
 
 def test_the_whole_journey_there_and_back(toys: Toys) -> None:
