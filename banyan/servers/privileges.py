@@ -1,6 +1,6 @@
 """PostgreSQL refuses to run as root: as root its processes run as `nobody`.
 
-`nobody` cannot enter a checkout below /root, so its processes keep CAP_DAC_OVERRIDE: they may pass closed folders and do
+`nobody` cannot enter a checkout below /root, so they keep CAP_DAC_OVERRIDE: they may pass closed folders, but do
 nothing else that root may. The secure bit lets access(2), which initdb asks, respect that. Where a container forbids
 either, they go without, and the checkout has to lie where everybody may enter. A change of user clears the parent-death
 signal, so setpriv sets it anew: a fast shutdown (SIGINT) when whoever started the server is gone.
