@@ -81,6 +81,7 @@ class Home:
                 raise StackError(
                     f"a stack is already running in {self.path}: see `banyan doctor`, or stop it with `banyan down`"
                 ) from None
+            self.state_file.unlink(missing_ok=True)  # of a stack that was killed
             yield
 
     def is_locked(self) -> bool:
@@ -97,7 +98,12 @@ class Home:
         """The stack that runs here now, if any; a state file that a kill left behind does not count."""
         if not self.is_locked() or not self.state_file.exists():
             return None
-        return msgspec.json.decode(self.state_file.read_bytes(), type=Running)
+        try:
+            state = msgspec.json.decode(self.state_file.read_bytes(), type=Running)
+            os.kill(state.pid, 0)
+        except (FileNotFoundError, ProcessLookupError):
+            return None
+        return state
 
     def write_state(self, state: Running) -> None:
         temporary = self.state_file.with_suffix(".new")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -97,7 +98,13 @@ def end(starter: subprocess.Popen[bytes], how: signal.Signals) -> None:
 @pytest.mark.timeout(300)
 def test_a_killed_stack_leaves_nothing_running_and_goes_on_where_it_was_on_other_ports(tmp_path):
     home = tmp_path / "home"
+    with contextlib.ExitStack() as at_the_end:
+        _kill_and_start_again(home, at_the_end)
+
+
+def _kill_and_start_again(home: Path, at_the_end: contextlib.ExitStack) -> None:
     first = start(home)
+    at_the_end.callback(first.kill)
     stack = Stack(home, read_env_file(Home(home)))
     with stack.client() as client:
         codes = {tariff["code"] for tariff in client.get("/api/tariffs").json()["tariffs"]}
@@ -111,6 +118,7 @@ def test_a_killed_stack_leaves_nothing_running_and_goes_on_where_it_was_on_other
     kept = [line for line in file.read_text().splitlines() if not line.startswith("BANYAN_PORT_")]
     file.write_text("\n".join(kept) + "\n")
     second = start(home)
+    at_the_end.callback(second.kill)
     again = Stack(home, read_env_file(Home(home)))
     assert again.env["BANYAN_PRICING_URL"] != stack.env["BANYAN_PRICING_URL"]
     with again.client() as client:
