@@ -75,6 +75,11 @@ def up(
     raise_on_signals()
     with home.lock():
         home.create()
+        if home.demo_mark.exists():
+            err.print(
+                "this goes on from the demonstration's data (see `banyan status`); `banyan up --fresh` starts over"
+            )
+            home.demo_mark.unlink()  # from now on the data is the user's, and a demonstration must not throw it away
         settings = config.make(home, gateway_port=gateway_port, console_port=console_port, workers=workers)
         settings.write()
         supervisor = Supervisor(home)
