@@ -69,17 +69,15 @@ def up(
         raise StackError(f"a stack is starting or stopping in {home.path}: try again in a moment")
     if fresh:
         home.purge()
+    if home.demo_mark.exists():
+        err.print("this goes on from the demonstration's data (see `banyan status`); `banyan up --fresh` starts over")
     if detach:
         say_addresses(_detached(home))
         return
     raise_on_signals()
     with home.lock():
         home.create()
-        if home.demo_mark.exists():
-            err.print(
-                "this goes on from the demonstration's data (see `banyan status`); `banyan up --fresh` starts over"
-            )
-            home.demo_mark.unlink()  # from now on the data is the user's, and a demonstration must not throw it away
+        home.demo_mark.unlink(missing_ok=True)  # the data is the user's now: a demonstration must not throw it away
         settings = config.make(home, gateway_port=gateway_port, console_port=console_port, workers=workers)
         settings.write()
         supervisor = Supervisor(home)
