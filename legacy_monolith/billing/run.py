@@ -24,12 +24,13 @@ _CONTRACTS = text("""
         AND start_day < :last AND (end_day IS NULL OR end_day > :first)
     ORDER BY id
 """)
-# The loser of two runs waits for the winner here, and then finds the invoice.
+# The loser of two runs waits for the winner here, and then finds the invoice. Without a conflict target, since the number
+# is unique too, and the loser may meet that first.
 _INVOICE = text("""
     INSERT INTO invoice (number, customer_id, contract_id, tariff_id, area, month, created,
                          net_cents, vat_cents, total_cents)
     VALUES (:number, :customer_id, :contract_id, :tariff_id, :area, :month, :created, 0, 0, 0)
-    ON CONFLICT (contract_id, month) DO NOTHING RETURNING id
+    ON CONFLICT DO NOTHING RETURNING id
 """)
 _METERS = text("SELECT id, ean FROM meter WHERE contract_id = :contract_id ORDER BY id")
 # The trigger invoice_line_fill puts the kWh and the amounts in.
