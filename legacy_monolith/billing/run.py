@@ -24,8 +24,8 @@ _CONTRACTS = text("""
         AND start_day < :last AND (end_day IS NULL OR end_day > :first)
     ORDER BY id
 """)
-# The loser of two runs waits for the winner here, and then finds the invoice. Without a conflict target, since the number
-# is unique too, and the loser may meet that first.
+# The loser of two runs waits for the winner here, and then finds the invoice. No conflict target: the number is unique
+# too, and the loser may meet that first.
 _INVOICE = text("""
     INSERT INTO invoice (number, customer_id, contract_id, tariff_id, area, month, created,
                          net_cents, vat_cents, total_cents)
