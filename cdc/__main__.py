@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import json
 import logging
+import os
 import signal
 import sys
 import threading
@@ -18,6 +19,7 @@ import structlog
 from cdc import parking, streams
 from cdc.beacon import Heartbeat, Publisher
 from cdc.config import Stream, dsn, load_mapping, load_stream
+from cdc.environment import home, load_environment
 from cdc.errors import CdcError
 from cdc.health import Health
 from cdc.runner import Runner
@@ -26,8 +28,25 @@ from cdc.status import Status
 # A batch that the target has not taken this long after SIGTERM is rolled back, seconds.
 GRACE = 8.0
 
+
+def _file(context: click.Context, parameter: click.Parameter, value: str) -> Path:
+    """A stream's file, or by its name one that the local stack has written."""
+    path, folder = Path(value), home(os.environ) / "streams"
+    known = {file.stem: file for file in sorted(folder.glob("*.*.json"))}
+    if path.exists() or not known:
+        return path
+    if value not in known:
+        raise click.BadParameter(f"no file, and no stream of that name in {folder}; there are: {', '.join(known)}")
+    return known[value]
+
+
 stream_option = click.option(
-    "--stream", "path", required=True, type=click.Path(path_type=Path), help="The stream's JSON file."
+    "--stream",
+    "path",
+    required=True,
+    metavar="NAME|FILE",
+    callback=_file,
+    help="A stream of the local stack, such as pricing.forward, or a stream's JSON file.",
 )
 
 
@@ -42,7 +61,10 @@ class _Group(click.Group):
 
 @click.group(cls=_Group)
 def main() -> None:
-    """Change data capture of one domain in one direction."""
+    """Change data capture of one domain in one direction.
+
+    Variables that are not set are read from $BANYAN_HOME/env, else from ./.banyan/env, as `banyan` does.
+    """
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
@@ -131,7 +153,10 @@ def parked_list(path: Path) -> None:
 @click.option("--table", default=None, help="Only keys of this source table.")
 @click.option("--key", default=None, help='Only this key, as listed: "[5]".')
 def parked_replay(path: Path, table: str | None, key: str | None) -> None:
-    """Apply the waiting changes in order; what is refused again, or is older than what the target owns, stays."""
+    """Apply the waiting changes in order; what is refused again, or is older than what the target owns, stays.
+
+    Exit code 1 when keys are still parked.
+    """
     stream = load_stream(path)
     done, left = parking.replay(stream, load_mapping(stream, path), table, key)
     click.echo(f"{done} keys free, {left} still parked")
@@ -166,4 +191,5 @@ def _redis_url(stream: Stream) -> str | None:
 
 
 if __name__ == "__main__":
+    os.environ.update(load_environment())
     main()

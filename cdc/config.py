@@ -12,6 +12,7 @@ import msgspec
 
 from cdc import mapping as mappings
 from cdc.change import Direction
+from cdc.environment import missing
 from cdc.errors import ConfigError
 
 _NAME = re.compile(r"[a-z0-9_]{1,63}")
@@ -68,10 +69,10 @@ def load_mapping(stream: Stream, beside: Path | None = None) -> mappings.Mapping
 
 def dsn(variable: str, environment: Mapping[str, str] | None = None) -> str:
     """A DSN from the environment, never from a file that is committed. Raises: ConfigError."""
-    value = (os.environ if environment is None else environment).get(variable)
-    if not value:
-        raise ConfigError(f"environment variable {variable} is not set: it must hold the database's URL")
-    return value
+    known = os.environ if environment is None else environment
+    if value := known.get(variable):
+        return value
+    raise ConfigError(f"environment variable {missing(variable, known)}")
 
 
 def listen_address(text: str) -> tuple[str, int]:

@@ -21,6 +21,12 @@ CdcError
 from __future__ import annotations
 
 
+def first_line(error: BaseException) -> str:
+    """What a person reads of an error: its first line with words, white space folded. libpq's go on for several."""
+    lines = (" ".join(line.split()) for line in str(error).splitlines())
+    return next((line for line in lines if line), type(error).__name__)
+
+
 class CdcError(Exception):
     """Base of all errors that a person is meant to read."""
 

@@ -12,7 +12,7 @@ from typing import Any
 import psycopg
 
 from cdc.change import lsn_number
-from cdc.errors import FenceTimeout, Transient
+from cdc.errors import FenceTimeout, Transient, first_line
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ class FenceListener:
                 for _ in self._connection.notifies(timeout=left, stop_after=1):
                     pass
         except psycopg.OperationalError as e:
-            raise Transient(f"the target: {str(e).strip()}") from e
+            raise Transient(f"the target: {first_line(e)}") from e
         return FenceApplied(lsn_number(found[0]), found[1], (time.monotonic() - began) * 1000)
 
     def _look(self, stream: str, domain: str, wave: int, epoch: int) -> tuple[str, datetime] | None:
@@ -63,7 +63,7 @@ def fence_listener(target_dsn: str) -> Iterator[FenceListener]:
     try:
         connection = psycopg.connect(target_dsn, autocommit=True, connect_timeout=5)
     except psycopg.OperationalError as e:
-        raise Transient(f"cannot connect to the target: {str(e).strip()}") from e
+        raise Transient(f"cannot connect to the target: {first_line(e)}") from e
     with connection:
         yield FenceListener(connection)
 

@@ -16,7 +16,7 @@ from cdc.apply.state import install_state, read_state
 from cdc.capture import slot as slots
 from cdc.change import lsn_text
 from cdc.config import Stream, load_mapping
-from cdc.errors import ConfigError, NotPrepared, Transient
+from cdc.errors import ConfigError, NotPrepared, Transient, first_line
 
 MINIMUM_VERSION = 160000
 
@@ -117,6 +117,6 @@ def _owner(dsn: str, side: str) -> Iterator[psycopg.Connection[Any]]:
             connection.execute("SET lock_timeout = '5s'")
             yield connection
     except psycopg.errors.InsufficientPrivilege as e:
-        raise NotPrepared(f"{side}: {str(e).strip().splitlines()[0]}: prepare needs the database's superuser") from e
+        raise NotPrepared(f"{side}: {first_line(e)}: prepare needs the database's superuser") from e
     except (psycopg.OperationalError, psycopg.errors.LockNotAvailable) as e:
-        raise Transient(f"{side}: {str(e).strip().splitlines()[0]}") from e
+        raise Transient(f"{side}: {first_line(e)}") from e

@@ -21,7 +21,7 @@ from cdc.capture.replication import ReplicationStream
 from cdc.capture.replication import connect as connect_replication
 from cdc.change import lsn_text
 from cdc.config import Stream
-from cdc.errors import NotPrepared, Transient, WrongSource
+from cdc.errors import NotPrepared, Transient, WrongSource, first_line
 from cdc.snapshot import Filled, Interrupted, fill
 from cdc.status import Status
 
@@ -131,7 +131,7 @@ class Runner:
             with psycopg.connect(self._source_dsn, autocommit=True, connect_timeout=5) as connection:
                 refusal = slots.judge(self.stream.slot, slots.find(connection, self.stream.slot), position)
         except psycopg.OperationalError as e:
-            raise Transient(f"cannot connect to the source: {str(e).strip()}") from e
+            raise Transient(f"cannot connect to the source: {first_line(e)}") from e
         if refusal is not None:
             raise refusal
         if state.source_system is None:

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import psycopg
 
 from cdc.apply.state import read_state
-from cdc.errors import NotPrepared, Transient
+from cdc.errors import NotPrepared, Transient, first_line
 from cdc.fences import FenceApplied, FenceListener, fence_listener, wait_fence
 from cdc.prepare import drop, prepare
 
@@ -42,7 +42,7 @@ def position(dsn: str, name: str) -> Position:
                 'SELECT clock_timestamp(), count(DISTINCT ("table", key)) FROM banyan.parked WHERE stream = %s', [name]
             ).fetchone()
     except psycopg.OperationalError as e:
-        raise Transient(f"cannot read the position of {name}: {str(e).strip()}") from e
+        raise Transient(f"cannot read the position of {name}: {first_line(e)}") from e
     now, parked = row if row is not None else (datetime.now(UTC), 0)
     return Position(
         state.lsn,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from cdc.environment import missing
 from migration_plan.errors import NotConfigured
 
 
@@ -11,4 +12,4 @@ def need(env: Mapping[str, str], name: str) -> str:
     """Raises: NotConfigured."""
     if value := env.get(name, "").strip():
         return value
-    raise NotConfigured(f"{name} is not set: start the stack with `banyan up` (it writes .banyan/env), or set it")
+    raise NotConfigured(missing(name, env))

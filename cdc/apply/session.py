@@ -8,7 +8,7 @@ from typing import Any
 
 import psycopg
 
-from cdc.errors import CdcError, RowMissing, TargetRefused, Transient
+from cdc.errors import CdcError, RowMissing, TargetRefused, Transient, first_line
 from cdc.mapping.errors import ConversionError
 
 # SQLSTATE classes that are about one row: data exception, integrity constraint, exception raised by a trigger.
@@ -32,7 +32,7 @@ def connect(dsn: str, name: str) -> psycopg.Connection[Any]:
             options="-c timezone=UTC -c datestyle=ISO -c client_min_messages=warning",
         )
     except psycopg.OperationalError as e:
-        raise Transient(f"cannot connect to the target: {str(e).strip()}") from e
+        raise Transient(f"cannot connect to the target: {first_line(e)}") from e
     return connection
 
 
@@ -79,10 +79,7 @@ def is_poison(error: BaseException) -> bool:
 
 
 def stream_error(error: psycopg.Error, side: str = "the target") -> CdcError:
-    state, text = (
-        error.sqlstate or "",
-        str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__,
-    )
+    state, text = error.sqlstate or "", first_line(error)
     if not state or state.startswith(PASSING):
         return Transient(f"{side}: {text}")
     if state == "BN421":

@@ -27,7 +27,7 @@ from cdc.capture.replication import connect as connect_replication
 from cdc.capture.types import SESSION_OPTIONS
 from cdc.change import Change, Transaction, lsn_text
 from cdc.config import Stream
-from cdc.errors import TargetOwns, Transient
+from cdc.errors import TargetOwns, Transient, first_line
 from cdc.snapshot.table import describe, read
 
 log = structlog.get_logger("cdc.snapshot")
@@ -136,7 +136,7 @@ def _source(dsn: str, stream: str) -> psycopg.Connection[Any]:
             connect_timeout=5,
         )
     except psycopg.OperationalError as e:
-        raise Transient(f"cannot connect to the source: {str(e).strip()}") from e
+        raise Transient(f"cannot connect to the source: {first_line(e)}") from e
 
 
 def _fill_table(

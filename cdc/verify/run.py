@@ -10,7 +10,7 @@ from typing import Any
 
 import psycopg
 
-from cdc.errors import Transient
+from cdc.errors import Transient, first_line
 from cdc.mapping import Mapping, TableMapping, reader
 from cdc.verify.compare import Comparison, ranges
 from cdc.verify.errors import VerifyError
@@ -137,4 +137,4 @@ def _explained() -> Iterator[None]:
     except psycopg.errors.InsufficientPrivilege as error:
         raise VerifyError(f"{error.diag.message_primary}: run `banyan prepare`, which grants it") from error
     except psycopg.OperationalError as error:
-        raise Transient(f"a side cannot be reached: {str(error).strip().splitlines()[0]}") from error
+        raise Transient(f"a side cannot be reached: {first_line(error)}") from error

@@ -323,3 +323,29 @@ def test_a_source_server_that_restarts_stops_at_once_and_the_stream_goes_on(shop
         own.close()
     finally:
         server.stop()
+
+
+def test_variables_and_stream_files_are_found_where_the_local_stack_put_them(shop: Shop) -> None:
+    stream = shop.prepare("forward")
+    home = shop.folder / "home"
+    (home / "streams").mkdir(parents=True)
+    shop.file(stream).rename(home / "streams" / "shop.forward.json")
+    (home / "env").write_text(f"SOURCE_DSN={shop.source(stream)}\nTARGET_DSN={shop.target(stream)}\n")
+
+    def run(*command: str, **more: str) -> subprocess.CompletedProcess[str]:
+        env = {"PATH": os.environ["PATH"], "BANYAN_HOME": str(home), **more}
+        arguments = [sys.executable, "-m", "cdc", *command]
+        return subprocess.run(arguments, env=env, capture_output=True, text=True, timeout=60, check=False)
+
+    done = run("status", "--stream", "shop.forward")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert json.loads(done.stdout)["stream"] == stream.name
+    assert run("parked", "list", "--stream", "shop.forward").returncode == 0
+    unknown = run("parked", "list", "--stream", "shop.backward")
+    assert unknown.returncode == 2
+    assert "there are: shop.forward" in unknown.stderr
+    own = run("status", "--stream", "shop.forward", TARGET_DSN="postgresql://nobody:secret@127.0.0.1:1/none")
+    assert own.returncode == 1
+    assert own.stderr.startswith("Error: cannot read the position of")
+    assert own.stderr.count("\n") == 1
+    assert "secret" not in own.stderr
