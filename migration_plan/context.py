@@ -16,7 +16,8 @@ from psycopg.rows import TupleRow
 from cdc import mapping as mappings
 from gateway.control.client import AdminClient
 from migration_plan import plan as plans
-from migration_plan.environment import need
+from migration_plan.databases import unreachable
+from migration_plan.environment import need, need_dsn
 from migration_plan.errors import NotPrepared, PlanInvalid, Unreachable
 from migration_plan.ledger import Ledger
 from migration_plan.plan import Plan, Side
@@ -71,7 +72,7 @@ class Context:
                 f"the connection to the ledger was lost, and with it the lease of {lost}: run the same command again"
             )
         if self._ledger is None or self._ledger.closed:
-            self._ledger = Ledger(need(self.env, "BANYAN_LEDGER_DSN"), self.actor)
+            self._ledger = Ledger(need_dsn(self.env, "BANYAN_LEDGER_DSN"), self.actor)
         return self._ledger
 
     def admin(self, timeout_s: float = ADMIN_TIMEOUT_S) -> AdminClient:
@@ -97,37 +98,38 @@ class Context:
     @contextlib.contextmanager
     def control(self, domain: str, side: Side) -> Iterator[Connection]:
         """A side's database as `banyan_ctl`. Raises: NotConfigured, Unreachable, NotPrepared."""
-        with self._told(f"{domain}'s {side} database"):
-            yield self._connection(self.plan.database_of(domain, side).control)
+        with self._open(domain, side, self.plan.database_of(domain, side).control) as connection:
+            yield connection
 
     @contextlib.contextmanager
     def owner(self, domain: str, side: Side) -> Iterator[Connection]:
         """A side's database with the rights to install things. Raises: as `control`."""
-        with self._told(f"{domain}'s {side} database"):
-            yield self._connection(self.plan.database_of(domain, side).owner)
+        with self._open(domain, side, self.plan.database_of(domain, side).owner) as connection:
+            yield connection
 
     @contextlib.contextmanager
     def capture(self, domain: str, side: Side) -> Iterator[Connection]:
         """A side's database as `banyan_cdc`. Raises: as `control`."""
-        with self._told(f"{domain}'s {side} database"):
-            yield self._connection(self.plan.database_of(domain, side).capture)
+        with self._open(domain, side, self.plan.database_of(domain, side).capture) as connection:
+            yield connection
 
-    def _connection(self, variable: str) -> Connection:
+    def _connection(self, variable: str, dsn: str) -> Connection:
         known = self._connections.get(variable)
         if known is not None and not known.closed and not known.broken:
             return known
         options = f"-c statement_timeout={STATEMENT_TIMEOUT_MS}"
         conninfo = make_conninfo(
-            need(self.env, variable), connect_timeout=CONNECT_TIMEOUT_S, application_name="banyan plan", options=options
+            dsn, connect_timeout=CONNECT_TIMEOUT_S, application_name="banyan plan", options=options
         )
         opened: Connection = psycopg.connect(conninfo, autocommit=True)
         self._connections[variable] = opened
         return opened
 
     @contextlib.contextmanager
-    def _told(self, what: str) -> Iterator[None]:
+    def _open(self, domain: str, side: Side, variable: str) -> Iterator[Connection]:
+        what, dsn = f"the {side} database of {domain}", need_dsn(self.env, variable)
         try:
-            yield
+            yield self._connection(variable, dsn)
         except (
             psycopg.errors.UndefinedTable,
             psycopg.errors.InvalidSchemaName,
@@ -135,8 +137,7 @@ class Context:
         ) as error:
             raise NotPrepared(f"{what} has no guard or stream yet: run `banyan prepare --all`") from error
         except psycopg.OperationalError as error:
-            text = (str(error).strip().splitlines() or ["no connection"])[-1]
-            raise Unreachable(f"{what} does not answer ({text})") from error
+            raise unreachable(what, dsn, error) from error
 
 
 def _user() -> str:

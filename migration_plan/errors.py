@@ -44,7 +44,11 @@ class NotConfigured(PlanError):
 
 
 class Unreachable(PlanError):
-    """A server did not answer within its time."""
+    """A server did not answer within its time. `at`: its address; `what` it is; `why`: what was heard instead."""
+
+    def __init__(self, message: str, *, at: str = "", what: str = "", why: str = "") -> None:
+        super().__init__(message)
+        self.at, self.what, self.why = at, what, why
 
 
 class NotPrepared(PlanError):

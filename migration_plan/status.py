@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any
 
 import msgspec
 
 from gateway.control.table import RouteTable
-from gateway.errors import AdminError
 from migration_plan.compile import DIRECTIONS
 from migration_plan.context import SIDES, Context
-from migration_plan.errors import PlanError
+from migration_plan.databases import STACK_HINT
+from migration_plan.errors import NotConfigured, PlanError, Unreachable
 from migration_plan.gates.judge import SILENT_AFTER_MS
 from migration_plan.gates.measure import gateway_part, last_verification, stream_figures
 from migration_plan.ledger import State
+from migration_plan.looks import Away, Looks
 from migration_plan.plan import Side
 from migration_plan.switch.adapters import GuardTable
 
-T = TypeVar("T")
+#: The phase of a wave, and the state of a stream, whose record cannot be read.
+UNKNOWN = "unknown"
 
 
 class OwnerStatus(msgspec.Struct, frozen=True):
@@ -43,13 +44,15 @@ class WaveStatus(msgspec.Struct, frozen=True):
 
 
 class StreamStatus(msgspec.Struct, frozen=True):
+    """`state` is "unknown", and `parked` None, when an end of the stream is away."""
+
     state: str
     alive: bool
-    lag_ms: float | None
-    lsn: str | None
-    parked: int
-    slot: str
-    retained_bytes: int | None
+    lag_ms: float | None = None
+    lsn: str | None = None
+    parked: int | None = None
+    slot: str = UNKNOWN
+    retained_bytes: int | None = None
 
 
 class VerifyStatus(msgspec.Struct, frozen=True):
@@ -78,7 +81,10 @@ class DomainStatus(msgspec.Struct, frozen=True):
 
 
 class Status(msgspec.Struct, frozen=True):
-    """`gateway_version`: of the route table; None when the gateway is away. `at`: Unix seconds."""
+    """`gateway_version`: of the route table; None when the gateway is away. `at`: Unix seconds.
+
+    `away`: what could not be asked, each server once; `unset`: what no variable leads to. `answered`: something did.
+    """
 
     at: float
     actor: str
@@ -86,31 +92,58 @@ class Status(msgspec.Struct, frozen=True):
     workers: int | None
     domains: list[DomainStatus]
     problems: list[str]
+    away: list[Away]
+    unset: list[str]
+    answered: bool
+
+    @property
+    def complete(self) -> bool:
+        """Everything could be asked."""
+        return not self.away and not self.unset
+
+    def nothing(self) -> PlanError:
+        """Why nothing at all could be seen."""
+        if not self.away:
+            return NotConfigured(self.unset[0])
+        return Unreachable(f"nothing answers at {', '.join(away.at for away in self.away)}: {STACK_HINT}")
 
     def to_json(self) -> bytes:
         return msgspec.json.encode(self)
 
 
 def read(context: Context) -> Status:
-    """Everything there is to see. Never raises for a part that is away: it is named in `problems`."""
-    problems: list[str] = []
-    states = _try(lambda: context.ledger().states(), problems) or {}
-    said = _try(lambda: context.admin().status(), problems) or {}
-    table = _try(lambda: context.admin().table(), problems)
-    domains = [_domain(context, name, states, said, table) for name in context.plan.domains]
-    version = table.version if table else None
-    return Status(time.time(), context.actor, version, said.get("workers"), domains, list(dict.fromkeys(problems)))
+    """Everything there is to see. Never raises for a part that is away: it is in `away`, and named in `problems`."""
+    looks, problems = Looks(context.env.get("BANYAN_GATEWAY_ADMIN_URL", "")), list[str]()
+    states = looks.at(lambda: context.ledger().states(), problems)
+    said = looks.at(lambda: context.admin().status(), problems) or {}
+    table = looks.at(lambda: context.admin().table(), problems)
+    domains = [_domain(context, looks, name, states, said, table) for name in context.plan.domains]
+    return Status(
+        time.time(),
+        context.actor,
+        table.version if table else None,
+        said.get("workers"),
+        domains,
+        [*map(str, looks.away), *looks.unset, *dict.fromkeys(problems)],
+        looks.away,
+        looks.unset,
+        looks.answered,
+    )
 
 
 def _domain(
-    context: Context, name: str, states: dict[tuple[str, int], State], said: dict[str, Any], table: RouteTable | None
+    context: Context,
+    looks: Looks,
+    name: str,
+    states: dict[tuple[str, int], State] | None,
+    said: dict[str, Any],
+    table: RouteTable | None,
 ) -> DomainStatus:
     problems: list[str] = []
-    waves = [
-        _wave(context, name, number, states, table, problems) for number in range(len(context.plan.domain(name).waves))
-    ]
-    streams = {direction: _stream(context, name, direction, problems) for direction in DIRECTIONS}
-    verified = _try(lambda: last_verification(context, name), problems)
+    numbers = range(len(context.plan.domain(name).waves))
+    waves = [_wave(context, looks, name, number, states, table, problems) for number in numbers]
+    streams = {direction: _stream(context, looks, name, direction, problems) for direction in DIRECTIONS}
+    verified = looks.at(lambda: last_verification(context, name), problems)
     part = said.get("domains", {}).get(name, {})
     figures = gateway_part(said, name)
     return DomainStatus(
@@ -133,14 +166,15 @@ def _domain(
 
 def _wave(
     context: Context,
+    looks: Looks,
     name: str,
     number: int,
-    states: dict[tuple[str, int], State],
+    states: dict[tuple[str, int], State] | None,
     table: RouteTable | None,
     problems: list[str],
 ) -> WaveStatus:
-    planned, state = context.plan.domain(name).waves[number], states.get((name, number))
-    rows = {side: _owner(context, name, number, side, problems) for side in SIDES}
+    planned, state = context.plan.domain(name).waves[number], (states or {}).get((name, number))
+    rows = {side: _owner(context, looks, name, number, side, problems) for side in SIDES}
     deciding = next((row for side, row in rows.items() if row is not None and row.owner == side), None)
     moving = next((row for row in rows.values() if row is not None and row.owner == "moving"), None)
     owned = deciding or moving
@@ -160,7 +194,7 @@ def _wave(
         number,
         planned.bucket_from,
         planned.bucket_to,
-        stand.phase if stand else "legacy",
+        stand.phase if stand else UNKNOWN if states is None else "legacy",
         stand.percent if stand else 0,
         owned.owner if owned else None,
         owned.epoch if owned else None,
@@ -170,22 +204,17 @@ def _wave(
     )
 
 
-def _owner(context: Context, name: str, number: int, side: Side, problems: list[str]) -> OwnerStatus | None:
-    row = _try(lambda: GuardTable(context, name, number, side).read(), problems)
+def _owner(
+    context: Context, looks: Looks, name: str, number: int, side: Side, problems: list[str]
+) -> OwnerStatus | None:
+    row = looks.at(lambda: GuardTable(context, name, number, side).read(), problems)
     return OwnerStatus(row.owner, row.epoch) if row else None
 
 
-def _stream(context: Context, name: str, direction: str, problems: list[str]) -> StreamStatus | None:
-    found = _try(lambda: stream_figures(context, name, direction), problems)
-    if found is None:
-        return None
+def _stream(context: Context, looks: Looks, name: str, direction: str, problems: list[str]) -> StreamStatus | None:
+    """None when it was not prepared."""
+    found = looks.at(lambda: stream_figures(context, name, direction), problems, StreamStatus(UNKNOWN, alive=False))
+    if found is None or isinstance(found, StreamStatus):
+        return found
     alive = found.active and found.silent_ms is not None and found.silent_ms <= SILENT_AFTER_MS
     return StreamStatus(found.state, alive, found.lag_ms, found.lsn, found.parked, found.slot, found.retained_bytes)
-
-
-def _try(look: Callable[[], T], problems: list[str]) -> T | None:
-    try:
-        return look()
-    except (PlanError, AdminError) as error:
-        problems.append(str(error))
-        return None

@@ -11,7 +11,7 @@ from cdc.errors import CdcError, Transient
 from cdc.mapping import MappingError
 from cdc.verify import verify
 from migration_plan.context import SIDES, Context
-from migration_plan.environment import need
+from migration_plan.environment import need_dsn
 from migration_plan.errors import PlanError, Unreachable
 from migration_plan.gates.measure import last_verification
 from migration_plan.ledger import Entry
@@ -74,8 +74,11 @@ def verify_domain(
 
 
 def _compare(context: Context, domain: str, progress: Progress | None) -> Verification:
+    for side in SIDES:
+        with context.control(domain, side):
+            pass  # one that is away is told by its name
     sides = (context.plan.database_of(domain, side).control for side in SIDES)
-    legacy, service = (need(context.env, variable) for variable in sides)
+    legacy, service = (need_dsn(context.env, variable) for variable in sides)
     try:
         report = verify(legacy, service, context.mapping(domain), progress=progress)
     except Transient as error:

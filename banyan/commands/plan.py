@@ -28,6 +28,9 @@ from migration_plan.verbs import rollback as rollback_wave
 from migration_plan.verbs import switch as switch_wave
 from migration_plan.verification import verify_domain
 
+#: `status` shows less than there is.
+PART_AWAY = 3
+
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -72,13 +75,20 @@ def step_options(command: Callable[P, R]) -> Callable[P, R]:
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def status(as_json: bool) -> None:
-    """Show where every domain stands."""
+    """Show where every domain stands.
+
+    Exit code 1 when nothing answers; 3 when a part is away, and what it knows is shown as unknown.
+    """
     with opened() as context:
         found = statuses.read(context)
-    if as_json:
-        click.echo(found.to_json().decode())
-        return
-    views.show_status(found)
+        if as_json:
+            click.echo(found.to_json().decode())
+        if not found.answered:
+            raise found.nothing()
+    if not as_json:
+        views.show_status(found)
+    if not found.complete:
+        sys.exit(PART_AWAY)
 
 
 @click.command()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from rich.console import Console
 from rich.markup import escape
@@ -13,7 +13,7 @@ from rich.table import Table
 
 from migration_plan.ledger import Row
 from migration_plan.plan import Plan
-from migration_plan.status import DomainStatus, Status, StreamStatus, VerifyStatus
+from migration_plan.status import UNKNOWN, DomainStatus, Status, StreamStatus
 from migration_plan.verbs import Result
 from migration_plan.verification import Verification
 
@@ -60,14 +60,16 @@ def _of_domain(domain: DomainStatus) -> list[str]:
     return [
         _stream(domain.streams.get("forward")),
         _stream(domain.streams.get("reverse")),
-        str(sum(stream.parked for stream in domain.streams.values())),
-        _verified(domain.verify),
+        _parked(domain.streams.values()),
+        _verified(domain),
         " ".join(f"{side} {_good(state, state == 'closed')}" for side, state in domain.breakers.items()) or "–",
         " ".join(_good(side, up) for side, up in domain.health.items()) or "–",
     ]
 
 
 def _phase(phase: str, percent: int) -> str:
+    if phase == UNKNOWN:
+        return "[red]unknown[/]"
     return f"canary {percent} %" if phase == "canary" else phase
 
 
@@ -78,9 +80,15 @@ def _stream(stream: StreamStatus | None) -> str:
     return _good(lag, stream.alive)
 
 
-def _verified(verified: VerifyStatus | None) -> str:
+def _parked(streams: Iterable[StreamStatus]) -> str:
+    counts = [stream.parked for stream in streams]
+    return "[red]unknown[/]" if None in counts else str(sum(count or 0 for count in counts))
+
+
+def _verified(domain: DomainStatus) -> str:
+    verified = domain.verify
     if verified is None:
-        return "never"
+        return "[red]unknown[/]" if domain.phase == UNKNOWN else "never"
     said = "clean" if verified.clean else f"{verified.drift} differ"
     return _good(f"{said}, {_ago(verified.age_s)}", verified.clean)
 

@@ -15,7 +15,8 @@ from psycopg import sql
 from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
 
-from migration_plan.errors import Busy, NotPrepared, Unreachable
+from migration_plan.databases import unreachable
+from migration_plan.errors import Busy, NotPrepared
 from migration_plan.journey import Stand
 from migration_plan.ledger.chain import Checked, Entry, Row, check, seal
 
@@ -58,6 +59,7 @@ class Ledger:
         self.actor = actor
         self._now = now
         self._leased: set[str] = set()
+        self._dsn = dsn
         self._connection = _connect(dsn, f"banyan {actor}"[:63])
 
     def __enter__(self) -> Ledger:
@@ -80,7 +82,7 @@ class Ledger:
 
     def append(self, entries: Sequence[Entry], states: Sequence[State] = ()) -> list[Row]:
         """Write rows, and where waves stand because of them, in one transaction."""
-        with _told(), self._connection.transaction():
+        with _told(self._dsn), self._connection.transaction():
             head = self._connection.execute("SELECT id, hash FROM ledger_head FOR UPDATE").fetchone()
             if head is None:
                 raise NotPrepared("the ledger has lost its head: run `banyan prepare --all`")
@@ -109,7 +111,7 @@ class Ledger:
 
     def check(self) -> Checked:
         """Verify the whole chain against one snapshot."""
-        with _told(), self._connection.transaction():
+        with _told(self._dsn), self._connection.transaction():
             self._connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
             head = self._connection.execute("SELECT id, hash FROM ledger_head").fetchone() or {"id": 0, "hash": ""}
             with self._connection.cursor("chain") as cursor:
@@ -148,7 +150,7 @@ class Ledger:
         return str(found[0]["application_name"]) or f"backend {found[0]['pid']}" if found else "another controller"
 
     def _query(self, query: str, values: Sequence[Any]) -> list[dict[str, Any]]:
-        with _told():
+        with _told(self._dsn):
             return self._connection.execute(query, values).fetchall()
 
     def _insert(self, row: Row) -> None:
@@ -173,24 +175,21 @@ class Ledger:
 
 
 def _connect(dsn: str, name: str) -> psycopg.Connection[dict[str, Any]]:
-    with _told():
+    with _told(dsn):
         return psycopg.connect(
             dsn, autocommit=True, row_factory=dict_row, connect_timeout=CONNECT_TIMEOUT_S, application_name=name
         )
 
 
 @contextlib.contextmanager
-def _told() -> Iterator[None]:
+def _told(dsn: str) -> Iterator[None]:
     """Database errors as ours, without the DSN."""
     try:
         yield
     except psycopg.errors.UndefinedTable as error:
         raise NotPrepared("there is no ledger yet: run `banyan prepare --all`") from error
     except psycopg.OperationalError as error:
-        text = str(error).strip().splitlines()[-1:] or ["no connection"]
-        raise Unreachable(
-            f"the ledger's database does not answer ({text[0]}): is the stack up? (`banyan up`)"
-        ) from error
+        raise unreachable("the ledger's database", dsn, error) from error
 
 
 def _row(values: dict[str, Any]) -> Row:

@@ -13,7 +13,8 @@ from cdc.guard import errors as guard_errors
 from cdc.guard import ownership
 from cdc.streams import FenceListener
 from migration_plan.context import CONNECT_TIMEOUT_S, STATEMENT_TIMEOUT_MS, Context
-from migration_plan.environment import need
+from migration_plan.databases import unreachable
+from migration_plan.environment import need_dsn
 from migration_plan.errors import NotPrepared, PlanError, Unreachable
 from migration_plan.gates.measure import clashes
 from migration_plan.journey import Stand
@@ -82,23 +83,27 @@ class CdcStream:
         self._context, self._domain, self._wave = context, domain, wave
         self._target: Side = "service" if source == "legacy" else "legacy"
         self._name = f"{domain}.{'forward' if source == 'legacy' else 'reverse'}"
+        self._what = f"the {self._target} database of {domain}"
         self._connection: psycopg.Connection[Any] | None = None
         self._listener: FenceListener | None = None
         self._accepted: set[tuple[Any, ...]] = set()
 
+    @property
+    def _dsn(self) -> str:
+        return need_dsn(self._context.env, self._context.plan.database_of(self._domain, self._target).control)
+
     def open(self) -> None:
         """Raises: Unreachable."""
-        dsn = need(self._context.env, self._context.plan.database_of(self._domain, self._target).control)
         try:
             self._connection = psycopg.connect(
-                dsn,
+                self._dsn,
                 autocommit=True,
                 connect_timeout=CONNECT_TIMEOUT_S,
                 application_name="banyan fence",
                 options=f"-c statement_timeout={STATEMENT_TIMEOUT_MS}",
             )
         except psycopg.OperationalError as error:
-            raise Unreachable(f"{self._target}'s database does not answer: {str(error).strip()}") from error
+            raise unreachable(self._what, self._dsn, error) from error
         self._listener = FenceListener(self._connection)
 
     def close(self) -> None:
@@ -113,8 +118,10 @@ class CdcStream:
             self._listener.wait(self._name, self._domain, self._wave, fenced.epoch, max(timeout_s, 0.0))
         except cdc_errors.FenceTimeout as error:
             raise CatchUpTimeout(str(error)) from error
-        except (cdc_errors.CdcError, psycopg.Error) as error:
+        except cdc_errors.CdcError as error:
             raise Unreachable(f"{self._name}: {error}") from error
+        except psycopg.Error as error:
+            raise unreachable(self._what, self._dsn, error) from error
 
     def accept_parked(self) -> None:
         """Keys that are parked by now do not stop the switch: a person said so. Raises: Unreachable."""
@@ -138,7 +145,7 @@ class CdcStream:
         try:
             return set(self._connection.execute(_PARKED, [self._name]).fetchall())
         except psycopg.Error as error:
-            raise Unreachable(f"{self._name}: what is parked cannot be read: {str(error).strip()}") from error
+            raise unreachable(self._what, self._dsn, error) from error
 
     def check_sequences(self) -> dict[str, Any]:
         tables = self._context.tables(self._domain, self._target)

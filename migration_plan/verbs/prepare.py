@@ -16,7 +16,7 @@ from cdc.guard import install, waves
 from migration_plan import ledger
 from migration_plan.compile import DIRECTIONS, compile_stream
 from migration_plan.context import SIDES, Context
-from migration_plan.environment import need
+from migration_plan.environment import need_dsn
 from migration_plan.errors import NotPrepared, PlanError, Unreachable
 from migration_plan.journey import LEGACY, SERVICE
 from migration_plan.ledger import Entry, State
@@ -31,7 +31,7 @@ def prepare(context: Context, domains: Sequence[str], say: Say = lambda line: No
     """Raises: NotConfigured, Unreachable, PlanError; what is in place stays, and the next run goes on."""
     for domain in domains:
         context.plan.domain(domain)
-    ledger.install(need(context.env, "BANYAN_LEDGER_DSN"))
+    ledger.install(need_dsn(context.env, "BANYAN_LEDGER_DSN"))
     say("ledger")
     for domain in domains:
         with context.ledger().lease(domain):
@@ -45,7 +45,7 @@ def _prepare(context: Context, domain: str, say: Say) -> None:
         for side in SIDES:
             with context.owner(domain, side) as connection:
                 install.install(connection, mapping, side, numbered)
-                _let_see_transactions(connection, need(context.env, context.plan.database_of(domain, side).control))
+                _let_see_transactions(connection, need_dsn(context.env, context.plan.database_of(domain, side).control))
             say(f"{domain}: guard on the {side} side")
         for direction in DIRECTIONS:
             source, target = SIDES if direction == "forward" else SIDES[::-1]
@@ -94,4 +94,4 @@ def _let_see_transactions(connection: psycopg.Connection[tuple[object, ...]], co
 
 
 def _owner_dsn(context: Context, domain: str, side: Side) -> str:
-    return need(context.env, context.plan.database_of(domain, side).owner)
+    return need_dsn(context.env, context.plan.database_of(domain, side).owner)

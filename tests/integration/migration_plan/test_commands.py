@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 import os
 import pty
@@ -135,6 +136,34 @@ def test_status_is_a_table_for_people_and_json_for_programs(toys: Toys) -> None:
     assert "legacy · epoch 1" in shown.stdout
     told = json.loads(banyan(toys, "status", "--json").stdout)
     assert told["domains"][0]["streams"]["forward"]["alive"]
+
+
+def test_status_shows_the_rest_when_a_database_is_away_and_says_so_by_its_exit_code(toys: Toys) -> None:
+    whole = banyan(toys, "status")
+    assert (whole.returncode, whole.stderr) == (0, "")
+    away = dataclasses.replace(toys, env={**toys.env, "BANYAN_LEDGER_DSN": "postgresql://ann:word@127.0.0.1:1/banyan"})
+    shown = banyan(away, "status")
+    assert shown.returncode == 3
+    assert shown.stderr == "note: nothing answers at 127.0.0.1:1 (Connection refused): the ledger's database\n"
+    assert shown.stdout.splitlines()[1].split()[:5] == [toys.domain, "unknown", "legacy", "·", "epoch"]
+    told = banyan(away, "status", "--json")
+    assert told.returncode == 3
+    [domain] = json.loads(told.stdout)["domains"]
+    assert (domain["phase"], domain["owner"], domain["streams"]["forward"]["alive"]) == ("unknown", "legacy", True)
+
+
+def test_status_tells_a_database_that_is_away_once_and_does_not_call_its_streams_unprepared(toys: Toys) -> None:
+    away = dataclasses.replace(toys, env={**toys.env, "NEW_DSN": "postgresql://ann:word@127.0.0.1:1/new"})
+    shown = banyan(away, "status")
+    assert shown.returncode == 3
+    assert shown.stderr == (
+        f"note: nothing answers at 127.0.0.1:1 (Connection refused): the service database of {toys.domain}\n"
+    )
+    assert "not prepared" not in shown.stdout
+    assert json.loads(banyan(away, "status", "--json").stdout)["domains"][0]["streams"]["reverse"] == {
+        "state": "unknown", "alive": False, "lag_ms": None, "lsn": None, "parked": None, "slot": "unknown",
+        "retained_bytes": None,
+    }  # fmt: skip
 
 
 def test_a_step_without_yes_and_without_a_terminal_changes_nothing(toys: Toys) -> None:

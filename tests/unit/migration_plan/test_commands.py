@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -75,13 +76,58 @@ def test_a_variable_is_read_from_the_stacks_file(tmp_path: Path) -> None:
     assert "does not answer" in banyan(tmp_path, "history").stderr
 
 
-def test_status_without_a_stack_shows_the_plan_and_says_what_is_missing(tmp_path: Path) -> None:
-    done = banyan(tmp_path, "status", "--json")
-    assert done.returncode == 0
-    found = json.loads(done.stdout)
+def test_status_without_a_stack_says_in_one_line_where_it_looked_and_what_to_do(tmp_path: Path) -> None:
+    done = banyan(tmp_path, "status")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == (
+        "error: BANYAN_LEDGER_DSN is not set: start the stack with `banyan up`, or set BANYAN_HOME to the folder of one"
+        f" that runs (there is no {tmp_path}/env)\n"
+    )
+    told = banyan(tmp_path, "status", "--json")
+    assert (told.returncode, told.stderr) == (1, done.stderr)
+    found = json.loads(told.stdout)
     assert [domain["domain"] for domain in found["domains"]] == ["pricing", "devices", "notifications"]
+    assert {domain["phase"] for domain in found["domains"]} == {"unknown"}
     assert found["gateway_version"] is None
-    assert any("BANYAN_LEDGER_DSN is not set" in problem for problem in found["problems"])
+
+
+def test_status_of_a_stack_that_is_down_is_one_line_with_each_address_once(tmp_path: Path) -> None:
+    dsns = [f"BANYAN_{name}_DSN" for name in ("LEDGER", "LEGACY", "PRICING", "DEVICES", "NOTIFICATIONS")]
+    lines = [f"{name}=postgresql://ctl:secret-word@127.0.0.1:1/banyan" for name in dsns]
+    lines += ["BANYAN_GATEWAY_ADMIN_URL=http://127.0.0.1:1", "GATEWAY_ADMIN_TOKEN=secret-word"]
+    (tmp_path / "env").write_text("\n".join(lines))
+    line = "error: nothing answers at 127.0.0.1:1, http://127.0.0.1:1: is the stack up? start it with `banyan up`\n"
+    for arguments in (["status"], ["status", "--json"]):
+        done = banyan(tmp_path, *arguments)
+        assert (done.returncode, done.stderr) == (1, line)
+    assert [away["at"] for away in json.loads(done.stdout)["away"]] == ["127.0.0.1:1", "http://127.0.0.1:1"]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        *[[verb, "pricing", "--yes"] for verb in ("advance", "switch", "rollback", "verify")],
+        ["switch", "pricing", "--dry-run"],
+        ["history"],
+    ],
+)
+def test_a_database_that_is_down_is_told_in_one_line_without_tabs(tmp_path: Path, arguments: list[str]) -> None:
+    dsn = "postgresql://ctl:secret-word@127.0.0.1:1/banyan"
+    names = ("LEDGER", "LEGACY", "PRICING", "LEGACY_OWNER", "PRICING_OWNER")
+    done = banyan(tmp_path, *arguments, **{f"BANYAN_{name}_DSN": dsn for name in names})
+    assert done.returncode == 1
+    assert re.fullmatch(
+        r"error: .* database.* does not answer at 127\.0\.0\.1:1 \(Connection refused\):"
+        r" is the stack up\? start it with `banyan up`\n",
+        done.stderr,
+    )
+
+
+def test_a_variable_that_is_no_databases_url_is_told_without_its_value(tmp_path: Path) -> None:
+    done = banyan(tmp_path, "history", BANYAN_LEDGER_DSN="secret-word")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("error: BANYAN_LEDGER_DSN is not a database's URL, such as postgresql://")
+    assert "secret-word" not in done.stderr
 
 
 def test_a_broken_plan_is_refused_with_its_lines_by_every_command(tmp_path: Path) -> None:
