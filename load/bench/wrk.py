@@ -24,7 +24,7 @@ HEADERS = {
     "Sec-Fetch-Site": "same-origin",
 }  # with Host, and X-Client-Id that changes with every request: twelve
 
-_SCRIPT = """
+_REQUESTS = """
 local headers = {%s}
 local n, requests = 0, {}
 function init(args)
@@ -34,10 +34,12 @@ function init(args)
   end
 end
 function request() n = n + 1; return requests[n %% 64 + 1] end
+"""
+_DONE = """
 function done(summary, latency, _)
   local e = summary.errors
   io.write(string.format(
-    '\\n{"requests":%%d,"seconds":%%.6f,"p50_ms":%%.4f,"p99_ms":%%.4f,"errors":%%d}\\n',
+    '\\n{"requests":%d,"seconds":%.6f,"p50_ms":%.4f,"p99_ms":%.4f,"errors":%d}\\n',
     summary.requests, summary.duration / 1e6, latency:percentile(50) / 1e3, latency:percentile(99) / 1e3,
     e.connect + e.read + e.write + e.status + e.timeout))
 end
@@ -63,10 +65,11 @@ def binary() -> str:
     return found
 
 
-def write_script(folder: Path) -> Path:
+def write_script(folder: Path, requests: str | None = None) -> Path:
+    """`requests`: Lua that makes them; without it, reads with twelve headers."""
     path = folder / "requests.lua"
     pairs = ", ".join(f'["{name}"] = "{value}"' for name, value in HEADERS.items())
-    path.write_text(_SCRIPT % pairs)
+    path.write_text((requests or _REQUESTS % pairs) + _DONE)
     return path
 
 

@@ -1,4 +1,4 @@
-"""`banyan bench gateway` as a user calls it."""
+"""`banyan bench …` as a user calls it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from banyan.errors import ServerMissing
 
 @pytest.mark.bench
 @pytest.mark.skipif(shutil.which("wrk") is None, reason="wrk is not installed")
-def test_its_last_line_is_one_object_of_figures() -> None:
+def test_the_last_line_of_gateway_is_one_object_of_figures() -> None:
     done = CliRunner().invoke(cli, ["bench", "gateway", "--seconds", "2", "--json"], catch_exceptions=False)
     assert done.exit_code == 0
     report = msgspec.json.decode(done.stdout.strip().splitlines()[-1])
@@ -25,6 +25,19 @@ def test_its_last_line_is_one_object_of_figures() -> None:
     for peer in ("envoy", "nginx"):
         assert report["figures"][peer] is not None or any(note.startswith(peer) for note in report["notes"])
     assert report["met"] in (True, False)
+
+
+@pytest.mark.bench
+@pytest.mark.skipif(shutil.which("wrk") is None, reason="wrk is not installed")
+def test_the_last_line_of_guard_is_one_object_of_figures() -> None:
+    done = CliRunner().invoke(cli, ["bench", "guard", "--seconds", "5", "--json"], catch_exceptions=False)
+    assert done.exit_code == 0
+    report = msgspec.json.decode(done.stdout.strip().splitlines()[-1])
+    assert report["bench"] == "guard"
+    for kind in ("bare", "guarded"):
+        assert report["figures"][kind]["writes_per_s"] > 0
+        assert report["figures"][kind]["errors"] == 0
+    assert {"http_writes", "update_cpu"} <= report["ratios"].keys()
 
 
 def test_without_wrk_it_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
