@@ -185,9 +185,8 @@ class Gateway:
         now = self.now = self.loop.time()
         for exchange in list(self.active):
             patience = settings.tunnel_timeout if exchange.tunnel else settings.read_timeout
-            waits = exchange.ticket is not None or (exchange.connection is not None and exchange.body_done)
             late = perf_counter() - exchange.started > settings.total_timeout and not exchange.tunnel
-            if (waits and now - exchange.touched > patience) or (late and not exchange.status):
+            if (exchange.waits_for_upstream and now - exchange.touched > patience) or (late and not exchange.status):
                 exchange.timed_out()
         self._ticks += 1
         if self._ticks % 5 == 0:

@@ -177,18 +177,15 @@ class Downstream(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         self._full = True
-        exchange = self._exchange
-        if exchange is not None and exchange.connection is not None:
-            exchange.connection.transport.pause_reading()
+        if self._exchange is not None:
+            self._exchange.on_client_full(True)
 
     def resume_writing(self) -> None:
         self._full = False
         if self._mode == _HEAD:
             self._next()
-        exchange = self._exchange
-        if exchange is not None and exchange.connection is not None:
-            exchange.touched = self._gateway.now
-            exchange.connection.transport.resume_reading()
+        if self._exchange is not None:
+            self._exchange.on_client_full(False)
 
     def open_tunnel(self, data: bytes) -> None:
         self._mode = _TUNNEL
@@ -207,7 +204,7 @@ class Downstream(asyncio.Protocol):
         if self._transport.is_closing():
             return
         if not self.keep_alive:
-            self._linger(unread=exchange is not None and not exchange.body_done)
+            self._linger(unread=exchange is not None and not exchange.body.done)
             return
         self._mode = _HEAD
         self.since = self._gateway.now

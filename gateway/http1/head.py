@@ -205,12 +205,11 @@ def all_values(head: bytes, low: bytes, name: bytes) -> list[bytes]:
 class Response:
     """The head of one response. `length` is None when the body ends with the connection (and it is not chunked)."""
 
-    __slots__ = ("bodiless", "chunked", "connection", "head", "keep_alive", "length", "line_end", "low", "status")
+    __slots__ = ("bodiless", "chunked", "connection", "head", "keep_alive", "length", "low", "status")
 
     def __init__(self, head: bytes, low: bytes, status: int) -> None:
         self.head = head
         self.low = low
-        self.line_end = head.index(b"\r\n")
         self.status = status
         self.length: int | None = None
         self.chunked = False

@@ -204,8 +204,9 @@ async def test_bodies_of_50_mb_pass_both_ways_without_being_collected() -> None:
             writer.write(b"x" * 65536)
             await writer.drain()
             for exchange in stage.gateway.active:
-                kept = sum(map(len, exchange.body or []))
-                waiting = exchange.connection.transport.get_write_buffer_size() if exchange.connection else 0
+                kept = sum(map(len, exchange.body.kept or []))
+                connection = exchange.call.connection if exchange.call is not None else None
+                waiting = connection.transport.get_write_buffer_size() if connection is not None else 0
                 most = max(most, kept + waiting)
         await reader.readuntil(b"\r\n\r\n")
         got = 0

@@ -1,0 +1,155 @@
+"""One attempt at one side: gets a connection, sends the request, judges the answer and hands it on to the client.
+
+A call goes through `wait → send → answer → end`. It ends with `exchange.finish` or, while nothing of the answer has
+gone to the client, with the recovery. A call that is dropped hears nothing more: its exchange may be in another one.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gateway.http1.body import NO_BODY
+from gateway.http1.head import Response
+from gateway.http1.recovery import fall_back, misdirected, recover
+from gateway.http1.relay import Relay, begin, open_tunnel
+from gateway.http1.upstream import UpstreamConnection
+from gateway.policies.breaker import Breaker
+from gateway.policies.retry import Cause
+
+if TYPE_CHECKING:
+    from gateway.http1.exchange import Exchange
+
+
+class Call:
+    """Waits for a connection, then is the sink of what comes over it."""
+
+    __slots__ = ("_exchange", "_relay", "breaker", "connection", "gone")
+    _relay: Relay  # once the answer has begun
+
+    def __init__(self, exchange: Exchange, breaker: Breaker) -> None:
+        self._exchange = exchange
+        self.breaker = breaker
+        self.connection: UpstreamConnection | None = None
+        self.gone = False  # dropped
+
+    # waits for a connection
+
+    def on_connection(self, connection: UpstreamConnection) -> None:
+        exchange = self._exchange
+        self.connection = connection
+        exchange.touched = exchange.gateway.now
+        body = exchange.body
+        data = exchange.head if body is NO_BODY else body.after(exchange.head)
+        connection.send(self, exchange.request.method, data, more=not body.done)
+        if not body.done:
+            exchange.client.resume()
+
+    def on_no_connection(self, cause: Cause) -> None:
+        if not self.gone:
+            self._failed(cause)
+
+    # the request's body
+
+    def send_more(self, data: bytes) -> None:
+        if self.connection is not None:
+            self.connection.write(self._exchange.body.more(data))
+
+    def send_end(self) -> None:
+        if self.connection is not None:
+            self.connection.write_end(self._exchange.body.end)
+
+    def send_raw(self, data: bytes) -> None:
+        """Through a tunnel."""
+        if self.connection is not None:
+            self.connection.write(data)
+
+    def on_upstream_full(self, full: bool) -> None:
+        if full:
+            self._exchange.client.pause()
+        else:
+            self._exchange.client.resume()
+
+    # the answer
+
+    def on_response(self, response: Response, body: bytes, done: bool) -> None:
+        exchange = self._exchange
+        exchange.touched = exchange.gateway.now
+        status = response.status
+        if done:
+            self.connection = None
+        if status >= 500 and exchange.has_fallback:
+            # Only calls that another side can answer are judged by their 5xx: the error of one page of the monolith
+            # must not close the monolith.
+            self.breaker.failure()
+            exchange.drop_call()
+            fall_back(exchange)
+            return
+        self.breaker.success()
+        if status == 421 and misdirected(exchange, response):
+            return
+        chunked = begin(exchange, response, body)
+        if done:
+            exchange.finish()
+        else:
+            self._relay = Relay(exchange, chunked)
+
+    def on_switched(self, response: Response, rest: bytes) -> None:
+        """101 Switching Protocols: from here on bytes are bytes."""
+        exchange = self._exchange
+        if exchange.request.upgrade:
+            self._relay = Relay(exchange, chunked=False)
+            open_tunnel(exchange, response, rest)
+        else:
+            exchange.drop_call()
+            self._failed(Cause.BROKEN)
+
+    def on_body(self, data: bytes) -> None:
+        exchange = self._exchange
+        if not exchange.over:
+            exchange.touched = exchange.gateway.now
+            self._relay.write(data)
+
+    def on_client_full(self, full: bool) -> None:
+        if self.connection is None:
+            return
+        if full:
+            self.connection.transport.pause_reading()
+        else:
+            self._exchange.touched = self._exchange.gateway.now
+            self.connection.transport.resume_reading()
+
+    def on_end(self) -> None:
+        self.connection = None
+        if not self._exchange.over:
+            self._relay.end()
+            self._exchange.finish()
+
+    def on_lost(self, cause: Cause) -> None:
+        exchange = self._exchange
+        self.connection = None
+        if exchange.over:
+            return
+        if exchange.status:
+            exchange.truncate()
+        else:
+            self._failed(cause)
+
+    # the end
+
+    def _failed(self, cause: Cause) -> None:
+        self._exchange.call = None
+        if cause not in (Cause.STALE, Cause.OVERFLOW):
+            self.breaker.failure()
+        recover(self._exchange, cause)
+
+    def drop(self) -> None:
+        """The answer is no longer wanted, and neither is a connection."""
+        self.gone = True
+        connection, self.connection = self.connection, None
+        if connection is not None:
+            connection.abandon()
+
+    def hang_up(self) -> None:
+        """The other end of a tunnel has left; what it said last still goes out."""
+        if self.connection is not None:
+            self.connection.transport.close()
