@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
+import os
+import signal
 import sys
 
 import click
@@ -16,6 +19,7 @@ COMMANDS = {
     "logs": ("banyan.commands.stack", "logs", "Show what the stack's processes wrote."),
     "doctor": ("banyan.commands.stack", "doctor", "Check this machine and the running stack."),
     "demo": ("banyan.commands.demo", "demo", "Move pricing to its service and back, under load, in front of you."),
+    "load": ("banyan.commands.load", "load", "Let clients read and write on the running stack; check what they wrote."),
     "status": ("banyan.commands.plan", "status", "Show where every domain stands."),
     "advance": ("banyan.commands.plan", "advance", "Take a domain one phase forward (shadow, canary)."),
     "switch": ("banyan.commands.plan", "switch", "Move a domain's writes to its service."),
@@ -25,6 +29,14 @@ COMMANDS = {
     "prepare": ("banyan.commands.plan", "prepare", "Install guards, publications and slots for a domain."),
     "plan": ("banyan.commands.plan", "plan", "Lint, show and compile the plan."),
     "bench": ("banyan.commands.bench", "bench", "Measure against peers, side by side."),
+}
+
+
+# What the user can do when the disk refuses us.
+_DISK = {
+    errno.ENOSPC: "make room, or set BANYAN_HOME to a folder on another disk",
+    errno.EROFS: "set BANYAN_HOME to a folder that can be written to",
+    errno.EACCES: "it belongs to another user: act as that user, or set BANYAN_HOME to a folder of your own",
 }
 
 
@@ -64,6 +76,14 @@ def main() -> None:
         sys.exit(error.exit_code)
     except BanyanError as error:
         click.echo(f"error: {error}", err=True)
+        sys.exit(1)
+    except BrokenPipeError:  # `banyan logs | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the flush at exit
+        sys.exit(128 + signal.SIGPIPE)
+    except OSError as error:
+        if error.errno not in _DISK:
+            raise
+        click.echo(f"error: {error.filename or 'the disk'}: {error.strerror}: {_DISK[error.errno]}", err=True)
         sys.exit(1)
 
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from load.databases import Contents, legacy_contents, service_contents
+from load.fact_databases import Stored, stored
+from load.facts import Facts
 from load.memory import Accepted, Quote
 
 Side = Literal["legacy", "service"]
@@ -30,13 +32,17 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class AuditReport:
-    """`checked` counts quotes, price hours and tariffs' rates that were looked up on each side."""
+    """`values`: how many things of each kind were looked up, each on both sides, at their last accepted value."""
 
-    checked: int
+    values: dict[str, int]
     lost_legacy: int = 0
     lost_service: int = 0
     doubled: int = 0
     samples: tuple[Finding, ...] = ()
+
+    @property
+    def checked(self) -> int:
+        return sum(self.values.values())
 
     @property
     def lost(self) -> int:
@@ -47,35 +53,64 @@ class AuditReport:
         return self.lost == self.doubled == 0
 
 
-def audit(accepted: Accepted, legacy_dsn: str, pricing_dsn: str, *, wait_s: float = 10.0) -> AuditReport:
+def audit(accepted: Accepted | Facts, legacy_dsn: str, service_dsn: str, *, wait_s: float = 10.0) -> AuditReport:
     """Look everything up on both sides. The side that is not the owner may lag: for `wait_s` a finding is asked again.
 
     Raises: psycopg.Error when a database cannot be read.
     """
     deadline = time.monotonic() + wait_s
     while True:
-        sides: dict[Side, Contents] = {
-            "legacy": legacy_contents(legacy_dsn, accepted),
-            "service": service_contents(pricing_dsn, accepted),
-        }
-        report = compare(accepted, sides)
+        report = _look(accepted, legacy_dsn, service_dsn)
         if report.clean or time.monotonic() >= deadline:
             return report
         time.sleep(0.2)
 
 
+def _look(accepted: Accepted | Facts, legacy_dsn: str, service_dsn: str) -> AuditReport:
+    dsns: dict[Side, str] = {"legacy": legacy_dsn, "service": service_dsn}
+    if isinstance(accepted, Facts):
+        return compare_facts(accepted, {side: stored(dsn, accepted, side) for side, dsn in dsns.items()})
+    contents = {"legacy": legacy_contents, "service": service_contents}
+    return compare(accepted, {side: contents[side](dsn, accepted) for side, dsn in dsns.items()})
+
+
 def compare(accepted: Accepted, sides: dict[Side, Contents]) -> AuditReport:
-    """What is wrong with `sides`, given what was accepted."""
-    findings = [finding for side, contents in sides.items() for finding in _findings(side, contents, accepted)]
+    """What is wrong with `sides`, given what clients of pricing were told."""
+    values = {
+        "quotes": len(accepted.quotes),
+        "price_hours": sum(history.accepted is not None for history in accepted.prices.values()),
+        "tariffs": sum(history.accepted is not None for history in accepted.rates.values()),
+    }
+    return _report(values, [found for side, contents in sides.items() for found in _findings(side, contents, accepted)])
+
+
+def compare_facts(facts: Facts, sides: dict[Side, Stored]) -> AuditReport:
+    """What is wrong with `sides`, given what clients of devices or notifications were told."""
+    values = Counter(fact.kind for fact, history in facts.values.items() if history.accepted is not None)
+    return _report(values, [found for side, rows in sides.items() for found in _of_facts(side, rows, facts)])
+
+
+def _report(values: Mapping[str, int], findings: Sequence[Finding]) -> AuditReport:
     kinds = Counter((finding.kind, finding.side) for finding in findings)
-    checked = len(accepted.quotes) + sum(h.accepted is not None for h in accepted.prices.values()) + len(accepted.rates)
     return AuditReport(
-        checked=checked,
+        values=dict(values),
         lost_legacy=kinds["lost", "legacy"],
         lost_service=kinds["lost", "service"],
         doubled=kinds["doubled", "legacy"] + kinds["doubled", "service"],
         samples=tuple(findings[:_MAX_SAMPLES]),
     )
+
+
+def _of_facts(side: Side, rows: Stored, facts: Facts) -> Iterator[Finding]:
+    for fact, history in facts.values.items():
+        found = rows.get(fact, [])
+        name = " ".join(map(str, fact)).strip()
+        if len(found) > 1:
+            yield Finding(side, "doubled", f"{name} is stored {len(found)} times")
+        if not (found or history.accepted is None) or (found and found[0] not in history.allowed):
+            yield Finding(side, "lost", f"{name}: accepted {history.accepted}, stored {found or 'nothing'}")
+    for fact in rows.keys() - facts.values.keys():
+        yield Finding(side, "doubled", f"{' '.join(map(str, fact)).strip()} was never accepted, but is stored")
 
 
 def _findings(side: Side, contents: Contents, accepted: Accepted) -> Iterator[Finding]:

@@ -4,21 +4,30 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from random import Random
 
 from load.calls import Call
 from load.connection import Connection, ConnectionFailed, Response
-from load.stats import Recorder, Sample
+from load.stats import Kind, Recorder, Sample
 
 _RETRIED = frozenset({502, 503, 504})  # together with Retry-After: "not done, come again"
 _UNANSWERED = frozenset({502, 504})  # the gateway lost its server: to the client, the same as a lost connection
 _LONGEST_PAUSE_S = 30.0
 
 
+@dataclass(frozen=True, slots=True)
+class Check:
+    """A read, and whether its answer shows what the client wrote before."""
+
+    call: Call
+    fresh: Callable[[Response], bool] | None = None
+
+
 @dataclass(slots=True)
 class Caller:
-    """Every call that it is given must be safe to repeat: its key or its content makes it so."""
+    """A call is sent again only if that is safe: its key or content makes it so, or the gateway says nobody got it."""
 
     name: str  # X-Client-Id
     backoffice_key: str
@@ -31,7 +40,8 @@ class Caller:
     async def call(self, call: Call) -> Response | None:
         """The expected answer, after as many attempts as patience allows; None when the call failed."""
         began = time.monotonic()
-        headers = {"X-Client-Id": self.name, "X-Api-Key": self.backoffice_key, **call.headers}
+        credentials = {} if "X-Device-Token" in call.headers else {"X-Api-Key": self.backoffice_key}
+        headers = {"X-Client-Id": self.name, **credentials, **call.headers}
         attempts, response = 0, None
         while True:
             attempts += 1
@@ -40,16 +50,18 @@ class Caller:
                 break
             await asyncio.sleep(pause)
         ok = response is not None and response.status in call.expect
-        self.recorder.done((time.monotonic() - began) * 1000, ok=ok, attempts=attempts)
+        side = side_of(response) if response is not None else "unknown"
+        kind: Kind = "write" if call.writes else "read"
+        self.recorder.done((time.monotonic() - began) * 1000, ok=ok, attempts=attempts, kind=kind, side=side)
         if not ok:
             self._sample(call, response, detail)
         return response if ok else None
 
-    def stale(self, call: Call, response: Response) -> None:
-        """The answer lacks a write that this client was told is done."""
-        self.recorder.stale_reads += 1
-        route = response.headers.get("banyan-route", "no Banyan-Route")
-        self._sample(call, response, f"does not show this client's earlier write ({route})")
+    async def read(self, check: Check) -> None:
+        """Make the call; an answer that does not show an earlier write is counted as stale."""
+        answer = await self.call(check.call)
+        if answer is not None and check.fresh is not None and not check.fresh(answer):
+            self._stale(check.call, answer)
 
     def close(self) -> None:
         self.connection.close()
@@ -62,7 +74,7 @@ class Caller:
             response = await self.connection.request(call.method, call.target, headers, call.body, self.attempt_s)
         except ConnectionFailed as error:
             self.recorder.attempt(0)
-            return None, self._backoff(number), str(error)
+            return None, self._backoff(number) if call.repeatable else None, str(error)
         self.recorder.attempt(response.status)
         self.recorder.side(side_of(response))
         if response.status in call.expect:
@@ -70,8 +82,15 @@ class Caller:
         detail = response.body[:300].decode("utf-8", "replace")
         asked = retry_after(response)
         if asked is None:
-            return response, self._backoff(number) if response.status in _UNANSWERED else None, detail
+            again = call.repeatable and response.status in _UNANSWERED
+            return response, self._backoff(number) if again else None, detail
         return response, asked * (1 + 0.1 * self.random.random()), detail
+
+    def _stale(self, call: Call, response: Response) -> None:
+        """The answer lacks a write that this client was told is done."""
+        self.recorder.stale_reads += 1
+        route = response.headers.get("banyan-route", "no Banyan-Route")
+        self._sample(call, response, f"does not show this client's earlier write ({route})")
 
     def _backoff(self, number: int) -> float:
         return min(1.0, 0.05 * 2.0**number) * (0.5 + self.random.random())

@@ -1,17 +1,21 @@
-"""The calls that clients make against pricing and devices, as plain values: the fleet and Locust send the same ones."""
+"""The calls that clients make against all domains, as plain values: the fleet and Locust send the same ones."""
 
 from __future__ import annotations
 
 import json
+import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote, urlencode
 
+MAX_POWER_W = 5_000  # of the batteries that are registered here
+
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One request. `name` groups calls in reports; `expect` are the statuses that are an answer to it."""
+    """One request. `name` groups calls in reports; `expect` are the statuses that are an answer to it; without
+    `repeatable` it is not sent again unless the gateway says that nobody got it (503 with Retry-After)."""
 
     name: str
     method: str
@@ -19,6 +23,7 @@ class Call:
     body: bytes = b""
     headers: dict[str, str] = field(default_factory=dict)
     expect: frozenset[int] = frozenset({200})
+    repeatable: bool = True
 
     @property
     def writes(self) -> bool:
@@ -90,14 +95,70 @@ def put_rates(code: str, rates: Sequence[Rate]) -> Call:
     )
 
 
-def get_schedule(device_id: int) -> Call:
-    return Call("GET /get-schedule/{id}", "GET", f"/get-schedule/{device_id}")
+def register_device(serial: str, customer_id: int) -> Call:
+    """201 with the token, which is said only once."""
+    body = {"serial": serial, "customer_id": customer_id, "model": "Powerbox 10", "capacity_wh": 10_000}
+    return _json("POST /api/devices", "POST", "/api/devices", {**body, "max_power_w": MAX_POWER_W}, {201}, again=False)
 
 
-def create_ack(device_id: int, ref: str, state: str, observed: str) -> Call:
+def get_device(device_id: int) -> Call:
+    return Call("GET /api/devices/{id}", "GET", f"/api/devices/{device_id}")
+
+
+def get_schedule(device_id: int, token: str | None = None) -> Call:
+    """As the device itself when its token is given."""
+    return Call("GET /get-schedule/{id}", "GET", f"/get-schedule/{device_id}", headers=_as_device(token))
+
+
+def put_schedule(device_id: int, slots: str) -> Call:
+    return _json("PUT /api/devices/{id}/schedule", "PUT", f"/api/devices/{device_id}/schedule", {"slots": slots}, {200})
+
+
+def create_ack(device_id: int, ref: str, state: str, observed: str, token: str | None = None) -> Call:
     """201 the first time, 200 for the same (ref, state) again."""
     body = {"ref": ref, "state": state, "observed": observed}
-    return _json("POST /api/devices/{id}/acks", "POST", f"/api/devices/{device_id}/acks", body, {200, 201})
+    target = f"/api/devices/{device_id}/acks"
+    return _json("POST /api/devices/{id}/acks", "POST", target, body, {200, 201}, _as_device(token))
+
+
+def list_acks(device_id: int, after: int, token: str | None = None) -> Call:
+    """The first ack with an id above `after`."""
+    target = f"/api/devices/{device_id}/acks?limit=1&after={after}"
+    return Call("GET /api/devices/{id}/acks", "GET", target, headers=_as_device(token))
+
+
+def create_customer(email: str, name: str) -> Call:
+    """Customers stay in the monolith: this is nobody's domain."""
+    body = {"email": email, "name": name, "password": secrets.token_urlsafe(12)}
+    return _json("POST /api/customers", "POST", "/api/customers", body, {201}, again=False)
+
+
+def send_notice(customer_id: int, subject: str, body: str) -> Call:
+    """By e-mail; each call sends one, so it must not be repeated."""
+    values = {"customer_id": customer_id, "channel": "E", "subject": subject, "body": body}
+    return _json("POST /api/notifications", "POST", "/api/notifications", values, {201}, again=False)
+
+
+def list_notices(customer_id: int, after: int, limit: int = 1) -> Call:
+    """The customer's first `limit` notices with an id above `after`."""
+    query = urlencode({"customer_id": customer_id, "limit": limit, "after": after})
+    return Call("GET /api/notifications", "GET", f"/api/notifications?{query}")
+
+
+def get_preferences(customer_id: int) -> Call:
+    return Call("GET /api/customers/{id}/preferences", "GET", f"/api/customers/{customer_id}/preferences")
+
+
+def put_preferences(customer_id: int, sms: str, push: str, quiet: tuple[str, str] | None) -> Call:
+    """E-mail stays switched on, since notices are sent by it."""
+    quiet_from, quiet_to = quiet or (None, None)
+    body = {"email": "Y", "sms": sms, "push": push, "quiet_from": quiet_from, "quiet_to": quiet_to}
+    target = f"/api/customers/{customer_id}/preferences"
+    return _json("PUT /api/customers/{id}/preferences", "PUT", target, body, {200})
+
+
+def _as_device(token: str | None) -> dict[str, str]:
+    return {"X-Device-Token": token} if token else {}
 
 
 def _rates(rates: Sequence[Rate]) -> list[dict[str, Any]]:
@@ -105,7 +166,13 @@ def _rates(rates: Sequence[Rate]) -> list[dict[str, Any]]:
 
 
 def _json(
-    name: str, method: str, target: str, body: Any, expect: set[int], headers: dict[str, str] | None = None
+    name: str,
+    method: str,
+    target: str,
+    body: Any,
+    expect: set[int],
+    headers: dict[str, str] | None = None,
+    again: bool = True,
 ) -> Call:
     sent = {"Content-Type": "application/json", **(headers or {})}
-    return Call(name, method, target, json.dumps(body).encode(), sent, frozenset(expect))
+    return Call(name, method, target, json.dumps(body).encode(), sent, frozenset(expect), again)

@@ -10,8 +10,8 @@ from random import Random
 from typing import Any
 
 from load import calls
-from load.caller import Caller
-from load.calls import Call, Hour, Rate
+from load.caller import Caller, Check
+from load.calls import Hour, Rate
 from load.connection import Response
 from load.memory import History, Memory, PriceKey, Quote, Rates
 
@@ -31,14 +31,6 @@ class Identity:
     area: str
     tariff_code: str
     customer_id: int
-
-
-@dataclass(frozen=True, slots=True)
-class Check:
-    """A read, and whether its answer shows what the client wrote before."""
-
-    call: Call
-    fresh: Callable[[Response], bool] | None = None
 
 
 @dataclass(slots=True)
@@ -64,7 +56,7 @@ class Client:
         """One request: the check of an earlier write, a write, or a read."""
         if self._check is not None:
             check, self._check = self._check(), None
-            await self._read(check)
+            await self.caller.read(check)
         elif self.random.random() < WRITES:
             await self._some_write()
         else:
@@ -82,12 +74,12 @@ class Client:
     async def _some_read(self) -> None:
         choice = self.random.random()
         if choice < 0.25 and self._quotes:
-            await self._read(self._check_quote(self.random.choice(self._quotes)))
+            await self.caller.read(self._check_quote(self.random.choice(self._quotes)))
         elif choice < 0.4:
-            await self._read(Check(calls.list_tariffs()))
+            await self.caller.read(Check(calls.list_tariffs()))
         else:
             day = f"2023-{self.random.randrange(1, 13):02d}-{self.random.randrange(1, 28):02d}"
-            await self._read(Check(calls.list_prices("NL", day, _next(day))))
+            await self.caller.read(Check(calls.list_prices("NL", day, _next(day))))
 
     async def _create_quote(self) -> None:
         self._numbers += 1
@@ -161,11 +153,6 @@ class Client:
             return _shows(self.memory.rates_of(code), shown)
 
         return Check(calls.list_tariffs(), fresh)
-
-    async def _read(self, check: Check) -> None:
-        answer = await self.caller.call(check.call)
-        if answer is not None and check.fresh is not None and not check.fresh(answer):
-            self.caller.stale(check.call, answer)
 
     def _some_rates(self) -> Rates:
         cuts = sorted(self.random.sample(range(1, 24), self.random.randrange(0, 3)))

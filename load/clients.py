@@ -1,4 +1,4 @@
-"""The fleet: independent clients of pricing that keep a steady rate and remember every write that was accepted."""
+"""The fleet: independent clients of a domain that keep a steady rate and remember every write that was accepted."""
 
 from __future__ import annotations
 
@@ -7,14 +7,21 @@ import json
 import secrets
 import time
 from random import Random
+from typing import Literal, Protocol, get_args
 
+from load.battery import Battery
 from load.caller import Caller
 from load.client import Client, Identity
 from load.connection import Address, Connection, ConnectionFailed
+from load.facts import FactMemory, Facts
+from load.household import Household
 from load.memory import Accepted, Memory
 from load.stats import Recorder, Stats
 
-__all__ = ["Accepted", "Fleet", "FleetError", "Stats"]
+__all__ = ["DOMAINS", "Accepted", "Domain", "Fleet", "FleetError", "Stats"]
+
+Domain = Literal["pricing", "devices", "notifications"]
+DOMAINS: tuple[Domain, ...] = get_args(Domain)
 
 _CATCH_UP_S = 5.0  # a client that was held up makes good at most this much, so that a pause does not lower the rate
 
@@ -23,8 +30,18 @@ class FleetError(Exception):
     """The clients cannot start; says why and what to do."""
 
 
+class Visitor(Protocol):
+    """One client: makes what it needs, then one request a step."""
+
+    caller: Caller
+
+    async def begin(self) -> None: ...
+
+    async def step(self) -> None: ...
+
+
 class Fleet:
-    """`clients` clients that together send `rate` requests a second to the gateway at `base_url`.
+    """`clients` clients of `domain` that together send `rate` requests a second to the gateway at `base_url`.
 
     `seed` fixes what they choose; keys of their writes are new in every run. `run` belongs to one event loop;
     `stats` and `accepted` may be called from any thread. Raises: ValueError for arguments that make no fleet.
@@ -38,6 +55,7 @@ class Fleet:
         clients: int = 24,
         rate: float = 260,
         seed: int = 1,
+        domain: Domain = "pricing",
         patience_s: float = 30.0,
         attempt_s: float = 10.0,
     ) -> None:
@@ -48,7 +66,8 @@ class Fleet:
         self._count, self._rate, self._seed = clients, rate, seed
         self._patience_s, self._attempt_s = patience_s, attempt_s
         self._run = secrets.token_hex(3)
-        self._recorder, self._memory = Recorder(), Memory()
+        self.domain = domain
+        self._recorder, self._memory, self._facts = Recorder(), Memory(), FactMemory(domain)
         self._tasks: list[asyncio.Task[None]] = []
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -68,16 +87,25 @@ class Fleet:
     def stats(self) -> Stats:
         return self._recorder.stats()
 
-    def accepted(self) -> Accepted:
-        return self._memory.copy()
+    def accepted(self) -> Accepted | Facts:
+        """What the audit looks up: `Accepted` of pricing, `Facts` of the other domains."""
+        return self._memory.copy() if self.domain == "pricing" else self._facts.copy()
 
-    def _client(self, number: int, customer_id: int) -> Client:
+    def _client(self, number: int, customer_id: int) -> Visitor:
         name = f"C{number:03d}"
         random = Random(f"{self._seed}/{number}")
         caller = Caller(
             name, self._key, Connection(self._address), self._recorder, random, self._patience_s, self._attempt_s
         )
-        return Client(Identity(name, f"L{self._run}-{number:03d}", customer_id), caller, random, self._memory)
+        own = f"L{self._run}-{number:03d}"
+        match self.domain:
+            case "pricing":
+                area = f"{self._run[:5]}{number:03d}"  # at most eight characters
+                return Client(Identity(area, own, customer_id), caller, random, self._memory)
+            case "devices":
+                return Battery(own, customer_id, caller, random, self._facts)
+            case "notifications":
+                return Household(own, caller, random, self._facts)
 
     async def _customers(self) -> list[int]:
         connection = Connection(self._address)
@@ -95,7 +123,7 @@ class Fleet:
         return found
 
 
-async def _keep_pace(client: Client, stop: asyncio.Event, interval: float, offset: float) -> None:
+async def _keep_pace(client: Visitor, stop: asyncio.Event, interval: float, offset: float) -> None:
     try:
         await client.begin()
         due = time.monotonic() + offset

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Generic, NamedTuple, TypeVar
@@ -52,23 +53,23 @@ class History(Generic[T]):
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """A copy of the memory. `len()` counts accepted writes, overwritten ones included."""
+    """A copy of the memory. `len()` counts accepted write requests, by kind in `writes`, overwritten ones included."""
 
-    writes: int
+    writes: dict[str, int] = field(default_factory=dict)
     quotes: dict[str, Quote] = field(default_factory=dict)
     uncertain_quotes: dict[str, Quote] = field(default_factory=dict)
     prices: dict[PriceKey, History[str]] = field(default_factory=dict)
     rates: dict[str, History[Rates]] = field(default_factory=dict)
 
     def __len__(self) -> int:
-        return self.writes
+        return sum(self.writes.values())
 
 
 class Memory:
     """Filled on one event loop; `copy` may be called from any thread."""
 
     def __init__(self) -> None:
-        self.writes = 0
+        self.writes: Counter[str] = Counter()
         self._quotes: dict[str, Quote] = {}
         self._uncertain_quotes: dict[str, Quote] = {}
         self._prices: dict[PriceKey, History[str]] = {}
@@ -76,19 +77,19 @@ class Memory:
 
     def quote(self, quote: Quote, *, certain: bool) -> None:
         (self._quotes if certain else self._uncertain_quotes)[quote.client_ref] = quote
-        self.writes += certain
+        self.writes["quotes"] += certain
 
     def prices(self, area: str, rows: Sequence[tuple[Hour, str]], *, certain: bool) -> None:
         for hour, value in rows:
             key = PriceKey(area, hour)
             history = self._prices.get(key, History())
             self._prices[key] = history.then(value) if certain else history.perhaps(value)
-        self.writes += certain
+        self.writes["price_batches"] += certain
 
     def rates(self, code: str, rates: Rates, *, certain: bool) -> None:
         history = self._rates.get(code, History())
         self._rates[code] = history.then(rates) if certain else history.perhaps(rates)
-        self.writes += certain
+        self.writes["tariff_changes"] += certain
 
     def price(self, key: PriceKey) -> History[str]:
         return self._prices.get(key, History())
@@ -98,5 +99,5 @@ class Memory:
 
     def copy(self) -> Accepted:
         return Accepted(
-            self.writes, dict(self._quotes), dict(self._uncertain_quotes), dict(self._prices), dict(self._rates)
+            dict(self.writes), dict(self._quotes), dict(self._uncertain_quotes), dict(self._prices), dict(self._rates)
         )

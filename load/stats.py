@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections import Counter, deque
+from collections import Counter, defaultdict, deque
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Literal
+
+Kind = Literal["read", "write"]
+Histograms = Mapping[tuple[Kind, str], list[int]]
 
 _GROWTH = math.log(1.02)  # a bucket is 2 % wide, so a percentile is right within 2 %
 _BUCKETS = 900  # 0.01 ms × 1.02^900 ≈ 9 minutes
@@ -23,6 +28,15 @@ class Sample:
 
 
 @dataclass(frozen=True, slots=True)
+class Latency:
+    """How many requests there were, and how long they took."""
+
+    count: int
+    p50_ms: float
+    p99_ms: float
+
+
+@dataclass(frozen=True, slots=True)
 class Stats:
     """A snapshot. Latencies run from the first attempt to the accepted answer, waiting and retrying included."""
 
@@ -38,6 +52,19 @@ class Stats:
     p99_ms: float = 0.0
     max_latency_ms: float = 0.0
     samples: tuple[Sample, ...] = ()
+    histograms: Histograms = field(default_factory=dict, repr=False)  # by kind, and the side that gave the last answer
+
+    def latency(self, *, since: Stats | None = None, kind: Kind | None = None, side: str | None = None) -> Latency:
+        """Of all requests, or those of a kind or a side, that ended after the snapshot `since`."""
+        before = since.histograms if since is not None else {}
+        counts = [0] * _BUCKETS
+        for (found_kind, found_side), histogram in self.histograms.items():
+            if kind in (None, found_kind) and side in (None, found_side):
+                old = before.get((found_kind, found_side))
+                new = histogram if old is None else [now - then for now, then in zip(histogram, old, strict=True)]
+                counts = [total + count for total, count in zip(counts, new, strict=True)]
+        p50, p99 = (min(percentile(counts, part), self.max_latency_ms) for part in (0.50, 0.99))
+        return Latency(sum(counts), p50, p99)
 
 
 class Recorder:
@@ -47,7 +74,7 @@ class Recorder:
         self.requests = self.ok = self.failed = self.retried = self.connection_errors = self.stale_reads = 0
         self._by_status: Counter[int] = Counter()
         self._by_side: Counter[str] = Counter()
-        self._histogram = [0] * _BUCKETS
+        self._histograms: dict[tuple[Kind, str], list[int]] = defaultdict(lambda: [0] * _BUCKETS)
         self._max_ms = 0.0
         self._samples: deque[Sample] = deque(maxlen=20)
 
@@ -58,19 +85,20 @@ class Recorder:
     def side(self, name: str) -> None:
         self._by_side[name] += 1
 
-    def done(self, ms: float, *, ok: bool, attempts: int) -> None:
+    def done(self, ms: float, *, ok: bool, attempts: int, kind: Kind, side: str) -> None:
         self.requests += 1
         self.ok += ok
         self.failed += not ok
         self.retried += attempts > 1
-        self._histogram[_bucket(ms)] += 1
+        self._histograms[kind, side][_bucket(ms)] += 1
         self._max_ms = max(self._max_ms, ms)
 
     def sample(self, sample: Sample) -> None:
         self._samples.append(sample)
 
     def stats(self) -> Stats:
-        counts = list(self._histogram)
+        histograms = {cell: list(counts) for cell, counts in list(self._histograms.items())}
+        everything = [sum(counts) for counts in zip(*histograms.values(), strict=True)] or [0] * _BUCKETS
         return Stats(
             requests=self.requests,
             ok=self.ok,
@@ -80,10 +108,11 @@ class Recorder:
             stale_reads=self.stale_reads,
             by_status=dict(self._by_status),
             by_side=dict(self._by_side),
-            p50_ms=min(percentile(counts, 0.50), self._max_ms),
-            p99_ms=min(percentile(counts, 0.99), self._max_ms),
+            p50_ms=min(percentile(everything, 0.50), self._max_ms),
+            p99_ms=min(percentile(everything, 0.99), self._max_ms),
             max_latency_ms=self._max_ms,
             samples=tuple(self._samples),
+            histograms=histograms,
         )
 
 

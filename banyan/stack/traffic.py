@@ -1,4 +1,4 @@
-"""The demonstration's clients, on an event loop of their own thread: they never wait for the operator's steps."""
+"""A fleet of clients on an event loop of its own thread: it never waits for what the operator does meanwhile."""
 
 from __future__ import annotations
 
@@ -30,19 +30,25 @@ class Traffic:
         return self.fleet.stats()
 
     def accepted_writes(self) -> int:
+        """Write requests answered 2xx so far."""
         return len(self.fleet.accepted())
 
-    def stop(self, timeout: float = 60.0) -> None:
-        """No new requests; those in flight finish."""
+    def end(self) -> None:
+        """No new requests from now on."""
         if self._stop is not None:
             self._loop.call_soon_threadsafe(self._stop.set)
+
+    def stop(self, timeout: float = 60.0) -> None:
+        """No new requests; wait until those in flight have finished."""
+        self.end()
         if self._thread is not None:
             self._thread.join(timeout)
         if self._error is not None:
             raise self._error
 
-    def audit(self, legacy_dsn: str, pricing_dsn: str) -> AuditReport:
-        return audit(self.fleet.accepted(), legacy_dsn, pricing_dsn)
+    def audit(self, legacy_dsn: str, service_dsn: str) -> AuditReport:
+        """Look up in both databases what was accepted."""
+        return audit(self.fleet.accepted(), legacy_dsn, service_dsn)
 
     def _run(self) -> None:
         try:

@@ -1,0 +1,105 @@
+"""`banyan load` says how its clients fared, and its exit code says whether all was well."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from banyan.commands.load import verdict
+from banyan.stack.home import Home, Running
+from tests.integration.load.shop import LEGACY_TABLES, SERVICE_TABLES, Shop, opened
+
+ROOT = Path(__file__).resolve().parents[3]
+WELL = {"domain": "pricing", "requests": 9, "failed": 0, "lost_writes": 0, "doubled_writes": 0, "stale_reads": 0}
+
+
+@pytest.fixture
+def home(tmp_path: Path, database: str, service_database: str) -> Iterator[Home]:
+    """A folder in which a stack seems to run: its gateway is to be written to `stack.json` by `open_at`."""
+    found = Home(tmp_path / "home")
+    for dsn, tables in ((database, LEGACY_TABLES), (service_database, SERVICE_TABLES)):
+        with psycopg.connect(dsn) as connection:
+            connection.execute(tables)
+    with found.lock():
+        found.env_file.write_text(f"BANYAN_LEGACY_DSN={database}\nBANYAN_PRICING_DSN={service_database}\n")
+        yield found
+
+
+def open_at(home: Home, url: str, *, ready: bool = True) -> None:
+    home.write_state(Running(os.getpid(), url, url, ready, {}))
+    with home.env_file.open("a") as env:
+        env.write(f"BANYAN_GATEWAY_URL={url}\nLEGACY_BACKOFFICE_KEY=key\n")
+
+
+def load(home: Home, *arguments: str) -> subprocess.CompletedProcess[str]:
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("BANYAN_", "LEGACY_"))}
+    return subprocess.run(
+        [sys.executable, "-m", "banyan.cli", "load", "--domain", "pricing", *arguments],
+        cwd=ROOT, env={**kept, "BANYAN_HOME": str(home.path)}, capture_output=True, text=True, timeout=90, check=False,
+    )  # fmt: skip
+
+
+def test_writes_that_no_database_has_are_lost_and_the_exit_code_says_so(home):
+    shop = Shop()
+    with opened(shop) as url:
+        open_at(home, url)
+        done = load(home, "--seconds", "2", "--rate", "100", "--clients", "3", "--json")
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "pricing:" in done.stderr
+    assert "accepted writes are lost" in done.stderr
+    said = json.loads(done.stdout.splitlines()[-1])
+    report = said["domains"]["pricing"]
+    assert not said["well"]
+    assert report["failed"] == 0
+    assert report["accepted_writes"]["quotes"] == report["looked_up"]["quotes"] == len(shop.quotes) > 0
+    assert report["looked_up"]["price_hours"] == len(shop.prices)
+    assert report["lost_writes"] == 2 * sum(report["looked_up"].values())  # of each side
+    assert report["sides"]["service"]["reads"] + report["sides"]["service"]["writes"] == report["requests"]
+
+
+def test_a_failed_request_is_a_failed_run(home):
+    shop = Shop()
+    shop.faults.extend(["broken"] * 1000)
+    with opened(shop) as url:
+        open_at(home, url)
+        done = load(home, "--seconds", "1", "--rate", "50", "--clients", "2")
+    assert done.returncode == 1
+    assert "requests failed" in done.stderr
+    assert "POST /api/quotes: 500" in done.stderr
+
+
+def test_a_gateway_that_does_not_answer_is_said_in_one_line(home, free_port_number):
+    open_at(home, f"http://127.0.0.1:{free_port_number}")
+    done = load(home, "--seconds", "2")
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].startswith("error: the gateway does not answer")
+
+
+def test_a_stack_that_is_still_starting_is_not_used(home):
+    open_at(home, "http://127.0.0.1:1", ready=False)
+    done = load(home, "--seconds", "2")
+    assert (done.returncode, done.stderr) == (1, "error: the stack is still starting: try again in a moment\n")
+
+
+def test_without_a_stack_it_says_how_to_start_one(tmp_path):
+    done = load(Home(tmp_path / "none"), "--seconds", "2")
+    assert done.returncode == 1
+    assert "start one with `banyan up`" in done.stderr
+    assert not (tmp_path / "none").exists()
+
+
+def test_all_well_is_no_problem():
+    assert verdict(WELL) == []
+
+
+@pytest.mark.parametrize("name", ["failed", "lost_writes", "doubled_writes", "stale_reads"])
+def test_each_thing_that_went_wrong_is_named(name):
+    assert verdict({**WELL, name: 3})[0].startswith("pricing: 3 ")
+    assert verdict({**WELL, "requests": 0}) == ["pricing: no request was made"]
