@@ -8,16 +8,19 @@ from random import getrandbits
 from gateway.http1.head import Request, Response, all_values
 
 # RFC 9110 §7.6.1, and what only a gateway may say.
-_HOP_BY_HOP_REQUEST = re.compile(
+_FROM_REQUEST = (
     rb"\r\n(?:connection|keep-alive|proxy-[a-z-]+|te|trailer|transfer-encoding|upgrade|expect|forwarded"
-    rb"|x-forwarded-(?:for|proto|host)|banyan-(?:route|shadow|owner|epoch)):[^\r]*",
-    re.IGNORECASE,
+    rb"|x-forwarded-(?:for|proto|host)|banyan-(?:route|shadow|owner|epoch)):[^\r]*"
 )
-_HOP_BY_HOP_RESPONSE = re.compile(
+_FROM_RESPONSE = (
     rb"\r\n(?:connection|keep-alive|proxy-connection|te|trailer|transfer-encoding|upgrade|banyan-route|x-request-id)"
-    rb":[^\r]*",
-    re.IGNORECASE,
+    rb":[^\r]*"
 )
+_HOP_BY_HOP_REQUEST = re.compile(_FROM_REQUEST, re.IGNORECASE)
+_HOP_BY_HOP_RESPONSE = re.compile(_FROM_RESPONSE, re.IGNORECASE)
+# Most heads have none of these; to see it in the lower-cased head costs half as much.
+_LOW_HOP_BY_HOP_REQUEST = re.compile(_FROM_REQUEST)
+_LOW_HOP_BY_HOP_RESPONSE = re.compile(_FROM_RESPONSE)
 # A client may not have these taken away by naming them in Connection.
 _NEVER_DROPPED = frozenset(
     (b"host", b"content-length", b"authorization", b"cookie", b"x-request-id", b"close", b"keep-alive", b"")
@@ -41,7 +44,9 @@ def upstream_head(request: Request, lines: bytes, request_id: bytes, authority: 
         extra += b"X-Forwarded-Host: " + request.host + b"\r\n"
     if request.special:
         lines = _after_earlier_hops(request, lines)
-        headers = _HOP_BY_HOP_REQUEST.sub(b"", _without_nominated(head, low))[request.line_end :]
+        if _LOW_HOP_BY_HOP_REQUEST.search(low) is not None:
+            head = _HOP_BY_HOP_REQUEST.sub(b"", _without_nominated(head, low))
+        headers = head[request.line_end :]
         if request.chunked:
             extra += b"Transfer-Encoding: chunked\r\n"
         if request.upgrade:
@@ -78,7 +83,7 @@ def client_head(response: Response, extra: bytes) -> bytes:
     head = response.head
     if response.connection is not None and response.connection not in _PLAIN:
         head = _without_nominated(head, response.low)
-    if response.connection is not None or _HOP_BY_HOP_RESPONSE.search(response.low) is not None:
+    if response.connection is not None or _LOW_HOP_BY_HOP_RESPONSE.search(response.low) is not None:
         head = _HOP_BY_HOP_RESPONSE.sub(b"", head)
     return b"HTTP/1.1" + head[8:] + extra + b"\r\n"
 
