@@ -55,6 +55,7 @@ class Hub:
         self._limit = limit
         self._viewers: set[Viewer] = set()
         self._last: dict[str, str] = {}
+        self._beat = b""  # the last tick: who joins between two is told at once that the page is live
         self._closed = False
 
     def __len__(self) -> int:
@@ -64,16 +65,16 @@ class Hub:
         """Send what of `state` (event → data) differs from the last time, and always `tick`."""
         changes = {event: data for event, data in state.items() if self._last.get(event) != data}
         self._last = dict(state)
-        beat = encode({"tick": tick})
-        some, everything = encode(changes) + beat, encode(state) + beat
+        self._beat = encode({"tick": tick})
+        some, everything = encode(changes) + self._beat, encode(state) + self._beat
         for viewer in self._viewers:
             viewer.offer(some, everything)
 
     def join(self) -> Viewer:
-        """Raises: TooManyViewers."""
+        """Everything as it was published last comes first. Raises: TooManyViewers."""
         if self._closed or len(self._viewers) >= self._limit:
             raise TooManyViewers(f"{self._limit} viewers are watching already")
-        viewer = Viewer(b"retry: 1000\n\n" + encode(self._last))
+        viewer = Viewer(b"retry: 1000\n\n" + encode(self._last) + self._beat)
         self._viewers.add(viewer)
         return viewer
 

@@ -114,6 +114,30 @@ def test_the_page_follows_the_journey_by_itself_without_a_reload(page, console, 
     assert requests_elsewhere(page, console) == []
 
 
+def test_the_badge_says_live_with_the_first_message_and_does_not_wait_for_the_next_second(tmp_path, console):
+    with chromium.chromium(tmp_path / "profile") as driver:
+        driver.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", {"source": MESSAGES_UNTIL_LIVE})
+        for _ in range(4):  # one load may happen to fall just before a tick
+            driver.get(console)
+            wait_for(lambda: text(driver, "#live") == "live", "the badge")
+            assert driver.execute_script("return window.seen.headlines") == 1
+            assert driver.execute_script("return window.seen.tick - window.seen.open") < 500
+
+
+MESSAGES_UNTIL_LIVE = """
+    window.seen = {headlines: 0};
+    const Plain = window.EventSource;
+    window.EventSource = class extends Plain {
+      constructor(...given) {
+        super(...given);
+        this.addEventListener("open", () => { window.seen.open = performance.now(); });
+        this.addEventListener("headline", () => { if (!window.seen.tick) window.seen.headlines++; });
+        this.addEventListener("tick", () => { window.seen.tick ??= performance.now(); });
+      }
+    };
+"""
+
+
 def test_the_charts_draw_what_is_measured(page, gateway):
     wait_for(
         lambda: page.execute_script("return document.querySelectorAll('.chart canvas').length") == 4, "four charts"

@@ -85,6 +85,15 @@ def test_the_event_stream_sends_everything_first_and_then_only_what_changed(cons
     gateway.put("pricing", wave("canary", 10))
 
 
+def test_the_first_message_has_the_last_tick_so_that_nobody_waits_for_the_next(console):
+    wait_for(lambda: httpx.get(f"{console}/api/history").json()["t"], "a first tick")
+    for _ in range(4):  # one that joins just before a tick would see it anyhow
+        with httpx.stream("GET", f"{console}/events", timeout=10) as response:
+            first = next(response.iter_text())
+        assert "event: headline" in first
+        assert "event: tick" in first
+
+
 def test_a_tick_comes_every_second_with_a_point_for_the_charts(console):
     began, ticks = time.monotonic(), []
     with httpx.stream("GET", f"{console}/events", timeout=10) as response:
