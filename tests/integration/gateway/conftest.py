@@ -76,6 +76,18 @@ class Stage:
             writer.close()
 
 
+def side(answer: httpx.Response) -> str:
+    return _route(answer)["side"]
+
+
+def reason(answer: httpx.Response) -> str:
+    return _route(answer)["reason"]
+
+
+def _route(answer: httpx.Response) -> dict[str, str]:
+    return dict(part.split("=") for part in answer.headers["banyan-route"].split("; "))
+
+
 def first_table(legacy: str, service: str) -> RouteTable:
     return RouteTable(
         version=1,

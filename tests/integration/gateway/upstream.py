@@ -49,6 +49,16 @@ def answering(status: int = 200, body: bytes = b"{}", **headers: str) -> Handler
     return handler
 
 
+def misdirected(owner: str) -> Handler:
+    """As the guard of a database that is not the owner's makes its server answer."""
+    return answering(421, Banyan_Owner=owner, Banyan_Epoch="4")
+
+
+async def hang(seen: Seen, writer: asyncio.StreamWriter) -> None:
+    """Never answers."""
+    await asyncio.Event().wait()
+
+
 @dataclass
 class Upstream:
     """`handler` may be exchanged at any time; `/health` always answers 200 unless `sick`."""

@@ -1,0 +1,90 @@
+"""A client reads what it wrote, whichever side serves it."""
+
+from __future__ import annotations
+
+import asyncio
+from time import time
+
+from tests.integration.gateway.conftest import Stage, reason, side, staged, until
+from tests.integration.gateway.upstream import answering
+
+
+async def test_after_its_write_a_client_reads_from_the_owner(stage: Stage) -> None:
+    stage.wave(phase="canary", canary_percent=100)
+    me, other = {"X-Client": "me"}, {"X-Client": "other"}
+    assert side(await stage.client.get("/items", headers=me)) == "service"
+    assert (await stage.client.post("/items", content=b"x", headers=me)).status_code == 200
+    answer = await stage.client.get("/items/1", headers=me)
+    assert (side(answer), reason(answer)) == ("legacy", "pin")
+    assert side(await stage.client.get("/items", headers=other)) == "service"
+    stage.gateway.take_watermarks({"shop.forward": 4102444800.0})
+    assert side(await stage.client.get("/items", headers=me)) == "service", "the other side has the write by now"
+
+
+async def test_a_write_that_names_no_client_is_read_from_the_owner_by_everybody(stage: Stage) -> None:
+    stage.wave(phase="canary", canary_percent=100)
+    anyone = {"X-Client": "anyone"}
+    assert side(await stage.client.get("/items/7", headers=anyone)) == "service"
+    assert (await stage.client.post("/items", content=b"x")).status_code == 200
+    answer = await stage.client.get("/items/7", headers=anyone)
+    assert (side(answer), reason(answer)) == ("legacy", "pin")
+    stage.gateway.take_watermarks({"shop.forward": 4102444800.0})
+    assert side(await stage.client.get("/items/7", headers=anyone)) == "service"
+
+
+async def test_what_was_written_under_one_path_is_read_from_the_owner_under_another(stage: Stage) -> None:
+    stage.wave(phase="canary", canary_percent=100)
+    assert (await stage.client.put("/shelves/7/label", content=b"x", headers={"X-Client": "me"})).status_code == 200
+    answer = await stage.client.get("/labels/7", headers={"X-Client": "somebody else"})
+    assert (side(answer), reason(answer)) == ("legacy", "pin")
+    assert side(await stage.client.get("/labels/8", headers={"X-Client": "somebody else"})) == "service"
+
+
+async def test_a_refused_write_pins_nobody(stage: Stage) -> None:
+    stage.wave(phase="canary", canary_percent=100)
+    stage.legacy.handler = answering(422)
+    await stage.client.post("/items", content=b"x", headers={"X-Client": "me"})
+    assert side(await stage.client.get("/items", headers={"X-Client": "me"})) == "service"
+
+
+async def test_a_read_of_ones_own_write_falls_back_only_when_legacy_has_it(stage: Stage) -> None:
+    stage.wave(phase="service", owner="service")
+    stage.gateway.take_watermarks({"shop.reverse": 0.0})
+    me = {"X-Client": "me"}
+    assert (await stage.client.post("/items", content=b"x", headers=me)).status_code == 200
+    await stage.service.kill()
+    assert side(await stage.client.get("/items", headers={"X-Client": "somebody else"})) == "legacy"
+    mine = asyncio.create_task(stage.client.get("/items", headers=me))
+    await until(lambda: len(stage.gateway.room) == 1)
+    stage.gateway.take_watermarks({"shop.reverse": 1e12})
+    answer = await mine
+    assert (answer.status_code, side(answer)) == (200, "legacy")
+
+
+async def test_a_fallback_waits_for_the_writes_of_before_it_and_not_for_those_that_follow(stage: Stage) -> None:
+    stage.wave(phase="service", owner="service")
+    stage.gateway.take_watermarks({"shop.reverse": 0.0})
+    stage.service.handler = answering(201)
+    assert (await stage.client.post("/items", content=b"x")).status_code == 201
+    written = time()
+    stage.service.handler = answering(500)
+    read = asyncio.create_task(stage.client.get("/items"))
+    await until(lambda: len(stage.gateway.room) == 1)
+    stage.service.handler = answering(201)
+    assert (await stage.client.post("/items", content=b"x")).status_code == 201
+    assert not stage.legacy.seen
+    stage.service.handler = answering(500)
+    stage.gateway.take_watermarks({"shop.reverse": written})
+    answer = await read
+    assert (answer.status_code, side(answer)) == (200, "legacy")
+
+
+async def test_a_read_of_ones_own_write_that_legacy_never_gets_is_refused_and_not_stale() -> None:
+    async with staged(patience=0.3) as stage:
+        stage.wave(phase="service", owner="service")
+        stage.gateway.take_watermarks({"shop.reverse": 0.0})
+        me = {"X-Client": "me"}
+        assert (await stage.client.post("/items", content=b"x", headers=me)).status_code == 200
+        await stage.service.kill()
+        answer = await stage.client.get("/items", headers=me)
+        assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
