@@ -15,6 +15,7 @@ from legacy_monolith.customers.views import blueprint as customers
 from legacy_monolith.devices.acks import blueprint as acks
 from legacy_monolith.devices.views import blueprint as devices
 from legacy_monolith.errorhandlers import answer
+from legacy_monolith.index import index
 from legacy_monolith.metering.views import blueprint as metering
 from legacy_monolith.notifications.preferences import blueprint as preferences
 from legacy_monolith.notifications.views import blueprint as notifications
@@ -64,6 +65,7 @@ def create_app(settings: Settings) -> Flask:
     metrics.init_app(app)
     for blueprint in BLUEPRINTS:
         app.register_blueprint(blueprint)
+    app.add_url_rule("/", view_func=index)
     app.add_url_rule("/health", view_func=health)
     if settings.cron:
         app.extensions["cron"] = Cron(engine, settings.smtp_url)

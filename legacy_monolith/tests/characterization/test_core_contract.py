@@ -387,6 +387,23 @@ class TestTheRest:
     def test_health_says_ok(self, anyone: httpx.Client) -> None:
         answers(anyone.get("/health"), 200, {"status": "ok"})
 
+    def test_the_index_names_what_can_be_called(self, anyone: httpx.Client) -> None:
+        got = anyone.get("/")
+        said = formatted(got)
+        assert set(said) == {"about", "callers", "health", "resources"}
+        assert said["resources"]["/api/tariffs"] == ["GET", "POST"]
+        assert said["resources"]["/get-schedule/{device_id}"] == ["GET"]
+        assert got.headers["vary"] == "Accept"
+        for path, methods in said["resources"].items():
+            if "GET" in methods and "{" not in path:
+                assert anyone.get(path).status_code in (200, 400, 401), path
+
+    def test_the_index_is_a_page_for_a_browser(self, anyone: httpx.Client) -> None:
+        got = anyone.get("/", headers={"Accept": "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"})
+        assert (got.status_code, got.headers["content-type"]) == (200, "text/html; charset=utf-8")
+        for path in ("/health", "/api/tariffs"):
+            assert f'<a href="{path}">' in got.text
+
     def test_a_request_id_comes_back(self, anyone: httpx.Client) -> None:
         given = anyone.get("/api/tariffs", headers={"X-Request-Id": "abc-123"})
         assert given.headers["x-request-id"] == "abc-123"
