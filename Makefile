@@ -51,5 +51,5 @@ bench-gateway: setup-dev ## Measure the gateway beside Envoy and nginx.
 requirements: setup-dev ## Pin the dependencies again (hashes, no index address).
 	@tools/requirements.sh
 
-clean: ## Stop the stack and remove what it made (not .venv).
-	@if [ -x $(BANYAN) ]; then $(BANYAN) down --purge; fi
+clean: ## Stop the stack and remove what it made, its data too (not .venv).
+	@if [ -x $(BANYAN) ]; then $(BANYAN) down --purge --yes; fi

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import errno
 import importlib
-import os
-import signal
 import sys
 
 import click
@@ -77,9 +75,6 @@ def main() -> None:
     except BanyanError as error:
         click.echo(f"error: {error}", err=True)
         sys.exit(1)
-    except BrokenPipeError:  # `banyan logs | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the flush at exit
-        sys.exit(128 + signal.SIGPIPE)
     except OSError as error:
         if error.errno not in _DISK:
             raise

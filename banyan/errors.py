@@ -5,6 +5,7 @@ BanyanError
 ├── ServerTooOld      a server's version is below what Banyan needs
 ├── ServerFailed      a server did not become ready; carries the end of its log
 ├── PortInUse         somebody else listens where we were told to
+├── PortDenied        this user may not listen where we were told to
 └── StackError        the local stack is not in the state that the command needs
 """
 
@@ -29,6 +30,10 @@ class ServerFailed(BanyanError):
 
 class PortInUse(BanyanError):
     """A port that was asked for by number is taken."""
+
+
+class PortDenied(BanyanError):
+    """A port that was asked for by number is not for this user."""
 
 
 class StackError(BanyanError):

@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import click
 from rich.console import Console
@@ -21,14 +22,19 @@ from banyan.stack.supervisor import Supervisor
 out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)
 
+_STOP_FIRST = "stop it first with `banyan down`"
+
 
 def raise_on_signals() -> None:
-    """SIGTERM and SIGHUP end us as Ctrl-C does, so that everything we started is stopped."""
+    """SIGTERM and SIGHUP end us as Ctrl-C does, so that everything we started is stopped.
+
+    SIGINT too: a shell without job control starts what it puts in the background (`&`) with SIGINT ignored.
+    """
 
     def interrupt(number: int, frame: object) -> None:
         raise KeyboardInterrupt
 
-    for number in (signal.SIGTERM, signal.SIGHUP):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, interrupt)
 
 
@@ -45,6 +51,25 @@ def say_addresses(running: Running) -> None:
     out.print("next     .venv/bin/banyan status · banyan advance pricing · banyan down")
 
 
+def require_as_asked(
+    running: Running, *, gateway_port: int | None, console_port: int | None, agents: int | None, workers: int | None
+) -> None:
+    """Raises: StackError when the stack that runs is another one than was asked for; None: any will do."""
+    asked = {"gateway-port": gateway_port, "console-port": console_port, "agents": agents, "workers": workers}
+    has = {
+        "gateway-port": urlsplit(running.gateway).port,
+        "console-port": urlsplit(running.console).port,
+        "agents": running.agents,
+        "workers": running.workers,
+    }
+    other = [f"--{name} {has[name]}, not {value}" for name, value in asked.items() if value not in (None, has[name])]
+    if other:
+        raise StackError(
+            f"the running stack (pid {running.pid}) has {'; '.join(other)}: "
+            "stop it with `banyan down`, then start it as you want it"
+        )
+
+
 @click.command()
 @click.option("--detach", "-d", is_flag=True, help="Return when the stack is ready; it goes on in the background.")
 @click.option(
@@ -53,21 +78,32 @@ def say_addresses(running: Running) -> None:
 @click.option(
     "--console-port", type=click.IntRange(1, 65535), help="Port of the console [default: 8001, or a free one]."
 )
-@click.option("--agents", type=click.IntRange(0, 50), default=3, show_default=True, help="Battery agents to run.")
-@click.option("--workers", type=click.IntRange(1, 16), default=1, show_default=True, help="Gateway workers.")
+@click.option("--agents", type=click.IntRange(0, 50), help="Battery agents to run [default: 3].")
+@click.option("--workers", type=click.IntRange(1, 16), help="Gateway workers [default: 1].")
 @click.option("--fresh", is_flag=True, help="Throw away the data of the last stack first.")
 def up(
-    detach: bool, gateway_port: int | None, console_port: int | None, agents: int, workers: int, fresh: bool
+    detach: bool,
+    gateway_port: int | None,
+    console_port: int | None,
+    agents: int | None,
+    workers: int | None,
+    fresh: bool,
 ) -> None:
     """Start the local stack: everything in ./.banyan, on loopback. Ctrl-C stops all of it."""
     home = Home.default()
-    if (running := home.running()) is not None:
+    if (running := home.running()) is not None and running.ready:
+        if fresh:
+            raise StackError(f"--fresh throws away data that the running stack (pid {running.pid}) uses: {_STOP_FIRST}")
+        require_as_asked(running, gateway_port=gateway_port, console_port=console_port, agents=agents, workers=workers)
         out.print(f"a stack is running already (pid {running.pid})")
         say_addresses(running)
         return
     if home.is_locked():
         raise StackError(f"a stack is starting or stopping in {home.path}: try again in a moment")
+    config.require_ports(gateway_port, console_port)
     if fresh:
+        if (lost := home.kept()) is not None:
+            err.print(f"throwing away {lost}", soft_wrap=True)
         home.purge()
     if home.demo_mark.exists():
         err.print("this goes on from the demonstration's data (see `banyan status`); `banyan up --fresh` starts over")
@@ -78,12 +114,14 @@ def up(
     with home.lock():
         home.create()
         home.demo_mark.unlink(missing_ok=True)  # the data is the user's now: a demonstration must not throw it away
-        settings = config.make(home, gateway_port=gateway_port, console_port=console_port, workers=workers)
+        settings = config.make(home, gateway_port=gateway_port, console_port=console_port, workers=workers or 1)
         settings.write()
         supervisor = Supervisor(home)
         boot.announce(settings, supervisor, ready=False)
         try:
-            boot.boot(settings, supervisor, boot.Options(agents=agents), say_step(time.monotonic()))
+            boot.boot(
+                settings, supervisor, boot.Options(agents=3 if agents is None else agents), say_step(time.monotonic())
+            )
             supervisor.on_change = lambda: boot.announce(settings, supervisor, ready=True)
             supervisor.on_change()
             say_addresses(home.running() or _no_state())
@@ -107,7 +145,7 @@ def _detached(home: Home) -> Running:
             [sys.executable, "-m", "banyan.cli", *arguments],
             stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
         )  # fmt: skip
-    err.print(f"starting (log: {home.log('supervisor')}) …")
+    err.print(f"starting (log: {home.log('supervisor')}) …", soft_wrap=True)
     try:
         return boot.wait_until_ready(home, 300, lambda: child.poll() is None)
     except (KeyboardInterrupt, BanyanError):
@@ -118,9 +156,19 @@ def _detached(home: Home) -> Running:
 
 @click.command()
 @click.option("--purge", is_flag=True, help="Remove ./.banyan with all its data too.")
-def down(purge: bool) -> None:
+@click.option("--yes", is_flag=True, help="Do not ask before data of `banyan up` is thrown away.")
+@click.option("--dry-run", is_flag=True, help="Say what would be stopped and removed; change nothing.")
+def down(purge: bool, yes: bool, dry_run: bool) -> None:
     """Stop the local stack, whoever started it."""
     home = Home.default()
+    lost = home.kept() if purge else None
+    if dry_run:
+        out.print(f"would stop the stack (pid {_holder(home)})" if home.is_locked() else "no stack is running")
+        if purge:
+            out.print(f"would remove {lost}" if lost else f"nothing to remove in {home.path}", soft_wrap=True)
+        return
+    if lost is not None and not yes and not home.demo_mark.exists():
+        _ask(f"throw away {lost}?")
     if home.is_locked():
         pid = _holder(home)
         os.kill(pid, signal.SIGTERM)
@@ -132,9 +180,15 @@ def down(purge: bool) -> None:
         out.print("stopped")
     else:
         out.print("no stack is running")
-    if purge:
+    if purge and home.path.exists():
         home.purge()
-        out.print(f"removed {home.path}")
+        out.print(f"removed {home.path}", soft_wrap=True)
+
+
+def _ask(question: str) -> None:
+    if not sys.stdin.isatty():
+        raise StackError(f"{question} Nobody can be asked here: say --yes, or look first with --dry-run")
+    click.confirm(question, abort=True)
 
 
 def _holder(home: Home) -> int:
@@ -147,7 +201,13 @@ def _holder(home: Home) -> int:
 @click.argument("name", required=False)
 @click.option("--follow", "-f", is_flag=True, help="Go on until Ctrl-C.")
 @click.option(
-    "--lines", "-n", type=click.IntRange(1, 100_000), default=20, show_default=True, help="How many lines of each."
+    "--lines",
+    "--tail",
+    "-n",
+    type=click.IntRange(1, 100_000),
+    default=20,
+    show_default=True,
+    help="How many lines of each.",
 )
 def logs(name: str | None, follow: bool, lines: int) -> None:
     """Show the end of the logs: of all processes, or of NAME."""
@@ -156,34 +216,32 @@ def logs(name: str | None, follow: bool, lines: int) -> None:
     if not known:
         raise StackError(f"no logs in {home.logs}: start a stack with `banyan up`")
     if name is not None and name not in known:
-        raise click.UsageError(f"no log named {name}; there are: {', '.join(known)}")
+        raise StackError(f"no log named {name}; there are: {', '.join(known)}")
     chosen = {name: known[name]} if name else known
-    offsets = {path: path.stat().st_size for path in chosen.values()}
-    for label, path in chosen.items():
-        _show(label, path.read_text(errors="replace").splitlines()[-lines:], len(chosen) > 1)
+    width = max(map(len, chosen)) if name is None else 0
+    offsets = {path: _show_from(path, 0, f"{label:<{width}} " * (not name), lines) for label, path in chosen.items()}
     while follow:
         time.sleep(0.3)
         for label, path in chosen.items():
-            offsets[path] = _show_new(label, path, offsets[path], len(chosen) > 1)
+            offsets[path] = _show_from(path, offsets[path], f"{label:<{width}} " * (not name))
 
 
-def _show(label: str, lines: list[str], prefix: bool) -> None:
-    for line in lines:
-        click.echo(f"{label:<22} {line}" if prefix else line)
-
-
-def _show_new(label: str, path: Path, offset: int, prefix: bool) -> int:
+def _show_from(path: Path, offset: int, prefix: str, last: int | None = None) -> int:
+    """Print the whole lines after `offset`, or the `last` of them. Returns where the next one begins."""
     with path.open("rb") as handle:
         handle.seek(offset)
         text = handle.read()
-    _show(label, text.decode(errors="replace").splitlines(), prefix)
+    text = text[: text.rfind(b"\n") + 1]
+    lines = text.decode(errors="replace").splitlines()
+    for line in lines if last is None else lines[-last:]:
+        click.echo(prefix + line)
     return offset + len(text)
 
 
 @click.command()
 def doctor() -> None:
     """Check this machine and the running stack; exit code 1 when something that is needed is missing."""
-    checks = doctor_checks.machine() + doctor_checks.stack(Home.default())
+    checks = doctor_checks.machine(Home.default()) + doctor_checks.stack(Home.default())
     for check in checks:
         mark = {"ok": "[green]ok  [/]", "note": "[yellow]note[/]", "bad": "[red]bad [/]"}[check.verdict]
         out.print(f"{mark} {check.what:<26} {check.detail}", soft_wrap=True)

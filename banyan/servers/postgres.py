@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib.util
 import os
 import re
@@ -67,6 +68,13 @@ def find_binaries() -> Path:
     return binaries
 
 
+def _reason(stderr: str) -> str:
+    """What initdb complains of; it goes on to tell how it cleans up."""
+    lines = [line for line in stderr.strip().splitlines() if "removing " not in line] or ["it wrote nothing"]
+    return next((line for line in lines if re.search(r"error|FATAL|could not|No space", line)), lines[-1])
+
+
+@functools.cache
 def _major(binaries: Path) -> int:
     text = subprocess.run(
         [binaries / "postgres", "--version"], capture_output=True, text=True, check=True, timeout=30
@@ -115,13 +123,16 @@ class Postgres:
         finally:
             pwfile.unlink()
         if done.returncode != 0:
-            raise ServerFailed(f"initdb failed in {self.data}: {done.stderr.strip().splitlines()[-1:]}")
+            raise ServerFailed(f"initdb failed in {self.data}: {_reason(done.stderr)}")
 
     def command(self) -> list[str]:
         """What starts the server; the port must be set."""
+        binaries = find_binaries()
         settings = {**SETTINGS, **self.settings, "port": str(self.port)}
+        if _major(binaries) >= 18:  # before, max_replication_slots was the limit of both
+            settings.setdefault("max_active_replication_origins", settings["max_replication_slots"])
         pairs = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
-        return unprivileged([str(find_binaries() / "postgres"), "-D", str(self.data), *pairs])
+        return unprivileged([str(binaries / "postgres"), "-D", str(self.data), *pairs])
 
     def start(self, timeout: float = 30.0) -> Postgres:
         """Start the server and wait until it takes connections."""

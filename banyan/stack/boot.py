@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -16,6 +17,8 @@ from banyan.stack import agents, databases, specs
 from banyan.stack.config import SERVICES, Config
 from banyan.stack.home import Home, Running
 from banyan.stack.supervisor import Supervisor
+
+_ROOM = 512 * 2**20  # bytes; ten years of prices take 220 MiB when they are loaded
 
 #: Called with (step, detail) as the start goes on.
 Progress = Callable[[str, str], None]
@@ -68,6 +71,7 @@ def _module(*arguments: str) -> list[str]:
 
 def boot(config: Config, supervisor: Supervisor, options: Options, progress: Progress) -> None:
     """From nothing to serving; every step may be repeated on an existing folder."""
+    require_room(config.home)
     _start_servers(config, supervisor, progress)
     _make_schemas(config, progress)
     _load_data(config, options, progress)
@@ -80,6 +84,16 @@ def boot(config: Config, supervisor: Supervisor, options: Options, progress: Pro
         supervisor.start_all(fleet)
         progress("agents", f"{len(fleet)} battery agents")
     supervisor.watch()
+
+
+def require_room(home: Home) -> None:
+    """Raises: StackError when the disk is all but full: servers that find no room say so in many ways."""
+    free = shutil.disk_usage(home.path).free
+    if free < _ROOM:
+        raise StackError(
+            f"{free // 2**20} MiB are free at {home.path}, a stack needs {_ROOM // 2**20}: "
+            "make room, or set BANYAN_HOME to a folder on another disk"
+        )
 
 
 def _start_servers(config: Config, supervisor: Supervisor, progress: Progress) -> None:
@@ -150,7 +164,15 @@ def _prepare(config: Config, progress: Progress) -> None:
 def announce(config: Config, supervisor: Supervisor, *, ready: bool) -> None:
     """Write `stack.json`, by which other commands find this stack."""
     config.home.write_state(
-        Running(os.getpid(), config["BANYAN_GATEWAY_URL"], config["BANYAN_CONSOLE_URL"], ready, supervisor.pids())
+        Running(
+            os.getpid(),
+            config["BANYAN_GATEWAY_URL"],
+            config["BANYAN_CONSOLE_URL"],
+            ready,
+            supervisor.pids(),
+            supervisor.restarts(),
+            int(config["GATEWAY_WORKERS"]),
+        )
     )
 
 
@@ -162,11 +184,11 @@ def wait_until_ready(home: Home, timeout: float, alive: Callable[[], bool]) -> R
         if running is not None and running.ready:
             return running
         if not alive():
-            raise StackError(f"the stack did not start: {_last_line(home.log('supervisor'))}")
+            raise StackError(_last_line(home.log("supervisor")).removeprefix("error: "))
         time.sleep(0.1)
     raise StackError(f"the stack was not ready within {timeout:.0f} s: see `banyan logs`")
 
 
 def _last_line(log: Path) -> str:
     lines = log.read_text(errors="replace").strip().splitlines() if log.exists() else []
-    return lines[-1] if lines else f"see {log}"
+    return lines[-1] if lines else f"the stack did not start: see {log}"

@@ -7,6 +7,7 @@ import secrets
 from dataclasses import dataclass
 
 from banyan.environment import read_lines
+from banyan.errors import StackError
 from banyan.servers.ports import free_port, require_free
 from banyan.stack.home import Home
 
@@ -28,7 +29,7 @@ class Config:
         return self.env[name]
 
     def port(self, name: str) -> int:
-        return int(self.env[f"BANYAN_PORT_{name.upper().replace('-', '_')}"])
+        return int(self.env[_port_variable(name)])
 
     def pick(self, *names: str) -> dict[str, str]:
         """The named variables; a name that ends in * takes all with that beginning."""
@@ -52,17 +53,14 @@ def read_env_file(home: Home) -> dict[str, str]:
 def make(home: Home, *, gateway_port: int | None = None, console_port: int | None = None, workers: int = 1) -> Config:
     """A configuration for this start: secrets of the last one are kept, ports are kept where they are free.
 
-    Raises: PortInUse when a port that was asked for is taken.
+    Raises: StackError, PortInUse, PortDenied when a port that was asked for cannot be had.
     """
     old = read_env_file(home)
-    env: dict[str, str] = {}
-    asked = {"gateway": gateway_port, "console": console_port}
+    asked = require_ports(gateway_port, console_port)
+    env = {_port_variable(name): str(port) for name, port in asked.items()}  # first: nothing else may get one of them
     for name in _port_names():
-        variable = f"BANYAN_PORT_{name.upper().replace('-', '_')}"
-        wanted = asked.get(name)
-        if wanted is not None:
-            env[variable] = str(require_free(wanted, name))
-        else:
+        variable = _port_variable(name)
+        if variable not in env:
             remembered = int(old[variable]) if variable in old else PREFERRED_PORTS.get(name)
             env[variable] = str(_unused(remembered, set(env.values())))
     for name in _secret_names():
@@ -70,6 +68,18 @@ def make(home: Home, *, gateway_port: int | None = None, console_port: int | Non
     config = Config(home, env)
     env.update(_derived(config, workers))
     return config
+
+
+def require_ports(gateway: int | None, console: int | None) -> dict[str, int]:
+    """The ports that were asked for by number, by name. Raises: StackError, PortInUse, PortDenied."""
+    if gateway is not None and gateway == console:
+        raise StackError(f"gateway and console cannot both have port {gateway}: choose another for one of them")
+    asked = {"gateway": gateway, "console": console}
+    return {name: require_free(port, name) for name, port in asked.items() if port is not None}
+
+
+def _port_variable(name: str) -> str:
+    return f"BANYAN_PORT_{name.upper().replace('-', '_')}"
 
 
 def _unused(preferred: int | None, taken: set[str]) -> int:

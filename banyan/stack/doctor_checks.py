@@ -7,18 +7,22 @@ import platform
 import shutil
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import httpx
+import psycopg
+import redis
 
 from banyan.errors import BanyanError
 from banyan.servers.postgres import find_binaries
 from banyan.servers.redis import find_binary
 from banyan.stack.config import DIRECTIONS, SERVICES, read_env_file
-from banyan.stack.home import Home
+from banyan.stack.home import Home, Running
 
 _FREE_DISK = 2 * 1024**3  # bytes; ten years of prices, WAL and logs stay well below
+_PATIENCE = 3  # seconds for each answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +32,7 @@ class Check:
     detail: str
 
 
-def machine() -> list[Check]:
+def machine(home: Home) -> list[Check]:
     """What the stack needs, and what tests and benches would like to have."""
     python = platform.python_version()
     checks = [
@@ -36,9 +40,8 @@ def machine() -> list[Check]:
         _found("postgresql ≥ 16", find_binaries),
         _found("redis", find_binary),
         Check("cores", "ok" if (os.cpu_count() or 1) >= 2 else "note", f"{os.cpu_count()} (2 or more are comfortable)"),
+        _disk(home),
     ]
-    free = shutil.disk_usage(".").free
-    checks.append(Check("disk", "ok" if free > _FREE_DISK else "bad", f"{free / 1024**3:.0f} GiB free (needs 2)"))
     optional = {
         "nginx": "bench gateway",
         "wrk": "bench gateway",
@@ -60,11 +63,21 @@ def _found(what: str, find: Callable[[], object]) -> Check:
         return Check(what, "bad", str(error))
 
 
+def _disk(home: Home) -> Check:
+    """The one that the stack's folder is on, or will be."""
+    folder = next(path for path in (home.path, *home.path.parents) if path.exists())
+    if not os.access(folder, os.W_OK):
+        return Check("disk", "bad", f"{folder} cannot be written to: set BANYAN_HOME to a folder of your own")
+    free = shutil.disk_usage(folder).free
+    return Check("disk", "ok" if free > _FREE_DISK else "bad", f"{free / 1024**3:.1f} GiB free at {folder} (needs 2)")
+
+
 def stack(home: Home) -> list[Check]:
-    """Does every process of the running stack answer?"""
+    """Does every process of the running stack live and answer?"""
     running = home.running()
     if running is None:
-        return [Check("stack", "note", f"none running in {home.path}; start one with `banyan up`")]
+        words = "is starting or stopping" if home.is_locked() else "none running"
+        return [Check("stack", "note", f"{words} in {home.path}; start one with `banyan up`")]
     env = read_env_file(home)
     urls = {
         "legacy": f"{env['BANYAN_LEGACY_URL']}/health",
@@ -77,19 +90,68 @@ def stack(home: Home) -> list[Check]:
             for d in DIRECTIONS
         },
     }
-    with httpx.Client(timeout=3) as client:
-        return [
-            Check("stack", "ok", f"pid {running.pid}, {len(running.processes)} processes"),
-            *(_answers(client, *u) for u in urls.items()),
+    agents = [name for name in running.restarts if name.startswith("agent-")]
+    words = "" if running.ready else "; it is still starting"
+    with httpx.Client(timeout=_PATIENCE) as client, ThreadPoolExecutor() as pool:
+        asked = [
+            pool.submit(_connects, "pg-legacy", env["BANYAN_LEGACY_DSN"]),
+            pool.submit(_connects, "pg-services", env["BANYAN_LEDGER_DSN"]),
+            pool.submit(_pings, "redis", env["BANYAN_REDIS_URL"]),
+            *(pool.submit(_answers, client, *u) for u in urls.items()),
+            *(pool.submit(_lives, name, running) for name in agents),
         ]
+        found = [_with_history(future.result(), running) for future in asked]
+    return [
+        Check(
+            "stack", "ok" if running.ready else "note", f"pid {running.pid}, {len(running.processes)} processes{words}"
+        ),
+        *found,
+    ]
+
+
+def _with_history(check: Check, running: Running) -> Check:
+    """What answers now may have fallen before, and what does not, says why in its log."""
+    detail = check.detail
+    if times := running.restarts.get(check.what, 0):
+        detail += f"; fell and was restarted, {times} × since the start"
+    if check.verdict == "bad" or times:
+        detail += f"; see `banyan logs {check.what}`"
+    return replace(check, verdict="note" if times and check.verdict == "ok" else check.verdict, detail=detail)
+
+
+def _connects(name: str, dsn: str) -> Check:
+    where = dsn.rpartition("@")[2]
+    try:
+        psycopg.connect(dsn, connect_timeout=_PATIENCE).close()
+    except psycopg.OperationalError:
+        return Check(name, "bad", f"{where} does not take connections")
+    return Check(name, "ok", f"{where} connects")
+
+
+def _pings(name: str, url: str) -> Check:
+    where = url.rpartition("@")[2]
+    try:
+        with redis.Redis.from_url(url, socket_timeout=_PATIENCE) as client:
+            client.ping()
+    except redis.RedisError:
+        return Check(name, "bad", f"{where} does not answer")
+    return Check(name, "ok", f"{where} answers")
 
 
 def _answers(client: httpx.Client, name: str, url: str) -> Check:
     try:
         response = client.get(url)
     except httpx.HTTPError as error:
-        return Check(name, "bad", f"{url}: {type(error).__name__}; see `banyan logs {name}`")
-    verdict: Literal["ok", "bad"] = "ok" if response.status_code == 200 else "bad"
-    return Check(
-        name, verdict, f"{url} {response.status_code}" + ("" if verdict == "ok" else f"; see `banyan logs {name}`")
-    )
+        return Check(name, "bad", f"{url}: {type(error).__name__}")
+    return Check(name, "ok" if response.status_code == 200 else "bad", f"{url} {response.status_code}")
+
+
+def _lives(name: str, running: Running) -> Check:
+    pid = running.processes.get(name)
+    try:
+        if pid is not None:
+            os.kill(pid, 0)
+            return Check(name, "ok", f"pid {pid}")
+    except ProcessLookupError:
+        pass
+    return Check(name, "bad", "is not running")

@@ -23,6 +23,12 @@ class Running(msgspec.Struct, frozen=True):
     console: str
     ready: bool
     processes: dict[str, int]  # name → pid
+    restarts: dict[str, int] = {}  # name → how often it fell and was started again; has every process
+    workers: int = 1  # of the gateway
+
+    @property
+    def agents(self) -> int:
+        return sum(name.startswith("agent-") for name in self.restarts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,15 +63,41 @@ class Home:
         return self.path / "made-by-demo"
 
     def create(self) -> None:
-        for folder in (self.path, self.logs, self.streams):
-            folder.mkdir(parents=True, exist_ok=True)
-        self.path.chmod(0o755)
+        """Raises: StackError when this user cannot make or use it."""
+        try:
+            for folder in (self.path, self.logs, self.streams):
+                folder.mkdir(parents=True, exist_ok=True)
+            self.path.chmod(0o755)
+        except OSError as error:
+            raise StackError(
+                f"cannot keep a stack in {self.path}: {error.strerror}: set BANYAN_HOME to one of your own"
+            ) from None
 
     def log(self, name: str) -> Path:
         return self.logs / f"{name}.log"
 
+    def kept(self) -> str | None:
+        """What a purge throws away, in words; None when no stack has left anything here."""
+        if not self.env_file.exists():
+            return None
+        whose = "the demonstration" if self.demo_mark.exists() else "`banyan up`"
+        size = 0
+        for folder, _, names in os.walk(self.path):
+            for name in names:
+                with contextlib.suppress(OSError):  # a running stack makes and removes files
+                    size += (Path(folder) / name).lstat().st_size
+        return f"the data of {whose} in {self.path} ({size / 2**20:.0f} MiB)"
+
     def purge(self) -> None:
-        shutil.rmtree(self.path, ignore_errors=True)
+        """Raises: StackError when the folder is not a stack's, or does not go."""
+        if not self.path.exists():
+            return
+        if not (self.path / "lock").exists() and {p.name for p in self.path.iterdir()} - {"log", "streams", "env"}:
+            raise StackError(f"{self.path} is not a stack's folder, so it stays: set BANYAN_HOME to another one")
+        try:
+            shutil.rmtree(self.path)
+        except OSError as error:
+            raise StackError(f"cannot remove {error.filename}: {error.strerror}: remove {self.path} by hand") from None
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
@@ -73,7 +105,7 @@ class Home:
 
         Raises: StackError when another process has it.
         """
-        self.path.mkdir(parents=True, exist_ok=True)
+        self.create()
         with (self.path / "lock").open("a") as handle:
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -87,9 +119,9 @@ class Home:
     def is_locked(self) -> bool:
         if not (self.path / "lock").exists():
             return False
-        with (self.path / "lock").open("a") as handle:
+        with (self.path / "lock").open() as handle:
             try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
             except BlockingIOError:
                 return True
         return False

@@ -32,7 +32,7 @@ class Spec:
     ready: Callable[[], bool] | None = None  # where no URL tells
     stop_signal: signal.Signals = signal.SIGTERM
     stop_seconds: float = 10.0
-    restart: bool = True
+    server: bool = False  # what the others need: stopped after them
     standard_input: bytes | None = None
     start_seconds: float = 40.0
 

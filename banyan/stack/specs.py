@@ -58,7 +58,7 @@ def servers(config: Config) -> list[Spec]:
                 ready=lambda cluster=cluster: _answers(cluster),  # type: ignore[misc]
                 stop_signal=signal.SIGINT,
                 stop_seconds=20,
-                restart=False,
+                server=True,
             )
             for cluster in clusters
         ),
@@ -67,7 +67,7 @@ def servers(config: Config) -> list[Spec]:
             command=[str(find_redis()), "-"],
             standard_input=memory.configuration().encode(),
             ready=lambda: _answers(memory),
-            restart=False,
+            server=True,
         ),
     ]
 

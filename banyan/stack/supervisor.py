@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Callable
@@ -37,6 +38,7 @@ class Supervisor:
     _entries: dict[str, _Entry] = field(default_factory=dict)
     _lock: threading.RLock = field(default_factory=threading.RLock)
     _stopping: threading.Event = field(default_factory=threading.Event)
+    _stopped: threading.Event = field(default_factory=threading.Event)
     _watcher: threading.Thread | None = None
 
     def launch(self, spec: Spec) -> None:
@@ -53,7 +55,7 @@ class Supervisor:
             while not self._stopping.is_set():
                 if self._serves(spec, client):
                     return
-                if not self._entries[spec.name].child.alive and not spec.restart:
+                if self._watcher is None and not self._entries[spec.name].child.alive:  # nobody revives it yet
                     raise ServerFailed(f"{spec.name} ended while starting: {self._last_words(spec.name)}")
                 if time.monotonic() > deadline:
                     raise ServerFailed(
@@ -92,17 +94,18 @@ class Supervisor:
     def stop(self) -> None:
         """Stop everything, last started first."""
         self._stopping.set()
-        if self._watcher is not None:
-            self._watcher.join(10)
-        with self._lock:
+        with self._lock:  # the watcher starts nothing any more
             entries = list(reversed(self._entries.values()))
         # Servers go last and alone, so that their clients can finish; the rest stops together.
-        clients = [e.child for e in entries if e.child.spec.restart]
+        clients = [e.child for e in entries if not e.child.spec.server]
         if clients:
             with ThreadPoolExecutor(max_workers=len(clients)) as pool:
                 list(pool.map(Child.stop, clients))
         for entry in entries:
             entry.child.stop()
+        self._stopped.set()
+        if self._watcher is not None:
+            self._watcher.join(10)
 
     def _serves(self, spec: Spec, client: httpx.Client) -> bool:
         try:
@@ -120,9 +123,12 @@ class Supervisor:
     def _keep_alive(self) -> None:
         while not self._stopping.wait(0.05):
             with self._lock:
-                fallen = [e for e in self._entries.values() if not e.child.alive and e.child.spec.restart]
-                for entry in fallen:
-                    self._revive(entry)
+                if self._stopping.is_set():
+                    break
+                for entry in [e for e in self._entries.values() if not e.child.alive]:
+                    with contextlib.suppress(OSError):  # a full disk, say: the next turn tries again
+                        self._revive(entry)
+        self._stopped.wait()  # what this thread has started ends with it: not before its turn
 
     def _revive(self, entry: _Entry) -> None:
         now = time.monotonic()
@@ -132,8 +138,8 @@ class Supervisor:
             entry.restart_at = now + entry.delay
             entry.delay = min(entry.delay * 2, _RESTART_DELAY_CAP)
         elif now >= entry.restart_at:
+            entry.started, entry.restart_at = now, None
             entry.child.stop()  # whatever of its group is left
             entry.child = start(entry.child.spec, self.home.log(entry.child.spec.name))
-            entry.started, entry.restart_at = now, None
             entry.restarts += 1
             self.on_change()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import sys
@@ -14,7 +15,7 @@ import pytest
 from banyan.errors import ServerFailed, StackError
 from banyan.servers.ports import free_port
 from banyan.stack.home import Home
-from banyan.stack.process import Spec
+from banyan.stack.process import Child, Spec, start
 from banyan.stack.supervisor import Supervisor
 
 _FOREVER = "import threading; threading.Event().wait()"
@@ -55,7 +56,7 @@ def test_it_waits_until_the_process_serves(supervisor: Supervisor):
 
 
 def test_a_process_that_dies_while_starting_is_reported_with_its_last_words(supervisor: Supervisor):
-    dying = python("dying", "print('no such table'); raise SystemExit(3)", ready=lambda: False, restart=False)
+    dying = python("dying", "print('no such table'); raise SystemExit(3)", ready=lambda: False)
     with pytest.raises(ServerFailed, match="no such table"):
         supervisor.start_all([dying])
 
@@ -67,6 +68,49 @@ def test_a_killed_process_comes_back(supervisor: Supervisor):
     os.kill(first, signal.SIGKILL)
     wait_for(lambda: supervisor.restarts()["worker"] == 1 and supervisor.child("worker").alive)
     assert supervisor.child("worker").pid != first
+
+
+def test_a_killed_server_comes_back_and_outlives_its_clients_at_the_stop(supervisor: Supervisor, tmp_path):
+    ended = tmp_path / "ended"
+    code = (
+        "import signal, sys, threading\n"
+        f"signal.signal(signal.SIGTERM, lambda *_: (open({str(ended)!r}, 'a').write(sys.argv[1] + ' '), sys.exit()))\n"
+        "open(sys.argv[2], 'w').close(); threading.Event().wait()"
+    )
+
+    def spec(name: str, **more: bool) -> Spec:
+        ready = tmp_path / name
+        command = [sys.executable, "-c", code, name, str(ready)]
+        return Spec(name=name, command=command, ready=ready.exists, **more)
+
+    supervisor.start_all([spec("server", server=True)])
+    supervisor.start_all([spec("client")])
+    supervisor.watch()
+    (tmp_path / "server").unlink()
+    os.kill(supervisor.child("server").pid, signal.SIGKILL)
+    wait_for((tmp_path / "server").exists)
+    supervisor.stop()
+    assert ended.read_text() == "client server "
+    assert supervisor.restarts() == {"server": 1, "client": 0}
+
+
+def test_it_goes_on_watching_when_a_process_could_not_be_started_again(supervisor: Supervisor, monkeypatch):
+    supervisor.start_all([python("worker", _FOREVER)])
+    first = supervisor.child("worker").pid
+    attempts = []
+
+    def full_disk_twice(spec: Spec, log: Path) -> Child:
+        attempts.append(spec.name)
+        if len(attempts) <= 2:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return start(spec, log)
+
+    monkeypatch.setattr("banyan.stack.supervisor.start", full_disk_twice)
+    supervisor.watch()
+    os.kill(first, signal.SIGKILL)
+    wait_for(lambda: supervisor.restarts()["worker"] == 1)
+    assert supervisor.child("worker").pid != first
+    assert len(attempts) == 3
 
 
 def test_stop_ends_grandchildren_too(supervisor: Supervisor, tmp_path):

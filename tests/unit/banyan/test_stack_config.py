@@ -5,7 +5,7 @@ import stat
 
 import pytest
 
-from banyan.errors import PortInUse
+from banyan.errors import PortInUse, StackError
 from banyan.stack import config, specs
 from banyan.stack.home import Home
 
@@ -44,6 +44,20 @@ def test_a_port_asked_for_by_number_and_taken_is_refused(home):
         port = other.getsockname()[1]
         with pytest.raises(PortInUse, match=f"port {port} for gateway"):
             config.make(home, gateway_port=port)
+
+
+def test_two_listeners_at_one_port_are_refused(home):
+    with pytest.raises(StackError, match="gateway and console cannot both have port 9000"):
+        config.make(home, gateway_port=9000, console_port=9000)
+
+
+def test_a_port_asked_for_is_not_given_to_another_that_had_it_last_time(home):
+    first = config.make(home)
+    first.write()
+    wanted = first.port("gateway")
+    again = config.make(home, console_port=wanted)
+    assert again.port("console") == wanted
+    assert again.port("gateway") != wanted
 
 
 def test_the_file_with_the_secrets_is_its_owners_alone(home):
