@@ -21,7 +21,7 @@ ROUND_TRIPS = 8
 
 OPEN_TRANSACTIONS = """
 SELECT coalesce(max(extract(epoch FROM clock_timestamp() - a.xact_start)) * 1000, 0)::float8,
-       coalesce(bool_or(a.xact_start IS NULL), false)
+       coalesce(bool_or(a.backend_type IS NULL), false)
   FROM pg_locks l JOIN pg_stat_activity a USING (pid)
  WHERE l.locktype = 'relation' AND l.granted AND a.pid <> pg_backend_pid()
    AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
