@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from tests.integration.gateway.conftest import Stage, staged
+from tests.integration.gateway.stage import Stage, staged
 from tests.integration.gateway.upstream import HangUp, Seen, hang
 
 

@@ -7,7 +7,7 @@ import asyncio
 import msgspec
 import pytest
 
-from tests.integration.gateway.conftest import Stage, staged
+from tests.integration.gateway.stage import Stage, staged
 
 REFUSED = {
     "conflicting lengths": (400, b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nContent-Length: 4\r\n\r\nabcd"),

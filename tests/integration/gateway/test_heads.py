@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.integration.gateway.conftest import Stage
+from tests.integration.gateway.stage import Stage
 from tests.integration.gateway.upstream import answering
 
 

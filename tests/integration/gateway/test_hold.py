@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from time import monotonic
 
-from tests.integration.gateway.conftest import Stage, side, staged, until
+from tests.integration.gateway.stage import Stage, side, staged, until
 from tests.integration.gateway.upstream import Seen, misdirected, response
 
 

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from tests.integration.gateway.conftest import Stage, reason, side, staged, until
+from tests.integration.gateway.stage import Stage, reason, side, staged, until
 from tests.integration.gateway.upstream import Seen, answering, misdirected, response
 
 REHEARSAL = {"Banyan-Dry-Run": "1"}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from time import time
 
-from tests.integration.gateway.conftest import Stage, reason, side, staged, until
+from tests.integration.gateway.stage import Stage, reason, side, staged, until
 from tests.integration.gateway.upstream import answering
 
 

@@ -7,7 +7,7 @@ from time import monotonic
 
 import pytest
 
-from tests.integration.gateway.conftest import Stage, staged, until
+from tests.integration.gateway.stage import Stage, staged, until
 from tests.integration.gateway.upstream import HangUp, Seen, response
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from gateway.routing.bucket import bucket
-from tests.integration.gateway.conftest import Stage, reason, side, until
+from tests.integration.gateway.stage import Stage, reason, side, until
 
 
 async def test_a_request_reaches_legacy_and_says_so(stage: Stage) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from time import monotonic
 
-from tests.integration.gateway.conftest import Stage, until
+from tests.integration.gateway.stage import Stage, until
 from tests.integration.gateway.upstream import Seen, answering, hang, response
 
 
