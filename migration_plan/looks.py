@@ -24,7 +24,7 @@ class Away(msgspec.Struct, frozen=True):
     parts: list[str]
 
     def __str__(self) -> str:
-        return f"nothing answers at {self.at} ({self.why}): {', '.join(self.parts)}"
+        return f"{self.at} does not answer ({self.why}): {', '.join(self.parts)}"
 
 
 class Looks:

@@ -19,7 +19,7 @@ from migration_plan import compile as compiling
 from migration_plan import plan as plans
 from migration_plan import status as statuses
 from migration_plan.context import Context
-from migration_plan.errors import NameUnknown, NotConfigured, NotPrepared, PlanError, PlanInvalid, Unreachable
+from migration_plan.errors import NameUnknown, NotConfigured, NotPrepared, PlanError, PlanInvalid, Refused, Unreachable
 from migration_plan.ledger import Row
 from migration_plan.verbs import Result
 from migration_plan.verbs import advance as advance_wave
@@ -58,16 +58,24 @@ def opened() -> Iterator[Context]:
 
 
 def step_options(command: Callable[P, R]) -> Callable[P, R]:
-    """What every verb that changes something takes."""
+    """What a step of a wave takes besides."""
     options = [
         click.option("--wave", type=click.IntRange(0), help="Which wave, in a domain with several."),
-        click.option("--reason", help="Why; it is kept in the ledger."),
-        click.option("--yes", is_flag=True, help="Do not ask."),
-        click.option("--dry-run", is_flag=True, help="Print the steps and what would stop them; change nothing."),
-        click.option("--json", "as_json", is_flag=True, help="Print one JSON object as the last line."),
         click.option(
             "--force-gate", "forced", multiple=True, metavar="NAME", help="Go on although this gate does not pass."
         ),
+    ]
+    return functools.reduce(lambda wrapped, option: option(wrapped), reversed(options), change_options(command))
+
+
+def change_options(command: Callable[P, R]) -> Callable[P, R]:
+    """What every command that changes something takes."""
+    looking = "Say what would be done and what would stop it, with the exit code that it would have; change nothing."
+    options = [
+        click.option("--reason", help="Why; it is kept in the ledger."),
+        click.option("--yes", is_flag=True, help="Do not ask."),
+        click.option("--dry-run", is_flag=True, help=looking),
+        click.option("--json", "as_json", is_flag=True, help="Print one JSON object as the last line."),
     ]
     return functools.reduce(lambda wrapped, option: option(wrapped), reversed(options), command)
 
@@ -143,25 +151,35 @@ def _step(
     **common: Any,
 ) -> None:
     with opened() as context:
-        look = functools.partial(verb, context, domain, **more, **{**common, "forced": tuple(common["forced"])})
+        step = functools.partial(verb, context, domain, **more, **common)
         if not dry_run and not yes:
-            _ask(look(dry_run=True))
+            _ask(step(dry_run=True))
         with views.verify_progress(quiet=as_json) as progress:
-            result = look(dry_run=dry_run, progress=progress)
+            result = step(dry_run=dry_run, progress=progress)
     if as_json:
         click.echo(result.to_json().decode())
-        return
-    views.show_result(result)
+    elif dry_run:
+        views.show_look(result)
+    else:
+        views.show_result(result)
+    if result.refusal:
+        sys.exit(Refused.exit_code)
 
 
 def _ask(preview: Result) -> None:
-    """Show what would be done, and go on only if somebody says so."""
+    """Show what would be done on stderr, and go on only if somebody says so."""
     if preview.before == preview.after:
         return
-    views.show_result(preview)
+    views.show_look(preview, views.err)
+    if preview.refusal:
+        sys.exit(Refused.exit_code)
+    _confirm(f"{preview.verb} {preview.domain}: {preview.before} → {preview.after}?")
+
+
+def _confirm(question: str) -> None:
     if not sys.stdin.isatty():
         raise click.UsageError("nobody can be asked here: say --yes")
-    click.confirm(f"{preview.verb} {preview.domain}: {preview.before} → {preview.after}?", abort=True)
+    click.confirm(question, abort=True, err=True)
 
 
 @click.command()

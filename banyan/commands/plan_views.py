@@ -14,7 +14,7 @@ from rich.table import Table
 from migration_plan.ledger import Row
 from migration_plan.plan import Plan
 from migration_plan.status import UNKNOWN, DomainStatus, Status, StreamStatus
-from migration_plan.verbs import Result
+from migration_plan.verbs import Gate, Result
 from migration_plan.verification import Verification
 
 # Piped output is not cut to a terminal's width.
@@ -102,18 +102,31 @@ def _good(text: str, good: bool) -> str:
 
 
 def show_result(result: Result) -> None:
-    for step in result.steps:
-        out.print(f"  {escape(step)}", soft_wrap=True)
     for gate in result.gates:
-        line = f"  {MARK[gate.verdict]} {gate.gate:<18} {escape(gate.measured)}"
-        out.print(line + ("" if gate.verdict == "pass" else f"; {escape(gate.help)}"), soft_wrap=True)
-    if result.dry_run and result.predicted_pause_ms is not None:
-        out.print(f"  predicted pause of writes: {result.predicted_pause_ms:.0f} ms")
+        out.print(f"  {MARK[gate.verdict]} {_said(gate)}", soft_wrap=True)
     if result.repaired:
         out.print(f"  {escape(result.repaired)}", soft_wrap=True)
     out.print(escape(result.message), soft_wrap=True)
-    if result.dry_run:
-        out.print("dry run: nothing was changed")
+
+
+def show_look(result: Result, to: Console = out) -> None:
+    """A dry run: what stops the step comes first, each with what helps; then the steps, then the other gates."""
+    to.print(escape(result.message), style="red" if result.refusal else "", soft_wrap=True)
+    for reason in result.refusal:
+        to.print(f"  [red]stops[/] {escape(reason)}", soft_wrap=True)
+    for step in result.steps:
+        to.print(f"  {escape(step)}", soft_wrap=True)
+    for gate in result.gates:
+        if not any(reason.startswith(f"{gate.gate}: ") for reason in result.refusal):
+            to.print(f"  {MARK[gate.verdict]} {_said(gate)}", soft_wrap=True)
+    if result.predicted_pause_ms is not None:
+        to.print(f"  predicted pause of writes: {result.predicted_pause_ms:.0f} ms")
+    to.print("dry run: nothing was changed")
+
+
+def _said(gate: Gate) -> str:
+    helping = "" if gate.verdict == "pass" else f"; {gate.help}"
+    return escape(f"{gate.gate:<18} {gate.measured}{helping}")
 
 
 def show_history(rows: Sequence[Row]) -> None:

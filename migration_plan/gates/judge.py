@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from migration_plan.errors import NameUnknown, Refused
-from migration_plan.gates.measured import Measured, StreamFigures
+from migration_plan.gates.measured import Measured, StreamFigures, Verified
 from migration_plan.journey import Stand
 from migration_plan.plan import Budgets, Gates, Side
 from migration_plan.switch.ports import other
 
 Verdict = Literal["pass", "fail", "inconclusive"]
+
+#: Every gate there is; a step passes some of them.
+GATES = (
+    "gateway", "health", "forward-stream", "reverse-stream", "lag", "parked", "shadow", "errors", "breaker", "verify",
+    "open-transactions", "sequences", "pause",
+)  # fmt: skip
 
 # A stream writes its watermark every second, whether rows flow or not.
 SILENT_AFTER_MS = 5_000
@@ -66,16 +72,31 @@ def for_switch(measured: Measured, gates: Gates, budgets: Budgets, source: Side)
     ]
 
 
-def require(findings: Iterable[Finding], forced: Collection[str] = ()) -> list[Finding]:
-    """All findings, if each gate passed or was forced. Raises: Refused, naming the rest; NameUnknown for `forced`."""
-    every = list(findings)
-    if unknown := [name for name in forced if name not in {finding.gate for finding in every}]:
-        names = ", ".join(finding.gate for finding in every)
+def require_known(forced: Iterable[str]) -> None:
+    """Before anything is looked up, so that a typing error is told as one. Raises: NameUnknown."""
+    for name in forced:
+        if name not in GATES:
+            raise NameUnknown(f"no gate {name!r}; there are: {', '.join(GATES)}")
+
+
+def stopping(findings: Sequence[Finding], forced: Collection[str] = ()) -> list[Finding]:
+    """The gates that neither passed nor were forced. Raises: NameUnknown for a forced one that is not among them."""
+    if findings and (unknown := [name for name in forced if name not in {finding.gate for finding in findings}]):
+        names = ", ".join(finding.gate for finding in findings)
         raise NameUnknown(f"no gate {unknown[0]!r} before this step; there are: {names}")
-    stopping = [finding for finding in every if finding.verdict != "pass" and finding.gate not in forced]
-    if stopping:
-        raise Refused("refused by " + " | ".join(map(str, stopping)))
-    return every
+    return [finding for finding in findings if finding.verdict != "pass" and finding.gate not in forced]
+
+
+def require(findings: Sequence[Finding], forced: Collection[str] = ()) -> Sequence[Finding]:
+    """All findings, if each gate passed or was forced. Raises: Refused, naming the rest; NameUnknown for `forced`."""
+    if refusing := stopping(findings, forced):
+        raise Refused("refused by " + " | ".join(map(str, refusing)))
+    return findings
+
+
+def comparison_due(verified: Verified | None, gates: Gates) -> bool:
+    """Whether a step compares both sides before it judges, unless the last comparison found differences."""
+    return verified is None or (not verified.drift and (not verified.clean or verified.age_s > gates.verify_fresh_s))
 
 
 def _judge(gate: str, ok: bool | None, measured: Any, help_: str) -> Finding:
@@ -173,7 +194,8 @@ def _shadow(measured: Measured, gates: Gates) -> Finding:
     limits = f"at least {gates.shadow_samples}, at most {gates.shadow_mismatch_percent} %"
     said = f"{compared} compared, {share:.2f} % differ ({limits})"
     if compared < gates.shadow_samples:
-        return _judge("shadow", None, said, "wait for more traffic in phase shadow")
+        make = f"`banyan load --seconds 10 --domain {measured.domain}`"
+        return _judge("shadow", None, said, f"wait for more reads by clients, or make some: {make}")
     return _judge("shadow", share <= gates.shadow_mismatch_percent, said, "see what differs in the gateway's log")
 
 

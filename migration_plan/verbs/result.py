@@ -21,7 +21,10 @@ class Gate(msgspec.Struct, frozen=True):
 
 
 class Result(msgspec.Struct, frozen=True):
-    """`changed` is false when there was nothing to do, and for a dry run. Times are milliseconds."""
+    """`changed` is false when there was nothing to do, and for a dry run. Times are milliseconds.
+
+    `refusal`: of a dry run, each reason why the step would be refused now; none when it would be done.
+    """
 
     verb: str
     domain: str
@@ -32,6 +35,7 @@ class Result(msgspec.Struct, frozen=True):
     message: str
     run_id: str | None = None
     dry_run: bool = False
+    refusal: list[str] = []
     steps: list[str] = []
     gates: list[Gate] = []
     predicted_pause_ms: float | None = None

@@ -1,39 +1,69 @@
-"""One run of a verb on one wave: its ports, its lease, where the wave stands, and what the last run wanted."""
+"""One run of a verb on one wave: its ports, the step and its gates, where the wave stands, what the last run wanted."""
 
 from __future__ import annotations
 
 import contextlib
 import uuid
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Literal
 
+from migration_plan import gates, journey
 from migration_plan.context import Context
 from migration_plan.errors import NameUnknown
-from migration_plan.journey import Move, Stand, require_known
+from migration_plan.gates.measure import measure
+from migration_plan.gates.measured import Measured
+from migration_plan.journey import Move, Stand
 from migration_plan.ledger import Row
 from migration_plan.plan import Domain, Side
 from migration_plan.switch import Recovered, recover
 from migration_plan.switch.adapters import CdcStream, Checks, GuardTable, LedgerJournal
 from migration_plan.switch.ports import Ports, Stream
 from migration_plan.switch.routes import GatewayRoutes
+from migration_plan.verbs.options import Options
+from migration_plan.verbs.result import Result
+
+Verb = Literal["advance", "switch", "rollback"]
 
 
 class Run:
-    """Everything that one call of a verb needs. Made by `begin` (under the lease) or for a look."""
+    """Everything that one call of a verb needs. Raises: NameUnknown, before anything is looked up."""
 
-    def __init__(
-        self, context: Context, verb: str, domain: str, wave: int | None, reason: str | None, to: str | None = None
-    ) -> None:
-        self.context, self.verb, self.domain = context, verb, domain
+    def __init__(self, context: Context, verb: Verb, domain: str, options: Options) -> None:
+        self.context, self.verb, self.domain, self.options = context, verb, domain, options
         self.plan: Domain = context.plan.domain(domain)
-        require_known(to, self.plan.canary_steps)
-        self.wave = _wave(context, domain, wave)
+        journey.require_known(options.to, self.plan.canary_steps)
+        gates.require_known(options.forced)
+        self.wave = _wave(context, domain, options.wave)
         self.run_id = uuid.uuid4().hex[:12]
-        self.reason = reason
-        self.journal = LedgerJournal(context, domain, self.wave, verb, self.run_id, reason)
-        self.routes = GatewayRoutes(context, domain, self.wave, f"{verb} {domain}: {reason or 'no reason given'}")
+        self.journal = LedgerJournal(context, domain, self.wave, verb, self.run_id, options.reason)
+        why = options.reason or "no reason given"
+        self.routes = GatewayRoutes(context, domain, self.wave, f"{verb} {domain}: {why}")
         self.legacy = GuardTable(context, domain, self.wave, "legacy")
         self.service = GuardTable(context, domain, self.wave, "service")
+
+    def move(self, stand: Stand) -> Move:
+        """The step that this verb takes from `stand`. Raises: NameUnknown, Refused."""
+        match self.verb:
+            case "advance":
+                return journey.advance(stand, self.plan.canary_steps, self.options.to)
+            case "switch":
+                return journey.switch(stand, self.plan.canary_steps)
+            case "rollback":
+                return journey.rollback(stand, self.plan.canary_steps, self.options.to)
+
+    def compares(self, move: Move) -> bool:
+        """Whether the step wants a fresh comparison of both sides."""
+        return move.switches or (self.verb == "advance" and move.after.phase == "canary")
+
+    def judge(self, move: Move) -> tuple[Measured | None, list[gates.Finding]]:
+        """What is measured before the step, and what the gates say of it. The way back of reads has no gate."""
+        if self.verb == "rollback" and not move.switches:
+            return None, []
+        source = move.before.owner
+        measured = measure(self.context, self.domain, source)
+        if move.switches:
+            return measured, gates.for_switch(measured, self.plan.gates, self.plan.budgets, source)
+        return measured, gates.for_advance(measured, self.plan.gates, move.after)
 
     def recover(self) -> Recovered:
         """End what an earlier run left half done."""
@@ -47,6 +77,10 @@ class Run:
 
     def ports(self, stream: Stream, checks: Checks) -> Ports:
         return Ports(self.legacy, self.service, stream, self.routes, self.journal, checks)
+
+    def result(self, move: Move, **more: Any) -> Result:
+        """What the step came to; `more` are fields of `Result`."""
+        return Result(self.verb, self.domain, self.wave, str(move.before), str(move.after), **more)
 
     def announce(self, move: Move) -> None:
         """From here on, rows say from where to where."""
@@ -64,16 +98,6 @@ class Run:
         rows = self.context.ledger().history(self.domain, limit=50)
         mine = [row for row in rows if row.entry.wave == self.wave and row.entry.after]
         return _stands(mine[-1]) if mine else []
-
-
-@contextlib.contextmanager
-def begin(
-    context: Context, verb: str, domain: str, wave: int | None, reason: str | None, to: str | None = None
-) -> Iterator[Run]:
-    """A run that steers the domain alone. Raises: NameUnknown, Busy, Unreachable, NotPrepared."""
-    run = Run(context, verb, domain, wave, reason, to)
-    with context.ledger().lease(domain):
-        yield run
 
 
 def _wave(context: Context, domain: str, wave: int | None) -> int:

@@ -138,13 +138,50 @@ def test_status_is_a_table_for_people_and_json_for_programs(toys: Toys) -> None:
     assert told["domains"][0]["streams"]["forward"]["alive"]
 
 
+def test_a_dry_run_that_would_be_refused_says_so_first_and_exits_as_the_step_would(toys: Toys) -> None:
+    looked = banyan(toys, "switch", toys.domain, "--dry-run")
+    assert looked.returncode == 1
+    first, stops, *rest = looked.stdout.splitlines()
+    assert first == f"{toys.domain}: legacy → service would be refused now"
+    assert stops.strip() == "stops a switch follows the last canary step, and this is at legacy: advance first"
+    assert [line.split()[0] for line in rest[:9]] == list("012345678")
+    assert rest[-1] == "dry run: nothing was changed"
+    assert banyan(toys, "switch", toys.domain, "--yes").returncode == looked.returncode
+
+
+def test_a_dry_run_names_the_gate_that_stops_it_and_what_helps(toys: Toys) -> None:
+    toys.stop_stream("forward")
+    looked = banyan(toys, "advance", toys.domain, "--dry-run")
+    assert looked.returncode == 1
+    assert looked.stdout.splitlines()[1].strip().startswith("stops forward-stream: ")
+    assert f"; see `banyan logs cdc-{toys.domain}-forward`" in looked.stdout.splitlines()[1]
+    told = banyan(toys, "advance", toys.domain, "--dry-run", "--json")
+    assert told.returncode == 1
+    assert json.loads(told.stdout)["refusal"][0].startswith("forward-stream: ")
+    refused = banyan(toys, "advance", toys.domain, "--yes")
+    assert (refused.returncode, refused.stdout) == (1, "")
+    assert "refused by forward-stream: " in refused.stderr
+    forced = banyan(
+        toys, "advance", toys.domain, "--dry-run", *["--force-gate", "forward-stream", "--force-gate", "lag"]
+    )
+    assert forced.returncode == 0
+
+
+def test_a_dry_run_does_not_refuse_for_a_comparison_that_the_step_makes_itself(toys: Toys) -> None:
+    assert banyan(toys, "advance", toys.domain, "--yes").returncode == 0
+    looked = banyan(toys, "advance", toys.domain, "--dry-run")
+    assert looked.returncode == 0, looked.stdout
+    assert "0 compare every row of both sides" in looked.stdout
+    assert banyan(toys, "advance", toys.domain, "--yes").returncode == 0
+
+
 def test_status_shows_the_rest_when_a_database_is_away_and_says_so_by_its_exit_code(toys: Toys) -> None:
     whole = banyan(toys, "status")
     assert (whole.returncode, whole.stderr) == (0, "")
     away = dataclasses.replace(toys, env={**toys.env, "BANYAN_LEDGER_DSN": "postgresql://ann:word@127.0.0.1:1/banyan"})
     shown = banyan(away, "status")
     assert shown.returncode == 3
-    assert shown.stderr == "note: nothing answers at 127.0.0.1:1 (Connection refused): the ledger's database\n"
+    assert shown.stderr == "note: 127.0.0.1:1 does not answer (Connection refused): the ledger's database\n"
     assert shown.stdout.splitlines()[1].split()[:5] == [toys.domain, "unknown", "legacy", "·", "epoch"]
     told = banyan(away, "status", "--json")
     assert told.returncode == 3
@@ -157,7 +194,7 @@ def test_status_tells_a_database_that_is_away_once_and_does_not_call_its_streams
     shown = banyan(away, "status")
     assert shown.returncode == 3
     assert shown.stderr == (
-        f"note: nothing answers at 127.0.0.1:1 (Connection refused): the service database of {toys.domain}\n"
+        f"note: 127.0.0.1:1 does not answer (Connection refused): the service database of {toys.domain}\n"
     )
     assert "not prepared" not in shown.stdout
     assert json.loads(banyan(away, "status", "--json").stdout)["domains"][0]["streams"]["reverse"] == {

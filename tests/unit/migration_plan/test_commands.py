@@ -53,6 +53,14 @@ def test_an_unknown_phase_is_one_line_that_names_the_known_ones(tmp_path: Path) 
     assert done.stderr.startswith("error: no phase 'servcie'; there are: legacy, shadow, canary, service")
 
 
+@pytest.mark.parametrize("verb", ["advance", "switch", "rollback"])
+def test_an_unknown_gate_is_one_line_that_names_the_known_ones(tmp_path: Path, verb: str) -> None:
+    done = banyan(tmp_path, verb, "pricing", "--force-gate", "verfy", "--yes")
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: no gate 'verfy'; there are: gateway, health, forward-stream, ")
+    assert done.stderr.count("\n") == 1
+
+
 @pytest.mark.parametrize("verb", ["advance", "switch", "rollback", "verify", "prepare"])
 def test_without_a_stack_it_says_how_to_start_one(tmp_path: Path, verb: str) -> None:
     done = banyan(tmp_path, verb, "pricing", *(["--yes"] if verb not in ("prepare", "verify") else []))

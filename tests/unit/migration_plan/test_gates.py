@@ -7,8 +7,19 @@ import dataclasses
 import msgspec
 import pytest
 
+from migration_plan import plan as plans
 from migration_plan.errors import NameUnknown, Refused
-from migration_plan.gates import GatewayFigures, Measured, StreamFigures, Verified, for_advance, for_switch, require
+from migration_plan.gates import (
+    GATES,
+    GatewayFigures,
+    Measured,
+    StreamFigures,
+    Verified,
+    for_advance,
+    for_switch,
+    require,
+    require_known,
+)
 from migration_plan.gates.measure import gateway_part, predict_pause_ms
 from migration_plan.journey import SHADOW, Stand
 from migration_plan.plan import Budgets, Gates
@@ -130,6 +141,14 @@ def test_a_gate_can_be_forced_by_its_name_only() -> None:
         require(findings, ["verfy"])
 
 
+def test_every_gate_that_can_stop_a_step_may_be_forced_and_no_other() -> None:
+    every = [*for_advance(WELL, Gates(), CANARY), *for_switch(WELL, Gates(), Budgets(), "legacy")]
+    assert {finding.gate for finding in every} == set(GATES)
+    require_known(GATES)
+    with pytest.raises(NameUnknown, match="no gate 'verfy'; there are: gateway, health, "):
+        require_known(["verify", "verfy"])
+
+
 def test_reads_go_to_the_service_only_while_it_answers_alike_and_well() -> None:
     assert all(finding.verdict == "pass" for finding in for_advance(WELL, Gates(), CANARY))
     shadowed = change(WELL, gateway=change(GATEWAY, shadow_mismatched=10))
@@ -142,6 +161,22 @@ def test_too_little_traffic_is_inconclusive() -> None:
     gates = msgspec.structs.replace(Gates(), shadow_samples=5000, requests_per_s=100.0)
     found = [finding.gate for finding in for_advance(WELL, gates, CANARY) if finding.verdict == "inconclusive"]
     assert found == ["shadow", "errors"]
+
+
+def test_a_domain_that_nobody_has_read_in_shadow_is_refused_with_the_command_that_makes_reads() -> None:
+    gates = msgspec.structs.replace(Gates(), shadow_samples=300)
+    silent = change(WELL, gateway=change(GATEWAY, shadow_compared=0))
+    with pytest.raises(Refused, match=r"shadow: 0 compared.*`banyan load --seconds 10 --domain toys`"):
+        require(for_advance(silent, gates, CANARY))
+    enough = change(WELL, gateway=change(GATEWAY, shadow_compared=300))
+    assert len(require(for_advance(enough, gates, CANARY))) == 9
+
+
+def test_every_domain_of_the_shipped_plan_asks_for_comparisons_before_the_canary() -> None:
+    domains = plans.load().domains
+    assert {name: domain.gates.shadow_samples >= 100 for name, domain in domains.items()} == dict.fromkeys(
+        domains, True
+    )
 
 
 def test_shadowing_needs_no_verification() -> None:

@@ -1,0 +1,64 @@
+"""--dry-run: what a step would do, and what would stop it now. Changes nothing, and compares nothing."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from migration_plan import gates, journey
+from migration_plan.errors import Refused
+from migration_plan.journey import Move
+from migration_plan.switch import describe, outlook
+from migration_plan.verbs.result import Gate, Result
+from migration_plan.verbs.run import Run
+
+
+def look(run: Run) -> Result:
+    """Raises: PlanError when not even the step is clear; a refusal is in the result."""
+    first = outlook(run.legacy, run.service)
+    move, why = _move(run)
+    if move.nothing:
+        message = f"{run.domain}: already at {move.after}, nothing to do"
+        return run.result(move, changed=False, message=message, dry_run=True, steps=_numbered(first, []))
+    measured, findings = run.judge(move)
+    due = measured is not None and run.compares(move) and gates.comparison_due(measured.verified, run.plan.gates)
+    why += [str(found) for found in gates.stopping(findings, run.options.forced) if not due or found.gate != "verify"]
+    steps = describe(run.domain, run.wave, move.before.owner, run.plan.budgets) if move.switches else _reads(move)
+    if due:
+        steps = ["0 compare every row of both sides, since no clean comparison is fresh enough", *steps]
+        findings = [
+            replace(found, help="the step compares them first") if found.gate == "verify" else found
+            for found in findings
+        ]
+    return run.result(
+        move,
+        changed=False,
+        message=f"{run.domain}: {move.before} → {move.after} " + ("would be refused now" if why else "would be done"),
+        dry_run=True,
+        steps=_numbered(first, steps),
+        gates=[Gate.of(finding) for finding in findings],
+        refusal=why,
+        predicted_pause_ms=measured.predicted_pause_ms if measured and move.switches else None,
+    )
+
+
+def _move(run: Run) -> tuple[Move, list[str]]:
+    """Where the step leads; for a switch also when it is too early, with the reason."""
+    stand = run.recorded() or journey.LEGACY
+    try:
+        return run.move(stand), []
+    except Refused as error:
+        if run.verb != "switch":
+            raise
+        return Move(stand, journey.SERVICE), [str(error)]
+
+
+def _reads(move: Move) -> list[str]:
+    return [
+        f"1 gates for {move.after}",
+        f"2 ledger: {move.before} → {move.after}",
+        "3 publish the routes to every gateway",
+    ]
+
+
+def _numbered(first: str | None, steps: list[str]) -> list[str]:
+    return [f"0 {first}", *steps] if first else steps

@@ -1,0 +1,46 @@
+"""`advance`, `switch`, `rollback`: end what was left half done, then take one step, of the reads or of the writes.
+
+`options` are those of `Options`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from migration_plan.context import Context
+from migration_plan.verbs.look import look
+from migration_plan.verbs.options import Options
+from migration_plan.verbs.reads import move_reads, nothing
+from migration_plan.verbs.result import Result
+from migration_plan.verbs.run import Run
+from migration_plan.verbs.writes import move_writes
+
+
+def advance(context: Context, domain: str, **options: Any) -> Result:
+    """Take a wave's reads one station forward. Raises: PlanError of any kind; then nothing was changed."""
+    return _step(Run(context, "advance", domain, Options(**options)))
+
+
+def switch(context: Context, domain: str, **options: Any) -> Result:
+    """Move a wave's writes to its service. Raises: Refused, Aborted (nothing was changed), Unfinished (run again)."""
+    return _step(Run(context, "switch", domain, Options(**options)))
+
+
+def rollback(context: Context, domain: str, **options: Any) -> Result:
+    """Take a wave one phase back, or to a named one; from `service` that is the switch with the sides exchanged.
+
+    Raises: as `switch`.
+    """
+    return _step(Run(context, "rollback", domain, Options(**options)))
+
+
+def _step(run: Run) -> Result:
+    if run.options.dry_run:
+        return look(run)
+    with run.context.ledger().lease(run.domain):
+        recovered = run.recover()
+        move = run.move(recovered.stand)
+        if move.nothing:
+            return nothing(run, recovered)
+        run.announce(move)
+        return move_writes(run, recovered, move) if move.switches else move_reads(run, recovered, move)
