@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import pytest
 import uvloop
 
 from tests.integration.gateway.running import Running, Start, start
-from tests.integration.gateway.stage import Stage, first_table, staged
+from tests.integration.gateway.stage import Stage, staged
 from tests.integration.gateway.upstream import Upstream
 
 
@@ -24,16 +23,6 @@ def event_loop_policy(request: pytest.FixtureRequest) -> Any:
 async def stage() -> AsyncIterator[Stage]:
     async with staged() as made:
         yield made
-
-
-@pytest.fixture
-def first_table_file(tmp_path: Path) -> Callable[[str, str], Path]:
-    def write(legacy: str, service: str) -> Path:
-        path = tmp_path / "first.json"
-        path.write_bytes(msgspec.json.encode(first_table(legacy, service)))
-        return path
-
-    return write
 
 
 @pytest.fixture

@@ -90,6 +90,20 @@ async def test_a_websocket_upgrade_becomes_a_tunnel(stage: Stage) -> None:
     await until(lambda: not stage.gateway.active)
 
 
+async def test_a_tunnel_whose_client_leaves_is_counted_once(stage: Stage) -> None:
+    async def handler(seen: Seen, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n")
+
+    stage.legacy.handler = handler
+    reader, writer = await asyncio.open_connection("127.0.0.1", stage.port)
+    writer.write(b"GET /ws HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
+    await reader.readuntil(b"\r\n\r\n")
+    writer.close()
+    await until(lambda: stage.gateway.pools["legacy"].endpoints[0].open == 0)
+    cell = stage.gateway.meter.cell("default", "legacy", "default")
+    assert cell.classes == [0, 1, 0, 0, 0, 0]
+
+
 async def test_an_unasked_101_is_no_tunnel(stage: Stage) -> None:
     async def handler(seen: Seen, writer: asyncio.StreamWriter) -> None:
         assert "upgrade" not in seen.headers
