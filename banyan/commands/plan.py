@@ -21,7 +21,7 @@ from migration_plan import status as statuses
 from migration_plan.context import Context
 from migration_plan.errors import NameUnknown, NotConfigured, NotPrepared, PlanError, PlanInvalid, Refused, Unreachable
 from migration_plan.ledger import Row
-from migration_plan.verbs import Result
+from migration_plan.verbs import Prepared, Result
 from migration_plan.verbs import advance as advance_wave
 from migration_plan.verbs import prepare as prepare_domains
 from migration_plan.verbs import rollback as rollback_wave
@@ -102,16 +102,35 @@ def status(as_json: bool) -> None:
 @click.command()
 @click.argument("domain", required=False)
 @click.option("--all", "every", is_flag=True, help="All domains of the plan.")
-def prepare(domain: str | None, every: bool) -> None:
-    """Install guards, publications and slots for a domain. May be run again."""
+@change_options
+def prepare(domain: str | None, every: bool, reason: str | None, yes: bool, dry_run: bool, as_json: bool) -> None:
+    """Install guards, publications and slots for a domain. May be run again: what is in place stays.
+
+    Nothing moves by it, so it asks on a terminal only.
+    """
     if (domain is None) == (not every):
         raise click.UsageError("name a domain, or say --all")
     with opened() as context:
-        prepare_domains(
+        step = functools.partial(
+            prepare_domains,
             context,
             list(context.plan.domains) if every else [domain or ""],
-            lambda line: click.echo(f"in place  {line}"),
+            (lambda part: None) if as_json else views.show_part,
+            reason=reason,
         )
+        if sys.stdin.isatty() and not yes and not dry_run:
+            _ask_to_prepare(step(dry_run=True))
+        result = step(dry_run=dry_run)
+    if as_json:
+        click.echo(result.to_json().decode())
+    elif dry_run:
+        views.show_prepared(result)
+
+
+def _ask_to_prepare(preview: Prepared) -> None:
+    if any(part.state == "missing" for part in preview.parts):
+        views.show_prepared(preview, views.err)
+        _confirm("make what is missing?")
 
 
 @click.command()

@@ -14,7 +14,8 @@ from rich.table import Table
 from migration_plan.ledger import Row
 from migration_plan.plan import Plan
 from migration_plan.status import UNKNOWN, DomainStatus, Status, StreamStatus
-from migration_plan.verbs import Gate, Result
+from migration_plan.verbs import Gate, Prepared, Result
+from migration_plan.verbs.inplace import Part
 from migration_plan.verification import Verification
 
 # Piped output is not cut to a terminal's width.
@@ -122,6 +123,18 @@ def show_look(result: Result, to: Console = out) -> None:
     if result.predicted_pause_ms is not None:
         to.print(f"  predicted pause of writes: {result.predicted_pause_ms:.0f} ms")
     to.print("dry run: nothing was changed")
+
+
+def show_part(part: Part, to: Console = out) -> None:
+    to.print(f"{part.state:<9} {escape(part.what)}", soft_wrap=True)
+
+
+def show_prepared(result: Prepared, to: Console = out) -> None:
+    for part in result.parts:
+        show_part(part, to)
+    to.print(escape(result.message), soft_wrap=True)
+    if result.dry_run:
+        to.print("dry run: nothing was changed")
 
 
 def _said(gate: Gate) -> str:

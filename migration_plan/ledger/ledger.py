@@ -49,6 +49,14 @@ def install(dsn: str) -> None:
         connection.execute(files("migration_plan.ledger").joinpath("schema.sql").read_text())
 
 
+def is_installed(dsn: str) -> bool:
+    """Whether `install` has made the ledger's tables. Raises: Unreachable."""
+    with _connect(dsn, "banyan prepare") as connection:
+        query = "SELECT bool_and(to_regclass(t) IS NOT NULL) AS there FROM unnest(%s::text[]) t"
+        row = connection.execute(query, [["ledger", "ledger_head", "state"]]).fetchone()
+    return row is not None and bool(row["there"])
+
+
 class Ledger:
     """One connection to the ledger, in the name of `actor`.
 

@@ -11,10 +11,9 @@ from psycopg.conninfo import conninfo_to_dict
 
 from cdc import errors as cdc_errors
 from cdc import streams
-from cdc.config import Stream
 from cdc.guard import install, waves
 from migration_plan import ledger
-from migration_plan.compile import DIRECTIONS, compile_stream
+from migration_plan.compile import DIRECTIONS
 from migration_plan.context import SIDES, Context
 from migration_plan.environment import need_dsn
 from migration_plan.errors import NotPrepared, PlanError, Unreachable
@@ -22,53 +21,93 @@ from migration_plan.journey import LEGACY, SERVICE
 from migration_plan.ledger import Entry, State
 from migration_plan.plan import Side
 from migration_plan.switch.adapters import GuardTable
+from migration_plan.verbs import inplace
+from migration_plan.verbs.inplace import Part
 
-#: Called with one line per thing that is in place now.
-Say = Callable[[str], None]
+#: Called with each part once it is in place.
+Say = Callable[[Part], None]
 
 
-def prepare(context: Context, domains: Sequence[str], say: Say = lambda line: None) -> None:
+class Prepared(msgspec.Struct, frozen=True):
+    """`changed`: something was made; never in a dry run, whose parts are `in place` or `missing`."""
+
+    domains: list[str]
+    changed: bool
+    message: str
+    parts: list[Part]
+    dry_run: bool = False
+    verb: str = "prepare"
+
+    def to_json(self) -> bytes:
+        return msgspec.json.encode(self)
+
+
+def prepare(
+    context: Context,
+    domains: Sequence[str],
+    say: Say = lambda part: None,
+    *,
+    reason: str | None = None,
+    dry_run: bool = False,
+) -> Prepared:
     """Raises: NotConfigured, Unreachable, PlanError; what is in place stays, and the next run goes on."""
     for domain in domains:
         context.plan.domain(domain)
+    if dry_run:
+        parts = inplace.look(context, domains)
+        missing = sum(part.state == "missing" for part in parts)
+        message = f"{missing} of {len(parts)} parts would be made" if missing else "all is in place, nothing to do"
+        return Prepared(list(domains), False, message, parts, dry_run=True)
+    done: list[Part] = []
+
+    def put(part: Part) -> None:
+        done.append(part if part.state == "in place" else Part(part.what, "made"))
+        say(done[-1])
+
+    found = inplace.look_at_ledger(context)
     ledger.install(need_dsn(context.env, "BANYAN_LEDGER_DSN"))
-    say("ledger")
+    put(found)
     for domain in domains:
         with context.ledger().lease(domain):
-            _prepare(context, domain, say)
+            _prepare(context, domain, put, reason)
+    made = sum(part.state == "made" for part in done)
+    message = f"{made} of {len(done)} parts were made" if made else "all was in place, nothing to do"
+    return Prepared(list(domains), made > 0, message, done)
 
 
-def _prepare(context: Context, domain: str, say: Say) -> None:
+def _prepare(context: Context, domain: str, put: Say, reason: str | None) -> None:
     mapping = context.mapping(domain)
+    parts = inplace.look_at(context, domain)
+    found = iter(parts)
     numbered = [waves.Wave(n, w.bucket_from, w.bucket_to) for n, w in enumerate(context.plan.domain(domain).waves)]
     try:
         for side in SIDES:
             with context.owner(domain, side) as connection:
                 install.install(connection, mapping, side, numbered)
                 _let_see_transactions(connection, need_dsn(context.env, context.plan.database_of(domain, side).control))
-            say(f"{domain}: guard on the {side} side")
+            put(next(found))
         for direction in DIRECTIONS:
-            source, target = SIDES if direction == "forward" else SIDES[::-1]
-            stream = msgspec.convert(compile_stream(context.plan, domain, direction, context.env), Stream)
-            streams.prepare(stream, _owner_dsn(context, domain, source), _owner_dsn(context, domain, target), mapping)
-            say(f"{domain}: {direction} stream")
+            source, target = (_owner_dsn(context, domain, side) for side in inplace.ends(direction))
+            streams.prepare(inplace.described(context, domain, direction), source, target, mapping)
+            put(next(found))
     except cdc_errors.Transient as error:
         raise Unreachable(f"{domain}: {error}") from error
     except cdc_errors.NotPrepared as error:
         raise NotPrepared(f"{domain}: {error}") from error
     except cdc_errors.CdcError as error:
         raise PlanError(f"{domain} cannot be prepared: {error}") from error
-    _record(context, domain)
+    _record(context, domain, [part.what for part in parts if part.state == "missing"], reason)
 
 
-def _record(context: Context, domain: str) -> None:
-    """The ledger's first row of each wave, once."""
+def _record(context: Context, domain: str, made: list[str], reason: str | None) -> None:
+    """A row for each wave that the ledger does not know; and one for each wave when something was made again."""
     states = context.ledger().states()
     for number in range(len(context.plan.domain(domain).waves)):
-        if (domain, number) in states:
+        known = states.get((domain, number))
+        if known is not None and not made:
             continue
         row = GuardTable(context, domain, number, "legacy").read()
-        stand = SERVICE if row.owner == "service" else LEGACY
+        stand = known.stand if known else SERVICE if row.owner == "service" else LEGACY
         entry = Entry(
             domain=domain,
             verb="prepare",
@@ -78,8 +117,10 @@ def _record(context: Context, domain: str) -> None:
             wave=number,
             epoch=row.epoch,
             after=str(stand),
+            measured={"made": made},
+            reason=reason,
         )
-        context.ledger().append([entry], [State(domain, number, stand, stand.owner, row.epoch)])
+        context.ledger().append([entry], [] if known else [State(domain, number, stand, stand.owner, row.epoch)])
 
 
 def _let_see_transactions(connection: psycopg.Connection[tuple[object, ...]], control_dsn: str) -> None:

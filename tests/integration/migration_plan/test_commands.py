@@ -130,6 +130,27 @@ def test_prepare_again_changes_nothing(toys: Toys) -> None:
     assert "in place" in done.stdout
 
 
+def test_prepare_says_what_it_would_make_what_it_made_and_what_was_there(bare: Toys) -> None:
+    def states(*arguments: str) -> list[str]:
+        done = banyan(bare, "prepare", bare.domain, "--json", *arguments)
+        assert done.returncode == 0, done.stderr
+        return [part["state"] for part in json.loads(done.stdout)["parts"]]
+
+    assert states("--dry-run") == ["missing"] * 5
+    looked = banyan(bare, "prepare", bare.domain, "--dry-run")
+    assert looked.stdout.splitlines()[-2:] == ["5 of 5 parts would be made", "dry run: nothing was changed"]
+    with psycopg.connect(bare.legacy) as connection:
+        assert connection.execute("SELECT to_regnamespace('banyan') IS NULL").fetchone() == (True,)
+    assert states("--yes", "--reason", "first time") == ["made"] * 5
+    assert states("--dry-run") == states() == ["in place"] * 5
+    with psycopg.connect(bare.service, autocommit=True) as connection:
+        connection.execute("SELECT pg_drop_replication_slot(%s)", [bare.stream("reverse").slot])
+    assert states("--dry-run") == ["in place"] * 4 + ["missing"]
+    rows = [json.loads(line) for line in banyan(bare, "history", bare.domain, "--json").stdout.splitlines()]
+    assert [(row["verb"], row["reason"]) for row in rows] == [("prepare", "first time")]
+    assert len(rows[0]["measured"]["made"]) == 4
+
+
 def test_status_is_a_table_for_people_and_json_for_programs(toys: Toys) -> None:
     shown = banyan(toys, "status")
     assert toys.domain in shown.stdout

@@ -114,7 +114,7 @@ def test_status_of_a_stack_that_is_down_is_one_line_with_each_address_once(tmp_p
 @pytest.mark.parametrize(
     "arguments",
     [
-        *[[verb, "pricing", "--yes"] for verb in ("advance", "switch", "rollback", "verify")],
+        *[[verb, "pricing", "--yes"] for verb in ("advance", "switch", "rollback", "prepare", "verify")],
         ["switch", "pricing", "--dry-run"],
         ["history"],
     ],
