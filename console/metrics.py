@@ -30,6 +30,14 @@ class _Console(Collector):
             polls.add_metric([part, "failed"], failed)
             took.add_metric([part], self._poller.seconds.get(part, 0.0))
         yield from (up, polls, took)
+        drift = GaugeMetricFamily(
+            "banyan_console_verify_drift", "Rows that differed in the newest `banyan verify`.", labels=["domain"]
+        )
+        ledger = self._poller.readings.ledger.value
+        for domain, verified in ledger.verifications.items() if ledger else ():
+            if verified.drift is not None:
+                drift.add_metric([domain], verified.drift)
+        yield drift
 
 
 def registry(poller: Poller, hub: Hub) -> CollectorRegistry:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import yaml
 
+from gateway.meter import EVENTS
 from tests.integration.deploy import compose
 
 DEPLOY = compose.ROOT / "deploy"
@@ -42,10 +44,29 @@ def test_there_is_an_alert_for_each_danger_of_a_migration_and_each_says_what_to_
         "BanyanDrift",
         "BanyanSlotRetainedBytes",
         "BanyanParkedKeys",
+        "BanyanHoldExpired",
+        "BanyanVerifyDrift",
     }
     for alert in alerts:
         assert alert["labels"]["severity"] in ("warning", "critical")
         assert alert["annotations"].keys() == {"summary", "action"}
+
+
+def test_what_alerts_and_dashboard_read_is_what_the_code_exports() -> None:
+    rules = [r["expr"] for g in read("prometheus/rules.yml")["groups"] for r in g["rules"]]
+    panels = json.loads((DEPLOY / "grafana/dashboards/banyan.json").read_text())["panels"]
+    asked = " ".join([*rules, *(target["expr"] for panel in panels for target in panel["targets"])])
+    parts = ("gateway", "cdc", "console", "services")
+    code = " ".join(file.read_text() for part in parts for file in (compose.ROOT / part).rglob("*.py"))
+    exported, wanted = (
+        {re.sub("_(total|bucket|sum|count)$", "", name) for name in found}
+        for found in (re.findall(r'"(banyan_\w+)"', code), re.findall(r"\bbanyan_\w+", asked))
+    )
+    assert len(wanted) > 8
+    assert wanted - exported == set()
+    events = {name for names in re.findall(r'event=~?"([^"]+)"', asked) for name in names.split("|")}
+    assert events >= {"hold_expired", "held_refused", "shadow_mismatched"}
+    assert events - set(EVENTS) == set()
 
 
 def test_the_slot_alarm_comes_before_the_server_drops_the_slot(stack: dict[str, Any]) -> None:
