@@ -9,25 +9,22 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from gateway.accesslog import AccessLog
+from gateway.clock import Clock
 from gateway.control.table import RouteTable
 from gateway.http1.downstream import Downstream
-from gateway.http1.pool import Pool, PoolLimits
 from gateway.meter import Meter
 from gateway.policies.breaker import Breaker
 from gateway.policies.budget import RetryBudget
-from gateway.policies.health import watch
 from gateway.policies.hold import HoldRoom
 from gateway.policies.holds import Holds
 from gateway.policies.pins import PinBoard
 from gateway.routing.router import Router
 from gateway.settings import Settings
 from gateway.shadow.shadow import Copy, Shadow
+from gateway.upstreams import Upstreams
 
 if TYPE_CHECKING:
     from gateway.http1.exchange import Exchange
-
-TICK = 0.1  # seconds; the grain of `now` and of every time limit
-SHADOW_LIMITS = PoolLimits(connections=8, waiting=16)
 
 
 class Gateway:
@@ -46,20 +43,18 @@ class Gateway:
         self.active: set[Exchange] = set()
         self.clients: set[Downstream] = set()
         self.draining = False
-        self.pools: dict[str, Pool] = {}
-        self._shadow_pools: dict[str, Pool] = {}
+        self.upstreams = Upstreams(self.loop, settings.health_interval, self._is_up)
+        self.pools = self.upstreams.pools
         self._breakers: dict[tuple[str, str], Breaker] = {}
-        self._watches: dict[str, asyncio.Task[None]] = {}
         self._ids = secrets.token_hex(6).encode()
         self._last_id = 0
-        self._ticks = 0
         self.shadow = Shadow(
-            lambda: self._shadow_pools, self.meter, self._shadow_percent, lambda: self.board.watermarks
+            lambda: self.upstreams.shadow_pools, self.meter, self._shadow_percent, lambda: self.board.watermarks
         )
         self.router = Router(table)
         self.holds = Holds(settings.hold_seconds, perf_counter)
         self.holds.take(table)
-        self._take_upstreams(table)
+        self.upstreams.take(table)
 
     # the table
 
@@ -68,34 +63,11 @@ class Gateway:
         if table.version < self.router.version:
             return False
         router = Router(table)
-        self._take_upstreams(table)
+        self.upstreams.take(table)
         self.router = router
         self.holds.take(table)
         self.room.wake_all()
         return True
-
-    def _take_upstreams(self, table: RouteTable) -> None:
-        for name, upstream in table.upstreams.items():
-            known = self.pools.get(name)
-            if known is not None and known.urls == tuple(upstream.urls) and known.health == upstream.health:
-                continue
-            self._forget(name)
-            self.pools[name] = Pool(upstream.urls, upstream.health, PoolLimits(), self.loop.time)
-            self._shadow_pools[name] = Pool(upstream.urls, upstream.health, SHADOW_LIMITS, self.loop.time)
-            self._watches[name] = self.loop.create_task(
-                watch(self.pools[name], self.settings.health_interval, lambda name=name: self._is_up(name))  # type: ignore[misc]
-            )
-        for name in self.pools.keys() - table.upstreams.keys():
-            self._forget(name)
-
-    def _forget(self, name: str) -> None:
-        for pools in (self.pools, self._shadow_pools):
-            pool = pools.pop(name, None)
-            if pool is not None:
-                pool.close()
-        task = self._watches.pop(name, None)
-        if task is not None:
-            task.cancel()
 
     def _shadow_percent(self, domain: str) -> float:
         found = self.router.table.domains.get(domain)
@@ -180,27 +152,8 @@ class Gateway:
 
     # time
 
-    def tick(self) -> None:
-        settings = self.settings
-        now = self.now = self.loop.time()
-        for exchange in list(self.active):
-            patience = settings.tunnel_timeout if exchange.tunnel else settings.read_timeout
-            late = perf_counter() - exchange.started > settings.total_timeout and not exchange.tunnel
-            if (exchange.waits_for_upstream and now - exchange.touched > patience) or (late and not exchange.status):
-                exchange.timed_out()
-        self._ticks += 1
-        if self._ticks % 5 == 0:
-            for client in list(self.clients):
-                client.check(now, settings.idle_timeout, settings.slow_timeout)
-            for pool in (*self.pools.values(), *self._shadow_pools.values()):
-                pool.reap()
-            if self.log is not None:
-                self.log.flush()
-
     async def run_clock(self) -> None:
-        while True:
-            await asyncio.sleep(TICK)
-            self.tick()
+        await Clock(self).run()
 
     async def drain(self) -> None:
         """Let what is under way finish; idle connections are closed."""
@@ -212,12 +165,9 @@ class Gateway:
             await asyncio.sleep(0.02)
 
     async def close(self) -> None:
-        for task in self._watches.values():
-            task.cancel()
-        await asyncio.gather(*self._watches.values(), return_exceptions=True)
+        await self.upstreams.stop_watching()
         await self.shadow.stop()
-        for pool in (*self.pools.values(), *self._shadow_pools.values()):
-            pool.close()
+        self.upstreams.close()
         if self.log is not None:
             self.log.flush()
 

@@ -1,0 +1,52 @@
+"""The tick of a worker: the grain of its `now` and of every time limit."""
+
+from __future__ import annotations
+
+import asyncio
+from time import perf_counter
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from gateway.core import Gateway
+
+TICK = 0.1  # seconds
+TICKS_PER_SWEEP = 5  # connections are looked at less often than requests
+
+
+class Clock:
+    def __init__(self, gateway: Gateway) -> None:
+        self._gateway = gateway
+        self._ticks = 0
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        while True:
+            await asyncio.sleep(TICK)
+            self.tick()
+
+    def tick(self) -> None:
+        gateway = self._gateway
+        now = gateway.now = gateway.loop.time()
+        self._look_at_exchanges(now)
+        self._ticks += 1
+        if self._ticks % TICKS_PER_SWEEP == 0:
+            self._sweep(now)
+
+    def _look_at_exchanges(self, now: float) -> None:
+        gateway = self._gateway
+        settings = gateway.settings
+        for exchange in list(gateway.active):
+            patience = settings.tunnel_timeout if exchange.tunnel else settings.read_timeout
+            late = perf_counter() - exchange.started > settings.total_timeout and not exchange.tunnel
+            if (exchange.waits_for_upstream and now - exchange.touched > patience) or (late and not exchange.status):
+                exchange.timed_out()
+
+    def _sweep(self, now: float) -> None:
+        gateway = self._gateway
+        settings = gateway.settings
+        for client in list(gateway.clients):
+            client.check(now, settings.idle_timeout, settings.slow_timeout)
+        for pool in gateway.upstreams.every_pool():
+            pool.reap()
+        if gateway.log is not None:
+            gateway.log.flush()

@@ -1,0 +1,61 @@
+"""The servers behind a worker: a pool per upstream of the table, the pools of the copies, and the health checks."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+
+from gateway.control.table import RouteTable
+from gateway.http1.pool import Pool, PoolLimits
+from gateway.policies.health import watch
+
+SHADOW_LIMITS = PoolLimits(connections=8, waiting=16)
+
+
+class Upstreams:
+    """`on_up`: told the name of an upstream when one of its servers answers its health path again."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, interval: float, on_up: Callable[[str], None]) -> None:
+        self._loop = loop
+        self._interval = interval
+        self._on_up = on_up
+        self.pools: dict[str, Pool] = {}
+        self.shadow_pools: dict[str, Pool] = {}
+        self._watches: dict[str, asyncio.Task[None]] = {}
+
+    def take(self, table: RouteTable) -> None:
+        """What the table says as before is kept, with its connections."""
+        for name, upstream in table.upstreams.items():
+            known = self.pools.get(name)
+            if known is not None and known.urls == tuple(upstream.urls) and known.health == upstream.health:
+                continue
+            self._forget(name)
+            self.pools[name] = Pool(upstream.urls, upstream.health, PoolLimits(), self._loop.time)
+            self.shadow_pools[name] = Pool(upstream.urls, upstream.health, SHADOW_LIMITS, self._loop.time)
+            self._watches[name] = self._loop.create_task(
+                watch(self.pools[name], self._interval, lambda name=name: self._on_up(name))  # type: ignore[misc]
+            )
+        for name in self.pools.keys() - table.upstreams.keys():
+            self._forget(name)
+
+    def _forget(self, name: str) -> None:
+        for pools in (self.pools, self.shadow_pools):
+            pool = pools.pop(name, None)
+            if pool is not None:
+                pool.close()
+        task = self._watches.pop(name, None)
+        if task is not None:
+            task.cancel()
+
+    def every_pool(self) -> Iterator[Pool]:
+        yield from self.pools.values()
+        yield from self.shadow_pools.values()
+
+    async def stop_watching(self) -> None:
+        for task in self._watches.values():
+            task.cancel()
+        await asyncio.gather(*self._watches.values(), return_exceptions=True)
+
+    def close(self) -> None:
+        for pool in self.every_pool():
+            pool.close()
