@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
-from gateway.control.table import Domain, Operation, Owner, RouteTable, Upstream, Wave, encode_table
+from gateway.control.table import Condition, Domain, Operation, Owner, RouteTable, Upstream, Wave, encode_table
 from migration_plan.environment import need
 from migration_plan.journey import Stand
+from migration_plan.plan import Operation as PlanOperation
 from migration_plan.plan import Plan, Side
 
 REDIS = "BANYAN_REDIS_URL"
@@ -84,10 +85,14 @@ def compile_domain(
         percent = stand.percent if stand.phase == "canary" else 0
         waves.append(Wave(number, wave.bucket_from, wave.bucket_to, stand.phase, percent, owner, epoch, number in hold))
     operations = [
-        Operation(op.id, op.method, op.path, op.kind, list(op.key), op.native, op.idempotent)
+        Operation(op.id, op.method, op.path, op.kind, list(op.key), op.native, op.idempotent, _conditions(op))
         for op in domain.operations
     ]
     return Domain(service=domain.upstream, waves=waves, operations=operations, shadow_percent=domain.shadow_percent)
+
+
+def _conditions(operation: PlanOperation) -> list[Condition]:
+    return [Condition(c.source, c.exact, c.prefix, c.present) for c in operation.when]
 
 
 __all__ = [

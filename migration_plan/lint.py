@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from itertools import combinations, pairwise
 
 from cdc import mapping as mappings
-from gateway.control.rules import READ_METHODS, ambiguous, parameters
+from gateway.control.overlaps import clashes, of_conditions
+from gateway.control.rules import READ_METHODS, parameters
 from migration_plan.document import Document
 from migration_plan.plan import BUCKETS, Domain, Operation, Plan
 
@@ -93,6 +94,8 @@ def _operations(name: str, domain: Domain, doc: Document) -> Iterator[str]:
                 yield doc.problem(
                     at, f"{operation.id} takes its key from {source}, but {operation.path} has no {{{key}}}"
                 )
+        for problem in of_conditions(operation.when):
+            yield doc.problem(f"{at}.when", f"{operation.id}: {problem}")
         if operation.kind == "write" and not operation.key and len(domain.waves) > 1:
             yield doc.problem(
                 at,
@@ -111,15 +114,17 @@ def _routes(plan: Plan, doc: Document) -> Iterator[str]:
         where = f"(line {doc.line(first_at)})"
         if first.id == second.id:
             yield doc.problem(second_at, f"the operation id {second.id} is taken {where}; ids are unique in a plan")
-        if _overlap(first, second):
-            yield doc.problem(
-                second_at,
-                f"{second.method} {second.path} overlaps {first.method} {first.path} of {first.id} {where}; keep one",
-            )
+    for (first_at, first), (second_at, second), why in clashes(every, _operation):
+        what = "" if why == "overlap" else f" ({why.partition(': ')[2]})"
+        yield doc.problem(
+            second_at,
+            f"{second.method} {second.path} of {second.id} overlaps {first.method} {first.path} of {first.id}"
+            f" (line {doc.line(first_at)}){what}; keep one",
+        )
 
 
-def _overlap(first: Operation, second: Operation) -> bool:
-    return first.method == second.method and ambiguous(first.path, second.path)
+def _operation(placed: tuple[str, Operation]) -> Operation:
+    return placed[1]
 
 
 def _mapping(plan: Plan, name: str, doc: Document) -> Iterator[str]:

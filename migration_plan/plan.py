@@ -20,7 +20,9 @@ Percent = Annotated[int, Meta(ge=0, le=100)]
 Milliseconds = Annotated[int, Meta(ge=1, le=60_000)]
 Variable = Annotated[str, Meta(pattern=r"^[A-Z][A-Z0-9_]*$")]
 Name = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9_-]{0,39}$")]
-KeySource = Annotated[str, Meta(pattern=r"^(path|query|header|cookie):[A-Za-z0-9_-]+$")]
+KeySource = Annotated[str, Meta(pattern=r"^((path|query|header|cookie):[A-Za-z0-9_-]+|jwt:[A-Za-z0-9_.:/-]+)$")]
+ConditionSource = Annotated[str, Meta(pattern=r"^(query|header):[A-Za-z0-9_.-]+$")]
+ConditionText = Annotated[str, Meta(min_length=1, max_length=200)]
 
 
 class Database(Struct, frozen=True, forbid_unknown_fields=True):
@@ -36,6 +38,15 @@ class Upstream(Struct, frozen=True, forbid_unknown_fields=True):
     health: Annotated[str, Meta(pattern=r"^/\S*$")]
 
 
+class Condition(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """What a request must carry: exactly one of `exact`, `prefix` and `present`."""
+
+    source: ConditionSource
+    exact: ConditionText | None = None
+    prefix: ConditionText | None = None
+    present: bool | None = None
+
+
 class Operation(Struct, frozen=True, forbid_unknown_fields=True):
     id: Annotated[str, Meta(pattern=r"^[a-z0-9]+(\.[a-z0-9_-]+)+$")]
     method: Literal["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"]
@@ -44,6 +55,7 @@ class Operation(Struct, frozen=True, forbid_unknown_fields=True):
     key: tuple[KeySource, ...] = ()
     native: bool = False
     idempotent: bool | Literal["key"] = False  # "key": with an Idempotency-Key
+    when: tuple[Condition, ...] = ()  # of operations with one path, the one with the narrowest conditions wins
 
 
 class Wave(Struct, frozen=True, forbid_unknown_fields=True):

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from itertools import combinations, pairwise
+from itertools import pairwise
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from gateway.control.overlaps import TOKEN, ambiguous, clashes, of_conditions, segments
 from gateway.routing.bucket import BUCKETS
 
 if TYPE_CHECKING:
     from gateway.control.table import Domain, Operation, RouteTable, Upstream, Wave
 
+__all__ = ["READ_METHODS", "ambiguous", "parameters", "problems_of", "segments"]
+
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 READ_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
-KEY_KINDS = frozenset({"path", "query", "header", "cookie"})
+KEY_KINDS = frozenset({"path", "query", "header", "cookie", "jwt"})
 _NAME = re.compile(r"[a-z][a-z0-9_-]{0,39}")
 _OPERATION_ID = re.compile(r"[a-z0-9][a-z0-9._-]{0,79}")
 _PARAMETER = re.compile(r"\{([a-z_][a-z0-9_]*)\}")
@@ -24,11 +27,6 @@ _LITERAL = re.compile(r"[A-Za-z0-9._~!$&'()*+,;=:@%-]+")
 
 def problems_of(table: RouteTable) -> list[str]:
     return [*_of_upstreams(table), *_of_domains(table), *_of_operations(table)]
-
-
-def segments(path: str) -> list[str]:
-    """`/a/{id}/b` → ['a', '{id}', 'b']; the root is ['']."""
-    return path.split("/")[1:]
 
 
 def parameters(path: str) -> list[str]:
@@ -125,9 +123,8 @@ def _of_operations(table: RouteTable) -> Iterator[str]:
             yield f"operation {operation.id}: the id is used twice"
         seen.add(operation.id)
         yield from (f"operation {operation.id} of {name}: {reason}" for reason in _of_operation(operation))
-    for (_, a), (_, b) in combinations(everything, 2):
-        if a.method == b.method and ambiguous(a.path, b.path):
-            yield f"operations {a.id} ({a.method} {a.path}) and {b.id} ({b.method} {b.path}) overlap"
+    for a, b, why in clashes((operation for _, operation in everything), lambda operation: operation):
+        yield f"operations {a.id} ({a.method} {a.path}) and {b.id} ({b.method} {b.path}) {why}"
 
 
 def _of_operation(operation: Operation) -> Iterator[str]:
@@ -142,9 +139,12 @@ def _of_operation(operation: Operation) -> Iterator[str]:
     for source in operation.key:
         kind, _, name = source.partition(":")
         if kind not in KEY_KINDS or not name:
-            yield f"key source {source!r} is not path:, query:, header: or cookie: with a name"
+            yield f"key source {source!r} is not path:, query:, header:, cookie: or jwt: with a name"
+        elif kind in ("header", "cookie") and not TOKEN.fullmatch(name):
+            yield f"key source {source!r}: {name!r} cannot be the name of a {kind}"
         elif kind == "path" and name not in names:
             yield f"key source {source!r} names no parameter of {operation.path}"
+    yield from of_conditions(operation.when)
 
 
 def _of_path(path: str) -> Iterator[str]:
@@ -157,21 +157,3 @@ def _of_path(path: str) -> Iterator[str]:
     names = parameters(path)
     if len(set(names)) != len(names):
         yield f"path {path!r} names a parameter twice"
-
-
-def ambiguous(a: str, b: str) -> bool:
-    """Some path matches both templates and neither is the more specific one throughout.
-
-    `/x/{id}` and `/x/new` are not ambiguous (the literal wins); `/{a}/y` and `/x/{b}` are, and so are equal shapes.
-    """
-    left, right = segments(a), segments(b)
-    if len(left) != len(right):
-        return False
-    a_wins = b_wins = False
-    for one, other in zip(left, right, strict=True):
-        one_open, other_open = one.startswith("{"), other.startswith("{")
-        if not one_open and not other_open and one != other:
-            return False
-        a_wins |= other_open and not one_open
-        b_wins |= one_open and not other_open
-    return a_wins == b_wins

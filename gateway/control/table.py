@@ -35,11 +35,21 @@ class Wave(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     hold: bool = False
 
 
+class Condition(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """What a request must carry in `source` (`header:x` or `query:x`): one of the three. `present` false: must not."""
+
+    source: str
+    exact: str | None = None
+    prefix: str | None = None
+    present: bool | None = None
+
+
 class Operation(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """One method and path template. `key`: where its partition key is found, first source present wins.
 
     `idempotent`: doing it twice is as doing it once although its method does not say so. True: always (an upsert by
     POST); "key": when the request carries an Idempotency-Key, because its server is known to honour one.
+    `when`: only requests that meet all of these; of several operations with one path the narrowest wins.
     """
 
     id: str
@@ -49,6 +59,7 @@ class Operation(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_de
     key: list[str] = []
     native: bool = False
     idempotent: bool | Literal["key"] = False
+    when: list[Condition] = []
 
 
 class Domain(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -51,7 +51,7 @@ class Exchange:
             self.body = Body(request.chunked, gateway.replay_bytes)
         self.touched = gateway.now
         self.router = router = gateway.router
-        self.route, self.values = router.match(request.method, request.path)
+        self.route, self.values = router.match(request.method, request.path, request)
         is_read = self.route.is_read
         self.read = request.method in (b"GET", b"HEAD", b"OPTIONS") if is_read is None else is_read
         self._choose()
@@ -89,7 +89,7 @@ class Exchange:
         if router is not self.router:
             self.router = router
             self.forced = None
-            self.route, self.values = router.match(self.request.method, self.request.path)
+            self.route, self.values = router.match(self.request.method, self.request.path, self.request)
         self._choose()
         self._go()
 

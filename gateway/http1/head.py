@@ -7,6 +7,7 @@ the ends of lines and no white space before a colon, so `\\r\\nname:` finds exac
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser, HttpResponseParser
 
@@ -50,12 +51,15 @@ def _value(head: bytes, low: bytes, name: bytes) -> bytes | None:
 
 
 class Request:
-    """The head of one request. `head` and `low` (lower-cased) run from the method to the last header's CRLF."""
+    """The head of one request. `head` and `low` (lower-cased) run from the method to the last header's CRLF.
 
+    `claims` is set by who verified the request's token, before it is routed; without it `jwt:` keys are absent.
+    """
+
+    claims: Mapping[str, object]
     __slots__ = (
-        "chunked", "expects", "given_id", "head", "host", "keep_alive", "length", "line_end", "low", "method", "path",
-        "query", "special",
-        "target", "upgrade", "v11",
+        "chunked", "claims", "expects", "given_id", "head", "host", "keep_alive", "length", "line_end", "low", "method",
+        "path", "query", "special", "target", "upgrade", "v11",
     )  # fmt: skip
 
     def __init__(self, head: bytes, low: bytes, line_end: int, method: bytes, target: bytes, v11: bool) -> None:

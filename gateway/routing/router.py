@@ -9,11 +9,14 @@ from urllib.parse import unquote_to_bytes
 from gateway.control.rules import parameters, segments
 from gateway.control.table import Domain, Operation, RouteTable, Wave
 from gateway.routing.bucket import BUCKETS, bucket
+from gateway.routing.canary import taken
+from gateway.routing.conditions import Condition, Test, all_met, narrowest_first
 from gateway.routing.decision import Decision, Slot, SlotMaker
-from gateway.routing.keys import Head, Source, first_key, source
+from gateway.routing.keys import Finder, Head, Source, finder, first_key, identity, source
 
 DEFAULT_DOMAIN = "default"
 NO_VALUES: tuple[bytes, ...] = ()
+IDENTITY_KINDS = ("header:", "cookie:", "jwt:")  # what a client carries from request to request
 
 
 class Route:
@@ -32,6 +35,7 @@ class Route:
         "slots",
         "sources",
         "uniform",
+        "when",
     )
 
     def __init__(
@@ -45,8 +49,9 @@ class Route:
         sources: Sequence[Source],
         slots: Sequence[Slot],
         keyless: Slot,
-        identities: Sequence[Source],
+        identities: Sequence[Finder],
         parameters: Sequence[Source] = (),
+        when: Sequence[Condition] = (),
     ) -> None:
         self.id = operation_id
         self.domain = domain
@@ -61,6 +66,7 @@ class Route:
         self.uniform = first if first is keyless and all(slot is first for slot in self.slots) else None
         self.identities = tuple(identities)
         self.parameters = tuple(parameters)
+        self.when = tuple(when)
         self.pinnable = any(slot.pinned is not slot.read for slot in {*self.slots, keyless})
 
     def slot_for(self, key: str | None) -> Slot:
@@ -76,20 +82,36 @@ class Route:
 
         `parameters` are those keys in the path that a key before them in the plan's list may hide.
         """
-        found = [value for read in self.identities if (value := read(head, NO_VALUES))]
-        found += [value for read in self.parameters if (value := read(head, values))]
+        found = [identity(value) for find in self.identities for value in find(head, NO_VALUES) if value]
+        found += [identity(value) for read in self.parameters if (value := read(head, values))]
         if (key := self.key_of(head, values)) is not None:
             found.append(key.encode())
         return found
 
 
 class _Node:
-    __slots__ = ("literal", "open", "route")
+    __slots__ = ("literal", "open", "route", "variants")
 
     def __init__(self) -> None:
         self.literal: dict[bytes, _Node] = {}
         self.open: _Node | None = None
-        self.route: Route | None = None
+        self.route: Route | None = None  # without conditions
+        self.variants: list[tuple[Test, Route]] = []  # with conditions, the narrowest first
+
+    def add(self, route: Route) -> None:
+        if not route.when:
+            self.route = route
+            return
+        routes = [known for _, known in self.variants] + [route]
+        ordered = narrowest_first([(known.when, number) for number, known in enumerate(routes)])
+        self.variants = [(all_met(routes[number].when), routes[number]) for number in ordered]
+
+    def choose(self, head: Head | None) -> Route | None:
+        if head is not None:
+            for test, route in self.variants:
+                if test(head):
+                    return route
+        return self.route
 
 
 class Router:
@@ -104,8 +126,11 @@ class Router:
         for name, domain in table.domains.items():
             self._add_domain(name, domain)
 
-    def match(self, method: bytes, path: bytes) -> tuple[Route, Sequence[bytes]]:
-        """The route of a request and the values of its template's parameters. Literals win over parameters."""
+    def match(self, method: bytes, path: bytes, head: Head | None = None) -> tuple[Route, Sequence[bytes]]:
+        """The route of a request and the values of its template's parameters.
+
+        Literals win over parameters, then conditions over none. Without `head` no condition is met.
+        """
         if b"%" not in path:
             found = self._exact.get(method + b" " + path)
             if found is not None:
@@ -113,19 +138,19 @@ class Router:
         trie = self._tries.get(method)
         if trie is not None:
             values: list[bytes] = []
-            route = _walk(trie, [unquote_to_bytes(part) for part in path.split(b"/")[1:]], 0, values)
+            route = _walk(trie, [unquote_to_bytes(part) for part in path.split(b"/")[1:]], 0, values, head)
             if route is not None:
                 return route, values
         if method == b"HEAD":
-            return self.match(b"GET", path)
+            return self.match(b"GET", path, head)
         return self.default, NO_VALUES
 
     def _add_domain(self, name: str, domain: Domain) -> None:
         maker = SlotMaker(name, domain.service, self.version, shadowed=domain.shadow_percent > 0)
         slots, keyless = _slots(maker, domain.waves)
         native = maker.native(any(slot.write.hold for slot in {*slots, keyless}))
-        specs = {spec for op in domain.operations for spec in op.key if spec.startswith(("header:", "cookie:"))}
-        identities = [source(spec, ()) for spec in sorted(specs)]
+        specs = {spec for op in domain.operations for spec in op.key if spec.startswith(IDENTITY_KINDS)}
+        identities = [finder(spec, ()) for spec in sorted(specs)]
         for operation in domain.operations:
             names = parameters(operation.path)
             route = Route(
@@ -139,6 +164,7 @@ class Router:
                 keyless=native if operation.native else keyless,
                 identities=identities,
                 parameters=[source(spec, names) for spec in operation.key[1:] if spec.startswith("path:")],
+                when=operation.when,
             )
             self._add(operation, route)
 
@@ -151,21 +177,24 @@ class Router:
                 node = node.open
             else:
                 node = node.literal.setdefault(unquote_to_bytes(part), _Node())
-        node.route = route
+        node.add(route)
         if not parameters(operation.path):
-            self._exact[method + b" " + operation.path.encode()] = route
+            name = method + b" " + operation.path.encode()
+            if node.route is not None and not node.variants:
+                self._exact[name] = node.route
+            else:
+                self._exact.pop(name, None)  # the walk asks for conditions, this short cut does not
 
 
 def _slots(maker: SlotMaker, waves: list[Wave]) -> tuple[list[Slot], Slot]:
     slots: list[Slot] = []
     keyless = maker.keyless(waves)
     for wave in sorted(waves, key=lambda wave: wave.bucket_from):
-        size = wave.bucket_to - wave.bucket_from
         outside = keyless if len(waves) == 1 else maker.of_wave(wave, in_canary=False)
-        # design §7: bucket < percent × 1024 / 100, counted from the wave's first bucket
-        inside_count = min(size, -int(-wave.canary_percent * size // 100)) if wave.phase == "canary" else 0
-        inside = maker.of_wave(wave, in_canary=True) if inside_count else outside
-        slots += [inside] * inside_count + [outside] * (size - inside_count)
+        share = wave.canary_percent if wave.phase == "canary" else 0
+        among = taken(maker.domain, wave.bucket_from, wave.bucket_to, share) if share else frozenset()
+        inside = maker.of_wave(wave, in_canary=True) if among else outside
+        slots += [inside if number in among else outside for number in range(wave.bucket_from, wave.bucket_to)]
     assert len(slots) == BUCKETS, "the table was validated"
     return slots, keyless
 
@@ -179,16 +208,16 @@ def _default_route(version: int) -> Route:
     )
 
 
-def _walk(node: _Node, parts: Sequence[bytes], at: int, values: list[bytes]) -> Route | None:
+def _walk(node: _Node, parts: Sequence[bytes], at: int, values: list[bytes], head: Head | None) -> Route | None:
     if at == len(parts):
-        return node.route
+        return node.choose(head) if node.variants else node.route
     if (literal := node.literal.get(parts[at])) is not None:
-        found = _walk(literal, parts, at + 1, values)
+        found = _walk(literal, parts, at + 1, values, head)
         if found is not None:
             return found
     if node.open is not None and parts[at]:
         values.append(parts[at])
-        found = _walk(node.open, parts, at + 1, values)
+        found = _walk(node.open, parts, at + 1, values, head)
         if found is not None:
             return found
         values.pop()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from gateway.routing.bucket import bucket
+from gateway.routing.canary import taken
 from tests.integration.gateway.stage import Stage, reason, side, until
 
 
@@ -23,7 +24,7 @@ async def test_what_matches_no_operation_goes_to_legacy(stage: Stage) -> None:
 async def test_a_canary_takes_the_same_clients_every_time(stage: Stage) -> None:
     stage.wave(phase="canary", canary_percent=25)
     for name in map(str, range(40)):
-        expected = "service" if bucket(name) < 256 else "legacy"
+        expected = "service" if bucket(name) in taken("shop", 0, 1024, 25) else "legacy"
         for _ in range(2):
             assert side(await stage.client.get("/items", headers={"X-Client": name})) == expected
     assert side(await stage.client.get("/items")) == "legacy", "no key: legacy"

@@ -52,7 +52,7 @@ def test_bad_waves(waves: list, reason: str) -> None:  # type: ignore[type-arg]
         (Operation("x", "GET", "/tea/{id}-{n}", "read"), "neither literal nor {parameter}"),
         (Operation("x", "GET", "/tea/{id}/{id}", "read"), "names a parameter twice"),
         (Operation("x", "GET", "/tea/{id}", "read", ["path:n"]), "names no parameter"),
-        (Operation("x", "GET", "/tea", "read", ["body:n"]), "is not path:, query:, header: or cookie:"),
+        (Operation("x", "GET", "/tea", "read", ["body:n"]), "is not path:, query:, header:, cookie: or jwt:"),
     ],
 )
 def test_bad_operations(operation: Operation, reason: str) -> None:

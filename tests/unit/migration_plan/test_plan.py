@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from gateway.control.table import Condition
 from migration_plan import plan as plans
+from migration_plan.compile import compile_table
 from migration_plan.errors import NameUnknown, PlanInvalid
 
 TOY = """\
@@ -110,7 +112,47 @@ def test_an_unknown_database_names_the_known_ones(tmp_path: Path) -> None:
 def test_overlapping_routes_name_each_other(tmp_path: Path) -> None:
     more = '      - {id: toys.read, method: GET, path: "/toys/{name}", kind: read}\n'
     [problem] = problems(tmp_path, TOY + more)
-    assert problem == "plan.yaml:17: GET /toys/{name} overlaps GET /toys/{id} of toys.get (line 15); keep one"
+    assert problem == (
+        "plan.yaml:17: GET /toys/{name} of toys.read overlaps GET /toys/{id} of toys.get (line 15); keep one"
+    )
+
+
+def conditional(name: str, condition: str) -> str:
+    return f'      - {{id: toys.{name}, method: GET, path: "/toys/{{id}}", kind: read, when: [{condition}]}}\n'
+
+
+def test_operations_may_differ_by_a_condition(tmp_path: Path) -> None:
+    (tmp_path / "plan.yaml").write_text(TOY + conditional("beta", '{source: "header:x-beta", exact: "1"}'))
+    (tmp_path / "toys.yaml").write_text(MAPPING)
+    plan = plans.load(tmp_path / "plan.yaml")
+    assert plan.domain("toys").operations[2].when == (plans.Condition("header:x-beta", exact="1"),)
+    environment = {"OLD_URL": "http://127.0.0.1:1", "NEW_URL": "http://127.0.0.1:2"}
+    table = compile_table(plan, {}, {}, 1, environment)
+    assert table.domains["toys"].operations[2].when == [Condition("header:x-beta", exact="1")]
+
+
+def test_conditions_without_an_order_name_both_operations_and_both_lines(tmp_path: Path) -> None:
+    first = conditional("a", '{source: "header:a", present: true}')
+    other = conditional("b", '{source: "query:b", present: true}')
+    [problem] = problems(tmp_path, TOY + first + other)
+    assert problem == (
+        "plan.yaml:18: GET /toys/{id} of toys.b overlaps GET /toys/{id} of toys.a (line 17)"
+        " (the conditions of neither include the other's); keep one"
+    )
+
+
+@pytest.mark.parametrize(
+    ("condition", "problem"),
+    [
+        ('{source: "header:a", exakt: "1"}', "unknown key 'exakt'"),
+        ('{source: "cookie:a", exact: "1"}', "when[0].source: expected `str` matching regex"),
+        ('{source: "header:a"}', "toys.beta: condition on 'header:a' needs one of exact, prefix and present"),
+    ],
+)
+def test_a_wrong_condition_is_told_with_its_line(tmp_path: Path, condition: str, problem: str) -> None:
+    [found] = problems(tmp_path, TOY + conditional("beta", condition))
+    assert found.startswith("plan.yaml:17: ")
+    assert problem in found
 
 
 def test_an_operation_id_is_used_once(tmp_path: Path) -> None:
