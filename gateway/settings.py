@@ -42,6 +42,7 @@ class Settings:
     idle_timeout: float = 75.0  # seconds a client may keep an idle connection
     tunnel_timeout: float = 600.0  # seconds without a byte in a tunnel
     drain_seconds: float = 10.0
+    trusted_hops: int = 0  # proxies before us whose word on who the client is counts
     breaker_failures: int = 5
     breaker_reset: float = 1.0
     health_interval: float = 1.0
@@ -93,6 +94,7 @@ def from_environment(environment: Mapping[str, str]) -> Settings:
         slow_timeout=_number(environment, "GATEWAY_SLOW_TIMEOUT", default.slow_timeout, 0.1, 3600),
         breaker_reset=_number(environment, "GATEWAY_BREAKER_RESET", default.breaker_reset, 0.05, 600),
         health_interval=_number(environment, "GATEWAY_HEALTH_INTERVAL", default.health_interval, 0.05, 60),
+        trusted_hops=_whole(environment, "GATEWAY_TRUSTED_HOPS", default.trusted_hops, 0, 16),
         log_sample=_number(environment, "GATEWAY_LOG_SAMPLE", default.log_sample, 0, 1),
     )
 
@@ -108,6 +110,13 @@ def _number(environment: Mapping[str, str], name: str, default: float, least: fl
     if not least <= value <= most:
         raise SettingsRefused(f"{name} must be within {least:g}..{most:g}, not {given}")
     return value
+
+
+def _whole(environment: Mapping[str, str], name: str, default: int, least: int, most: int) -> int:
+    value = _number(environment, name, default, least, most)
+    if value != int(value):
+        raise SettingsRefused(f"{name} must be a whole number, not {environment[name]}")
+    return int(value)
 
 
 def _address(environment: Mapping[str, str], name: str, default: Address) -> Address:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from gateway.http1.chunked import LAST_CHUNK, encode_chunk
+from gateway.http1.chunked import encode_chunk, last_chunk
 
 
 class Body:
     """`done`: the client has sent all of it. `kept`: its pieces, or None once they are too many to keep."""
 
-    __slots__ = ("_chunked", "_most_kept", "done", "kept", "size")
+    __slots__ = ("_chunked", "_most_kept", "done", "kept", "size", "trailers")
 
     def __init__(self, chunked: bool, most_kept: int) -> None:
         self._chunked = chunked
@@ -16,6 +16,7 @@ class Body:
         self.done = False
         self.kept: list[bytes] | None = []
         self.size = 0
+        self.trailers = b""  # lines, known when it is done
 
     def add(self, data: bytes) -> None:
         self.size += len(data)
@@ -31,7 +32,7 @@ class Body:
         if not self._chunked:
             return head + (kept[0] if len(kept) == 1 else b"".join(kept))
         payload = b"".join(kept)
-        return head + (encode_chunk(payload) if payload else b"") + (LAST_CHUNK if self.done else b"")
+        return head + (encode_chunk(payload) if payload else b"") + (self.end if self.done else b"")
 
     def more(self, data: bytes) -> bytes:
         """A piece that goes out as it comes, framed for the upstream."""
@@ -42,7 +43,7 @@ class Body:
     @property
     def end(self) -> bytes:
         """What follows the last piece."""
-        return LAST_CHUNK if self._chunked else b""
+        return last_chunk(self.trailers) if self._chunked else b""
 
 
 NO_BODY = Body(chunked=False, most_kept=0)  # shared by all requests that have none

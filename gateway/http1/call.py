@@ -6,12 +6,13 @@ gone to the client, with the recovery. A call that is dropped hears nothing more
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from gateway.http1.body import NO_BODY
 from gateway.http1.head import Response
 from gateway.http1.recovery import fall_back, misdirected, recover
-from gateway.http1.relay import Relay, begin, open_tunnel
+from gateway.http1.relay import Relay, begin, inform, open_tunnel
 from gateway.http1.upstream import UpstreamConnection
 from gateway.policies.breaker import Breaker
 from gateway.policies.retry import Cause
@@ -93,6 +94,10 @@ class Call:
         else:
             self._relay = Relay(exchange, chunked)
 
+    def on_informational(self, response: Response) -> None:
+        self._exchange.touched = self._exchange.gateway.now
+        inform(self._exchange, response)
+
     def on_switched(self, response: Response, rest: bytes) -> None:
         """101 Switching Protocols: from here on bytes are bytes."""
         exchange = self._exchange
@@ -118,10 +123,10 @@ class Call:
             self._exchange.touched = self._exchange.gateway.now
             self.connection.transport.resume_reading()
 
-    def on_end(self) -> None:
+    def on_end(self, trailers: Sequence[bytes] = ()) -> None:
         self.connection = None
         if not self._exchange.over:
-            self._relay.end()
+            self._relay.end(trailers)
             self._exchange.finish()
 
     def on_lost(self, cause: Cause) -> None:

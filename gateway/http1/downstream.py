@@ -6,28 +6,33 @@ import asyncio
 from typing import TYPE_CHECKING, cast
 
 from gateway.http1.chunked import ChunkedDecoder
+from gateway.http1.date import date_line
 from gateway.http1.exchange import Exchange
-from gateway.http1.forward import forwarding_lines
-from gateway.http1.head import MAX_HEAD, Malformed, parse_request
+from gateway.http1.head import MAX_HEAD, METHODS, Malformed, parse_request
+from gateway.http1.hops import Hops
 from gateway.http1.problem import problem
 
 if TYPE_CHECKING:
     from gateway.core import Gateway
 
+_FIRST = frozenset(bytes([byte]) for byte in b"\rABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz!#$%&'*+.^_`|~-")
 _HEAD, _LENGTH, _CHUNKED, _BUSY, _TUNNEL, _LINGER = range(6)
 MOST_PIPELINED = 64 * 1024  # bytes kept of requests that came before the response to the current one
-LINGER_SECONDS = 1.0
+LINGER_SECONDS = 1.0  # without a byte from the client
+LONGEST_LINGER = 30.0  # seconds
+CONTINUE_SECONDS = 1.0  # an upstream that has not said 100 by then may not know the word: we say it
 MOST_CLIENTS = 10_000  # connections of one worker
 
 
 class Downstream(asyncio.Protocol):
     __slots__ = (
-        "_buffer", "_decoder", "_eof", "_exchange", "_full", "_gateway", "_mode", "_paused", "_remaining", "_transport",
-        "keep_alive", "lines", "since",
+        "_awaited", "_buffer", "_decoder", "_eof", "_exchange", "_full", "_gateway", "_linger_until", "_mode",
+        "_paused", "_remaining", "_transport", "hops", "keep_alive", "since",
     )  # fmt: skip
 
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
+        self._awaited = False  # the client waits for a 100
         self._buffer = b""
         self._decoder: ChunkedDecoder | None = None
         self._eof = False  # the client sends no more
@@ -37,14 +42,17 @@ class Downstream(asyncio.Protocol):
         self._paused = False
         self._remaining = 0
         self._transport: asyncio.Transport = cast("asyncio.Transport", None)
+        self._linger_until = 0.0
+        self.hops: Hops = cast("Hops", None)
         self.keep_alive = True
-        self.lines = b""
         self.since = gateway.now  # when the present mode began, or the client last sent something of a body
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
         peer = transport.get_extra_info("peername")
-        self.lines = forwarding_lines(peer[0].encode() if isinstance(peer, tuple) else b"unknown")
+        scheme = b"http" if transport.get_extra_info("ssl_object") is None else b"https"
+        trusted = self._gateway.settings.trusted_hops
+        self.hops = Hops(peer[0].encode() if isinstance(peer, tuple) else b"unknown", scheme, trusted)
         self._gateway.clients.add(self)
         if len(self._gateway.clients) > MOST_CLIENTS:
             self.fail(Malformed(503, "too many connections"))
@@ -75,6 +83,8 @@ class Downstream(asyncio.Protocol):
                 self.pause()
         elif mode == _TUNNEL and self._exchange is not None:
             self._exchange.on_request_body(data)
+        elif mode == _LINGER:
+            self.since = self._gateway.now
 
     def _on_head(self, data: bytes) -> None:
         if self._buffer:
@@ -82,7 +92,7 @@ class Downstream(asyncio.Protocol):
             self._buffer = b""
         else:
             self.since = self._gateway.now
-        if data[:2] == b"\r\n":  # RFC 9112 §2.2: one empty line before a request is forgiven
+        while data[:2] == b"\r\n":  # RFC 9112 §2.2: empty lines before a request are forgiven
             data = data[2:]
         end = data.find(b"\r\n\r\n") + 4
         if end == 3:
@@ -90,7 +100,7 @@ class Downstream(asyncio.Protocol):
             return
         try:
             if end > MAX_HEAD:
-                raise Malformed(431, f"the head is longer than {MAX_HEAD} bytes")
+                raise _too_long(data)
             request = parse_request(data[:end])
             if request.length > self._gateway.max_body:
                 raise Malformed(413, f"the body is longer than {self._gateway.max_body} bytes")
@@ -101,23 +111,36 @@ class Downstream(asyncio.Protocol):
         exchange = self._exchange = Exchange(self._gateway, self, request)
         rest = data[end:] if len(data) > end else b""
         if request.special and request.has_body:
-            if request.expects and not rest:
-                self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
             self._begin_body(request.length, request.chunked)
             if rest:
+                request.expects = False  # it did not wait
                 self._on_payload(rest)
+            else:
+                self._awaited = request.expects
             # Most bodies come with their head: then one write carries both to the upstream.
             if self._exchange is exchange and not exchange.over:
                 exchange.start()
             return
         self._mode = _BUSY
         self._buffer = rest
-        exchange.start()
+        if request.special and request.max_forwards == 0:
+            self._answer_options()
+        else:
+            exchange.start()
+
+    def _answer_options(self) -> None:
+        """Max-Forwards says that it ends here (RFC 9110 §7.6.2)."""
+        allow = b", ".join(sorted(METHODS))
+        close = b"" if self.keep_alive else b"Connection: close\r\n"
+        self.write(b"HTTP/1.1 204 No Content\r\n%bAllow: %b\r\n%b\r\n" % (date_line(), allow, close))
+        self.exchange_done()
 
     def _on_part(self, data: bytes) -> None:
         """The head is not complete yet; what can already be refused is refused at once."""
         if len(data) > MAX_HEAD:
-            self.fail(Malformed(431, f"the head is longer than {MAX_HEAD} bytes"))
+            self.fail(_too_long(data))
+        elif data and data[:1] not in _FIRST:
+            self.fail(Malformed(400, "this does not begin like an HTTP request"))
         elif data.count(b"\n") != data.count(b"\r\n"):
             self.fail(Malformed(400, "a line ends with a bare LF"))
         else:
@@ -128,7 +151,7 @@ class Downstream(asyncio.Protocol):
     def _begin_body(self, length: int, chunked: bool) -> None:
         if chunked:
             self._mode = _CHUNKED
-            self._decoder = ChunkedDecoder()
+            self._decoder = ChunkedDecoder(strict=True)
         else:
             self._mode = _LENGTH
             self._remaining = length
@@ -137,6 +160,7 @@ class Downstream(asyncio.Protocol):
         exchange = self._exchange
         if exchange is None:
             return
+        self._awaited = False
         if self._mode == _LENGTH:
             piece, rest = data[: self._remaining], data[self._remaining :]
             self._remaining -= len(piece)
@@ -151,9 +175,11 @@ class Downstream(asyncio.Protocol):
                 exchange.cancel()
                 self.fail(refusal)
                 return
-            for piece in pieces:
-                exchange.on_request_body(piece)
+            if pieces:
+                exchange.on_request_body(pieces[0] if len(pieces) == 1 else b"".join(pieces))
             finished, rest = decoder.done, decoder.rest
+            if decoder.trailers and finished:
+                exchange.body.trailers = b"".join([line + b"\r\n" for line in decoder.trailers])
         if finished and self._exchange is exchange and self._mode in (_LENGTH, _CHUNKED):
             self._mode = _BUSY
             self._buffer = rest
@@ -242,6 +268,7 @@ class Downstream(asyncio.Protocol):
             return
         self._mode = _LINGER
         self.since = self._gateway.now
+        self._linger_until = self.since + LONGEST_LINGER
         if self._transport.can_write_eof():
             self._transport.write_eof()
         self.resume()
@@ -258,7 +285,17 @@ class Downstream(asyncio.Protocol):
             elif age > idle or self._gateway.draining:
                 self._transport.close()
         elif self._mode in (_LENGTH, _CHUNKED):
+            if self._awaited and age > CONTINUE_SECONDS:
+                self._awaited = False
+                if self._exchange is not None and not self._exchange.status:
+                    self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
             if age > slow and not self._paused:
                 self.fail(Malformed(408, "the request's body did not come in time"))
-        elif self._mode == _LINGER and age > LINGER_SECONDS:
+        elif self._mode == _LINGER and (age > LINGER_SECONDS or now > self._linger_until):
             self._transport.abort()
+
+
+def _too_long(data: bytes) -> Malformed:
+    if data.find(b"\r\n", 0, MAX_HEAD) < 0:
+        return Malformed(414, f"the request line is longer than {MAX_HEAD} bytes")
+    return Malformed(431, f"the head is longer than {MAX_HEAD} bytes")

@@ -131,7 +131,7 @@ class Exchange:
         self.touched = gateway.now
         if not self.head:
             authority = gateway.authority(decision.upstream)
-            self.head = upstream_head(self.request, self.client.lines, self.request_id, authority)
+            self.head = upstream_head(self.request, self.client.hops.lines(self.request), self.request_id, authority)
         endpoint = gateway.pools[decision.upstream].pick()
         call = self.call = Call(self, breaker)
         connection = None if self.fresh else endpoint.take(repeatable=self.read or self.idempotent)

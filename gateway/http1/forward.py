@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from random import getrandbits
 
 from gateway.http1.head import Request, Response, all_values
+from gateway.http1.trace import is_valid, new_traceparent, without_trace
 
-# RFC 9110 §7.6.1, and what only a gateway may say.
+# RFC 9110 §7.6.1; what only a gateway may say; and what makes some servers take another path than the one we routed by.
 _FROM_REQUEST = (
-    rb"\r\n(?:connection|keep-alive|proxy-[a-z-]+|te|trailer|transfer-encoding|upgrade|expect|forwarded"
-    rb"|x-forwarded-(?:for|proto|host)|banyan-(?:route|shadow|owner|epoch)):[^\r]*"
+    rb"\r\n(?:connection|keep-alive|proxy-[a-z-]+|te|transfer-encoding|upgrade|expect|forwarded"
+    rb"|x-forwarded-[a-z-]+|x-real-ip|x-original-url|x-rewrite-url|banyan-(?:route|shadow|owner|epoch)):[^\r]*"
 )
 _FROM_RESPONSE = (
     rb"\r\n(?:connection|keep-alive|proxy-connection|te|trailer|transfer-encoding|upgrade|banyan-route|x-request-id)"
@@ -23,50 +23,65 @@ _LOW_HOP_BY_HOP_REQUEST = re.compile(_FROM_REQUEST)
 _LOW_HOP_BY_HOP_RESPONSE = re.compile(_FROM_RESPONSE)
 # A client may not have these taken away by naming them in Connection.
 _NEVER_DROPPED = frozenset(
-    (b"host", b"content-length", b"authorization", b"cookie", b"x-request-id", b"close", b"keep-alive", b"")
-)
+    b"host content-length content-type authorization cookie x-request-id traceparent via idempotency-key banyan-dry-run"
+    b" close keep-alive".split()
+) | {b""}
 _PLAIN = (b"close", b"keep-alive")  # nothing to look up
 _OWN_REQUEST_ID = re.compile(rb"\r\nx-request-id:[^\r]*", re.IGNORECASE)
 _REQUEST_ID = re.compile(rb"[!-~]{1,128}")
-
-
-def forwarding_lines(peer: bytes) -> bytes:
-    """What is added for every request of a connection; made once."""
-    return b"X-Forwarded-For: " + peer + b"\r\nX-Forwarded-Proto: http\r\n"
+_TRAILER = re.compile(rb"\r\ntrailer:[^\r]*", re.IGNORECASE)
+_MAX_FORWARDS = re.compile(rb"\r\nmax-forwards:[^\r]*", re.IGNORECASE)
 
 
 def upstream_head(request: Request, lines: bytes, request_id: bytes, authority: bytes, extra: bytes = b"") -> bytes:
-    """The request's head for the upstream, with its empty line; `authority` serves a client that sent no Host."""
-    head, low = request.head, request.low
+    """The request's head for the upstream, with its empty line.
+
+    `lines` say who it came from (`hops`); `authority` serves a client that sent no Host.
+    """
+    low = request.low
     if not request.host:
         extra += b"Host: " + authority + b"\r\n"
-    else:
-        extra += b"X-Forwarded-Host: " + request.host + b"\r\n"
     if request.special:
-        lines = _after_earlier_hops(request, lines)
-        if _LOW_HOP_BY_HOP_REQUEST.search(low) is not None:
-            head = _HOP_BY_HOP_REQUEST.sub(b"", _without_nominated(head, low))
-        headers = head[request.line_end :]
-        if request.chunked:
-            extra += b"Transfer-Encoding: chunked\r\n"
-        if request.upgrade:
-            extra += b"Connection: upgrade\r\nUpgrade: " + (request.header(b"upgrade") or b"") + b"\r\n"
+        headers = _special_headers(request)
+        extra += _special_lines(request)
     else:
-        headers = head[request.line_end :]
+        headers = request.head[request.line_end :]
     if request.given_id != request_id:
         if request.given_id is not None:
             headers = _OWN_REQUEST_ID.sub(b"", headers)
         extra += b"X-Request-Id: " + request_id + b"\r\n"
     if b"\r\ntraceparent:" not in low:
-        extra += b"traceparent: 00-%032x-%016x-01\r\n" % (getrandbits(128) or 1, getrandbits(64) or 1)
+        extra += new_traceparent()
+    elif not is_valid(request.head, low):
+        headers = without_trace(headers)
+        extra += new_traceparent()
     return b"%b %b HTTP/1.1%b%b%b\r\n" % (request.method, request.target, headers, lines, extra)
 
 
-def _after_earlier_hops(request: Request, lines: bytes) -> bytes:
-    earlier = all_values(request.head, request.low, b"x-forwarded-for")
-    if not earlier:
-        return lines
-    return lines.replace(b"X-Forwarded-For: ", b"X-Forwarded-For: " + b", ".join(earlier) + b", ", 1)
+def _special_headers(request: Request) -> bytes:
+    head, low = request.head, request.low
+    if _LOW_HOP_BY_HOP_REQUEST.search(low) is not None:
+        head = _HOP_BY_HOP_REQUEST.sub(b"", _without_nominated(head, low))
+    if not request.chunked and b"\r\ntrailer:" in low:
+        head = _TRAILER.sub(b"", head)
+    if request.max_forwards is not None:
+        head = _MAX_FORWARDS.sub(b"", head)
+    return head[request.line_end :]
+
+
+def _special_lines(request: Request) -> bytes:
+    lines = b""
+    if request.chunked:
+        lines += b"Transfer-Encoding: chunked\r\n"
+    if request.expects:
+        lines += b"Expect: 100-continue\r\n"
+    if request.max_forwards is not None:
+        lines += b"Max-Forwards: %d\r\n" % max(0, request.max_forwards - 1)
+    if request.upgrade:
+        lines += b"Connection: upgrade\r\nUpgrade: " + (request.header(b"upgrade") or b"") + b"\r\n"
+    elif request.takes_trailers:
+        lines += b"Connection: TE\r\nTE: trailers\r\n"
+    return lines
 
 
 def _without_nominated(head: bytes, low: bytes) -> bytes:

@@ -1,8 +1,4 @@
-"""Reading the head of a message: llhttp checks the grammar, this module the rules above it.
-
-Headers are looked up in the raw bytes and never turned into objects: a head that llhttp has accepted has CRLF only at
-the ends of lines and no white space before a colon, so `\\r\\nname:` finds exactly the header of that name.
-"""
+"""Reading the head of a message: llhttp checks the grammar, this module and `special` the rules above it."""
 
 from __future__ import annotations
 
@@ -11,27 +7,39 @@ from collections.abc import Mapping
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser, HttpResponseParser
 
+from gateway.http1.lines import Malformed, all_values, value_of
+from gateway.http1.special import SPECIAL, read_special
+
+__all__ = [
+    "HOST", "IDEMPOTENT", "MAX_HEAD", "METHODS", "Malformed", "Request", "Response", "all_values", "parse_request",
+    "parse_response",
+]  # fmt: skip
+
 MAX_HEAD = 32 * 1024  # bytes of start line and headers together
 MAX_HEADERS = 100
 METHODS = frozenset(b"GET HEAD POST PUT PATCH DELETE OPTIONS".split())
 IDEMPOTENT = frozenset(b"GET HEAD PUT DELETE OPTIONS".split())
 
-# Headers that need more than being passed on. Most requests have none, and one search says so.
-_SPECIAL_IN_REQUEST = re.compile(
-    rb"\r\n(?:connection|content-length|transfer-encoding|keep-alive|proxy-[a-z-]+|te|trailer|upgrade|expect|forwarded"
-    rb"|x-forwarded-[a-z]+|banyan-[a-z-]+):"
+HOST = re.compile(rb"[A-Za-z0-9._~%-]+(?::[0-9]{1,5})?|\[[0-9A-Fa-f:.]+\](?::[0-9]{1,5})?")
+# What two servers may take for two different paths: dot segments, hidden separators, broken escapes.
+_AMBIGUOUS = re.compile(
+    rb"/(?:\.|%2e){1,2}(?:[/;]|$)|%2f|%5c|\\|%00|%(?![0-9a-f]{2})",
+    re.IGNORECASE,
 )
-_HOST = re.compile(rb"[A-Za-z0-9._~!$&'()*+,;=%-]+(?::[0-9]{1,5})?|\[[0-9A-Fa-f:.]+\](?::[0-9]{1,5})?")
-_DOTS = re.compile(rb"/(?:\.|%2e){1,2}(?:/|$)", re.IGNORECASE)
+_CONTENT_LENGTH = re.compile(rb"\r\ncontent-length:[^\r]*", re.IGNORECASE)
+_REQUEST_LINE = re.compile(rb"([!#-'*+.^-z|~0-9A-Z-]+) [!-~]+ HTTP/([0-9]\.[0-9])\r\n")
 
 
-class Malformed(Exception):
-    """A message that must not be passed on. `status` is what the client is told; its connection is closed."""
+def _bad_line() -> Malformed:
+    return Malformed(400, "the request line is not: method, one space, target, one space, version")
 
-    def __init__(self, status: int, detail: str) -> None:
-        self.status = status
-        self.detail = detail
-        super().__init__(detail)
+
+def _bad_version() -> Malformed:
+    return Malformed(505, "only HTTP/1.1 and HTTP/1.0 are spoken here")
+
+
+def _bad_method() -> Malformed:
+    return Malformed(501, "this method is not supported")
 
 
 class _Ignore:
@@ -39,15 +47,6 @@ class _Ignore:
 
 
 _IGNORE = _Ignore()
-
-
-def _value(head: bytes, low: bytes, name: bytes) -> bytes | None:
-    """The value of the first header of this (lower-case) name."""
-    at = low.find(b"\r\n" + name + b":")
-    if at < 0:
-        return None
-    begin = at + len(name) + 3
-    return head[begin : head.index(b"\r\n", begin)].strip(b" \t")
 
 
 class Request:
@@ -58,9 +57,13 @@ class Request:
 
     claims: Mapping[str, object]
     __slots__ = (
-        "chunked", "claims", "expects", "given_id", "head", "host", "keep_alive", "length", "line_end", "low", "method",
-        "path", "query", "special", "target", "upgrade", "v11",
+        "chunked", "claims", "expects", "forwarded", "given_id", "head", "host", "keep_alive", "length", "line_end", "low",
+        "max_forwards", "method", "path", "query", "special", "takes_trailers", "target", "upgrade", "v11",
     )  # fmt: skip
+    # Only of a special one:
+    forwarded: bool  # somebody before us says who it came from
+    max_forwards: int | None  # of an OPTIONS
+    takes_trailers: bool
 
     def __init__(self, head: bytes, low: bytes, line_end: int, method: bytes, target: bytes, v11: bool) -> None:
         self.head = head
@@ -75,7 +78,7 @@ class Request:
         self.keep_alive = v11
         self.length = 0
         self.chunked = False
-        self.expects = False
+        self.expects = False  # the client waits for a 100 before it sends its body
         self.upgrade = False
         self.special = False
 
@@ -84,7 +87,7 @@ class Request:
         return self.chunked or self.length > 0
 
     def header(self, name: bytes) -> bytes | None:
-        return _value(self.head, self.low, name)
+        return value_of(self.head, self.low, name)
 
     def cookie(self, name: bytes) -> bytes | None:
         jar = self.header(b"cookie")
@@ -109,11 +112,11 @@ def parse_request(head: bytes) -> Request:
     try:
         method, target, version = head[:line_end].split(b" ")
     except ValueError:
-        raise Malformed(400, "the request line is not: method, one space, target, one space, version") from None
+        raise _bad_line() from None
     if version != b"HTTP/1.1" and version != b"HTTP/1.0":
-        raise Malformed(505, "only HTTP/1.1 and HTTP/1.0 are spoken here")
+        raise _bad_version() if _REQUEST_LINE.match(head) else _bad_line()
     if method not in METHODS:
-        raise Malformed(501, "this method is not supported")
+        raise _bad_method()
     head = head[:-2]
     low = head.lower()
     if len(head) > 4 * MAX_HEADERS and head.count(b"\r\n") > MAX_HEADERS + 1:
@@ -121,19 +124,28 @@ def parse_request(head: bytes) -> Request:
     if not target.startswith(b"/"):
         target = _origin_form(method, target, low)
     request = Request(head, low, line_end, method, target, version == b"HTTP/1.1")
-    if b"#" in target or ((b"/." in target or b"%2" in target) and _DOTS.search(request.path)):
-        raise Malformed(400, "the target has a fragment or dot segments")
+    if b"#" in target:
+        raise Malformed(400, "the target has a fragment")
+    if (b"%" in target or b"/." in target or b"\\" in target) and _AMBIGUOUS.search(request.path) is not None:
+        raise Malformed(400, "the path has dot segments, a hidden separator or a broken escape")
     _check_host(request)
     if b"\r\nx-request-id:" in low:
-        request.given_id = request.header(b"x-request-id")
-    if _SPECIAL_IN_REQUEST.search(low) is not None:
+        twice = low.count(b"\r\nx-request-id:") > 1
+        request.given_id = b"" if twice else request.header(b"x-request-id")
+    if SPECIAL.search(low) is not None:
         request.special = True
-        _read_special(request)
+        read_special(request)
     return request
 
 
 def _refusal_of(head: bytes, error: Exception) -> Malformed:
+    """What llhttp calls an error may have a status of its own."""
     low = head.lower()
+    line = _REQUEST_LINE.match(head)
+    if line is not None and line[2] not in (b"1.0", b"1.1"):
+        return _bad_version()
+    if line is not None and line[1] not in METHODS:
+        return _bad_method()
     if b"\r\ntransfer-encoding:" in low and b"\r\ncontent-length:" not in low and "Transfer-Encoding" in str(error):
         return Malformed(501, "the only transfer coding understood is chunked")
     return Malformed(400, str(error) or "malformed request")
@@ -145,7 +157,7 @@ def _origin_form(method: bytes, target: bytes, low: bytes) -> bytes:
         return target
     if target[:7].lower() == b"http://":
         authority, slash, rest = target[7:].partition(b"/")
-        if authority and _value(low, low, b"host") == authority.lower():
+        if authority and value_of(low, low, b"host") == authority.lower():
             return slash + rest if slash else b"/"
     raise Malformed(400, "the target is neither a path nor an absolute http URL")
 
@@ -159,51 +171,9 @@ def _check_host(request: Request) -> None:
     if request.low.find(b"\r\nhost:", at + 7) >= 0:
         raise Malformed(400, "Host is given twice")
     host = request.head[at + 7 : request.head.index(b"\r\n", at + 7)].strip(b" \t")
-    if not _HOST.fullmatch(host):
+    if not HOST.fullmatch(host):
         raise Malformed(400, "Host is not a host")
     request.host = host
-
-
-def _read_special(request: Request) -> None:
-    connection = request.header(b"connection")
-    if connection is not None:
-        tokens = [
-            token.strip()
-            for token in b",".join(all_values(request.head, request.low, b"connection")).lower().split(b",")
-        ]
-        if b"close" in tokens:
-            request.keep_alive = False
-        # Any other protocol would be a way around routing.
-        request.upgrade = b"upgrade" in tokens and (request.header(b"upgrade") or b"").lower() == b"websocket"
-    coding = request.header(b"transfer-encoding")
-    if coding is not None:
-        if coding.lower() != b"chunked":
-            raise Malformed(501, "the only transfer coding understood is chunked")
-        if not request.v11:
-            raise Malformed(400, "HTTP/1.0 has no transfer codings")
-        request.chunked = True
-    length = request.header(b"content-length")
-    if length is not None:
-        if not length.isdigit() or len(length) > 18:
-            raise Malformed(400, "Content-Length is not a number")
-        request.length = int(length)
-    expect = request.header(b"expect")
-    if expect is not None:
-        if expect.lower() != b"100-continue":
-            raise Malformed(417, "the only expectation understood is 100-continue")
-        request.expects = request.v11 and request.has_body
-
-
-def all_values(head: bytes, low: bytes, name: bytes) -> list[bytes]:
-    """The values of every header of this name, in order."""
-    found = []
-    needle = b"\r\n" + name + b":"
-    at = low.find(needle)
-    while at >= 0:
-        begin = at + len(needle)
-        found.append(head[begin : head.index(b"\r\n", begin)].strip(b" \t"))
-        at = low.find(needle, begin)
-    return found
 
 
 class Response:
@@ -222,7 +192,7 @@ class Response:
         self.connection: bytes | None = None  # the Connection header, lower-cased
 
     def header(self, name: bytes) -> bytes | None:
-        return _value(self.head, self.low, name)
+        return value_of(self.head, self.low, name)
 
 
 def parse_response(head: bytes, method: bytes) -> Response:
@@ -235,6 +205,8 @@ def parse_response(head: bytes, method: bytes) -> Response:
     except HttpParserError as error:
         raise Malformed(502, f"the upstream's response is malformed: {error}") from None
     head = head[:-2]
+    if len(head) > 4 * MAX_HEADERS and head.count(b"\r\n") > MAX_HEADERS + 1:
+        raise Malformed(502, f"the upstream's response has more than {MAX_HEADERS} headers")
     low = head.lower()
     response = Response(head, low, parser.get_status_code())
     status = response.status
@@ -247,11 +219,13 @@ def parse_response(head: bytes, method: bytes) -> Response:
     at = low.find(b"\r\nconnection:")
     if at >= 0:
         response.connection = low[at + 13 : low.index(b"\r\n", at + 13)].strip(b" \t")
+        if low.find(b"\r\nconnection:", at + 13) >= 0:
+            response.connection = b",".join(all_values(low, low, b"connection"))
         if b"close" in response.connection:
             response.keep_alive = False
     if b"\r\ntransfer-encoding:" in low:
-        if (response.header(b"transfer-encoding") or b"").lower() != b"chunked":
-            raise Malformed(502, "the upstream uses a transfer coding other than chunked")
+        if all_values(low, low, b"transfer-encoding") != [b"chunked"] or low.startswith(b"http/1.0 "):
+            raise Malformed(502, "the upstream uses a transfer coding other than chunked, or in HTTP/1.0")
         response.chunked = True
     else:
         at = low.find(b"\r\ncontent-length:")
@@ -259,4 +233,6 @@ def parse_response(head: bytes, method: bytes) -> Response:
             response.length = int(low[at + 17 : low.index(b"\r\n", at + 17)])
     if method == b"HEAD" or status == 204 or status == 304 or status < 200:
         response.bodiless = True
+        if status == 204 and response.length is not None:  # RFC 9110 §8.6: has none
+            response.head = _CONTENT_LENGTH.sub(b"", head)
     return response

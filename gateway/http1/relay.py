@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from gateway.http1.chunked import LAST_CHUNK, encode_chunk
+from gateway.http1.chunked import encode_chunk, last_chunk
+from gateway.http1.date import date_line
 from gateway.http1.forward import client_head
 from gateway.http1.head import Response
 from gateway.shadow.fetch import MOST_BODY
 
 if TYPE_CHECKING:
     from gateway.http1.exchange import Exchange
+
+
+def inform(exchange: Exchange, response: Response) -> None:
+    """Pass on a 1xx to whoever can understand it (RFC 9110 §15.2); a 100 only to a client that waits for one."""
+    request = exchange.request
+    if request.v11 and (request.expects or response.status != 100):
+        exchange.client.write(client_head(response, b""))
 
 
 def begin(exchange: Exchange, response: Response, body: bytes) -> bool:
@@ -37,6 +46,10 @@ def begin(exchange: Exchange, response: Response, body: bytes) -> bool:
         and exchange.gateway.shadow.wants(exchange.route.domain)
     ):
         exchange.capture = [body]
+    if b"\r\ndate:" not in response.low:
+        extra += date_line()
+    if chunked and request.special and request.takes_trailers and (names := response.header(b"trailer")):
+        extra += b"Trailer: " + names + b"\r\n"
     data = client_head(response, extra)
     if body:
         data += encode_chunk(body) if chunked else body
@@ -70,9 +83,13 @@ class Relay:
             self._keep(exchange.capture, data)
         exchange.client.write(encode_chunk(data) if self._chunked else data)
 
-    def end(self) -> None:
+    def end(self, trailers: Sequence[bytes] = ()) -> None:
+        """Trailers go to a client that said it takes them (RFC 9110 §6.5.1); others lose nothing they could use."""
         if self._chunked:
-            self._exchange.client.write(LAST_CHUNK)
+            request = self._exchange.request
+            wanted = trailers and request.special and request.takes_trailers
+            lines = b"".join([line + b"\r\n" for line in trailers]) if wanted else b""
+            self._exchange.client.write(last_chunk(lines))
 
     def _keep(self, capture: list[bytes], data: bytes) -> None:
         """For the comparison with the other side; what is too long is not compared."""

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from typing import Protocol, cast
 
 from gateway.http1.chunked import ChunkedDecoder
 from gateway.http1.head import MAX_HEAD, Malformed, Response, parse_response
 from gateway.policies.retry import Cause
 
+MOST_INFORMATIONAL = 16  # responses before the real one
 _HEAD, _LENGTH, _CHUNKED, _UNTIL_CLOSE, _TUNNEL = range(5)
 
 
@@ -20,7 +22,11 @@ class Sink(Protocol):
 
     def on_body(self, data: bytes) -> None: ...
 
-    def on_end(self) -> None: ...
+    def on_end(self, trailers: Sequence[bytes] = ()) -> None:
+        """`trailers`: lines without their CRLF."""
+
+    def on_informational(self, response: Response) -> None:
+        """1xx, but not 101: the response itself is still to come."""
 
     def on_lost(self, cause: Cause) -> None:
         """The connection is gone before the response was complete."""
@@ -44,7 +50,7 @@ class Owner(Protocol):
 
 class UpstreamConnection(asyncio.Protocol):
     __slots__ = (
-        "_buffer", "_decoder", "_method", "_mode", "_owner", "_remaining", "_reusable", "_sending",
+        "_buffer", "_decoder", "_informational", "_method", "_mode", "_owner", "_remaining", "_reusable", "_sending",
         "answered", "idle_since", "sink", "transport", "used",
     )  # fmt: skip
 
@@ -52,6 +58,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._owner = owner
         self._buffer = b""
         self._decoder: ChunkedDecoder | None = None
+        self._informational = 0
         self._method = b""
         self._mode = _HEAD
         self._remaining = 0
@@ -73,6 +80,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._sending = more
         self._method = method
         self._mode = _HEAD
+        self._informational = 0
         self.answered = False
         self.transport.write(data)
 
@@ -126,10 +134,13 @@ class UpstreamConnection(asyncio.Protocol):
         if end == 3:
             if len(data) > MAX_HEAD:
                 self._break()
-            self._buffer = data
+            else:
+                self._buffer = data
             return
         self._buffer = b""
         try:
+            if end > MAX_HEAD:
+                raise Malformed(502, f"the upstream's head is longer than {MAX_HEAD} bytes")
             response = parse_response(data[:end], self._method)
         except Malformed:
             self._break()
@@ -143,7 +154,7 @@ class UpstreamConnection(asyncio.Protocol):
             sink.on_response(response, b"", True)
         elif response.chunked:
             self._mode = _CHUNKED
-            self._decoder = ChunkedDecoder()
+            self._decoder = ChunkedDecoder(strict=False)
             sink.on_response(response, b"", False)
             if body and self.sink is sink:
                 self._on_chunked(sink, body)
@@ -163,7 +174,13 @@ class UpstreamConnection(asyncio.Protocol):
         if response.status == 101:
             self._mode = _TUNNEL
             sink.on_switched(response, rest)
-        elif rest:
+            return
+        self._informational += 1
+        if self._informational > MOST_INFORMATIONAL:
+            self._break()
+            return
+        sink.on_informational(response)
+        if rest and self.sink is sink:
             self._on_head(sink, rest)
 
     def _on_chunked(self, sink: Sink, data: bytes) -> None:
@@ -179,7 +196,7 @@ class UpstreamConnection(asyncio.Protocol):
         if pieces:
             sink.on_body(pieces[0] if len(pieces) == 1 else b"".join(pieces))
         if decoder.done:
-            sink.on_end()
+            sink.on_end(decoder.trailers)
 
     def _free(self, reusable: bool) -> None:
         self.sink = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 
 from gateway.http1.head import Response
 from gateway.http1.pool import Pool
@@ -52,7 +53,10 @@ class _Collector:
             return
         self._pieces.append(data)
 
-    def on_end(self) -> None:
+    def on_informational(self, response: Response) -> None:
+        return
+
+    def on_end(self, trailers: Sequence[bytes] = ()) -> None:
         self.connection = None
         if not self.answer.done():
             self.answer.set_result((self._status, b"".join(self._pieces)))

@@ -37,7 +37,7 @@ REFUSED = {
     "encoded dot segments": (400, b"GET /a/%2e%2E/b HTTP/1.1\r\nHost: a\r\n\r\n"),
     "another authority than Host": (400, b"GET http://b/x HTTP/1.1\r\nHost: a\r\n\r\n"),
     "CONNECT": (501, b"CONNECT a:1 HTTP/1.1\r\nHost: a:1\r\n\r\n"),
-    "an unknown method": (400, b"BREW / HTTP/1.1\r\nHost: a\r\n\r\n"),
+    "an unknown method": (501, b"BREW / HTTP/1.1\r\nHost: a\r\n\r\n"),
     "HTTP/2": (505, b"GET / HTTP/2.0\r\nHost: a\r\n\r\n"),
     "an unknown expectation": (417, b"POST / HTTP/1.1\r\nHost: a\r\nExpect: tea\r\nContent-Length: 1\r\n\r\n"),
     "101 headers": (431, b"GET / HTTP/1.1\r\nHost: a\r\n" + b"X: y\r\n" * 101 + b"\r\n"),
