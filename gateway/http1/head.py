@@ -57,8 +57,8 @@ class Request:
 
     claims: Mapping[str, object]
     __slots__ = (
-        "chunked", "claims", "expects", "forwarded", "given_id", "head", "host", "keep_alive", "length", "line_end", "low",
-        "max_forwards", "method", "path", "query", "special", "takes_trailers", "target", "upgrade", "v11",
+        "chunked", "claims", "expects", "forwarded", "given_id", "head", "host", "keep_alive", "length", "line_end",
+        "low", "max_forwards", "method", "path", "query", "special", "takes_trailers", "target", "upgrade", "v11",
     )  # fmt: skip
     # Only of a special one:
     forwarded: bool  # somebody before us says who it came from

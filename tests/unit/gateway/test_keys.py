@@ -7,7 +7,7 @@ from typing import Any
 from urllib.parse import parse_qsl, quote, quote_plus
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from gateway.control.table import Operation
@@ -33,6 +33,11 @@ def key(found: Request, *specs: str) -> str | None:
     return first_key([source(spec, ()) for spec in specs], found, ())
 
 
+def in_a_path(segment: bytes) -> bool:
+    """The gateway refuses the others: two servers may take them for two paths."""
+    return not {*segment} & {*b"/\\\0"} and segment not in (b"", b".", b"..")
+
+
 def routed(found: Request) -> tuple[str | None, set[bytes]]:
     """The key by an operation of a table, and every identity by which a pin may know the client."""
     operations = [
@@ -52,7 +57,7 @@ def test_a_path_a_query_and_a_form_spell_the_same_key(text: str) -> None:
     assert key(request(f"/?a=1&key={quote_plus(text)}&b=2"), "query:key") == expected
     every_byte = "".join(f"%{byte:02x}" for byte in text.encode())
     assert key(request(f"/?k%65y={every_byte}"), "query:key") == expected
-    if text:
+    if in_a_path(text.encode()):
         assert routed(request(f"/seats/{every_byte}"))[0] == expected
 
 
@@ -107,6 +112,7 @@ def test_an_empty_source_gives_way_to_the_next(line: bytes) -> None:
 
 @given(st.binary(min_size=1, max_size=30))
 def test_who_wrote_under_a_path_is_known_under_a_query_and_a_header(raw: bytes) -> None:
+    assume(in_a_path(raw))
     spelled = "".join(f"%{byte:02X}" for byte in raw)
     path_key, written = routed(request(f"/seats/{spelled}"))
     query_key, read = routed(request(f"/?key={spelled}"))
