@@ -196,7 +196,7 @@ def _shadow(measured: Measured, gates: Gates) -> Finding:
     if compared < gates.shadow_samples:
         make = f"`banyan load --seconds 10 --domain {measured.domain}`"
         return _judge("shadow", None, said, f"wait for more reads by clients, or make some: {make}")
-    return _judge("shadow", share <= gates.shadow_mismatch_percent, said, "see what differs in the gateway's log")
+    return _judge("shadow", share <= gates.shadow_mismatch_percent, said, "see what differs: `GET /v1/shadow/mismatches` of the gateway's admin API")
 
 
 def _errors(measured: Measured, gates: Gates) -> Finding:
