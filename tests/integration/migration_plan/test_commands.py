@@ -145,7 +145,10 @@ def test_prepare_says_what_it_would_make_what_it_made_and_what_was_there(bare: T
     assert states("--dry-run") == states() == ["in place"] * 5
     with psycopg.connect(bare.service, autocommit=True) as connection:
         connection.execute("SELECT pg_drop_replication_slot(%s)", [bare.stream("reverse").slot])
-    assert states("--dry-run") == ["in place"] * 4 + ["missing"]
+    for options in (["--dry-run"], ["--yes"]):
+        refused = banyan(bare, "prepare", bare.domain, *options)
+        assert refused.returncode == 1
+        assert "does not exist: changes since" in refused.stderr
     rows = [json.loads(line) for line in banyan(bare, "history", bare.domain, "--json").stdout.splitlines()]
     assert [(row["verb"], row["reason"]) for row in rows] == [("prepare", "first time")]
     assert len(rows[0]["measured"]["made"]) == 4
