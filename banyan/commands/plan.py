@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import json
+import logging
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -50,6 +51,7 @@ class Failure(click.ClickException):
 @contextlib.contextmanager
 def opened() -> Iterator[Context]:
     """The plan's context; what goes wrong becomes a line on stderr."""
+    logging.getLogger("psycopg").setLevel(logging.ERROR)  # it tells of each rollback that a Ctrl-C cut short
     try:
         with Context.from_env(load_environment()) as context:
             yield context
@@ -291,10 +293,13 @@ def compile_(out: Path) -> None:
     with opened() as context:
         streams = compiling.compile_streams(context.plan, context.env)
         table = compiling.compile_table(context.plan, *_known(context), 1, context.env)
-    out.mkdir(parents=True, exist_ok=True)
-    for name, stream in streams.items():
-        (out / f"{name}.json").write_text(json.dumps(stream, indent=1) + "\n")
-    (out / "table.json").write_bytes(compiling.encode_table(table) + b"\n")
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        for name, stream in streams.items():
+            (out / f"{name}.json").write_text(json.dumps(stream, indent=1) + "\n")
+        (out / "table.json").write_bytes(compiling.encode_table(table) + b"\n")
+    except OSError as error:
+        raise click.FileError(str(error.filename or out), error.strerror) from error
     click.echo(f"{len(streams)} streams and the route table are in {out}")
 
 
