@@ -48,6 +48,15 @@ class Failure(click.ClickException):
             click.echo(f"error: {line}", err=True)
 
 
+class Interrupted(click.ClickException):
+    """Ctrl-C in a step: before the point of no return it was taken back, after it the writes have moved."""
+
+    exit_code = 130
+
+    def __init__(self, domain: str) -> None:
+        super().__init__(f"interrupted: `banyan status` says where {domain} stands; the command may be run again")
+
+
 @contextlib.contextmanager
 def opened() -> Iterator[Context]:
     """The plan's context; what goes wrong becomes a line on stderr."""
@@ -175,8 +184,11 @@ def _step(
         step = functools.partial(verb, context, domain, **more, **common)
         if not dry_run and not yes:
             _ask(step(dry_run=True))
-        with views.verify_progress(quiet=as_json) as progress:
-            result = step(dry_run=dry_run, progress=progress)
+        try:
+            with views.verify_progress(quiet=as_json) as progress:
+                result = step(dry_run=dry_run, progress=progress)
+        except KeyboardInterrupt as error:
+            raise Interrupted(domain) from error
     if as_json:
         click.echo(result.to_json().decode())
     elif dry_run:

@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from banyan.commands.plan import Interrupted, _step
 from banyan.environment import load_environment
+from migration_plan.verbs import Result
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -173,3 +175,12 @@ def test_a_folder_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
 def test_nobody_is_asked_where_nobody_can_answer(tmp_path: Path) -> None:
     assert banyan(tmp_path, "prepare").returncode == 2
     assert banyan(tmp_path, "prepare", "pricing", "--all").returncode == 2
+
+
+def test_a_step_that_is_interrupted_says_where_to_look() -> None:
+    def verb(*_: object, **__: object) -> Result:
+        raise KeyboardInterrupt
+
+    with pytest.raises(Interrupted, match="`banyan status` says where pricing stands") as caught:
+        _step(verb, "pricing", {}, yes=True, dry_run=False, as_json=False)
+    assert caught.value.exit_code == 130
