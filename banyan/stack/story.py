@@ -19,12 +19,13 @@ INTRODUCTION = (
 STATIONS = {
     "legacy": "the monolith answers everything; each row it writes is copied to the service's database",
     "shadow": "clients still get the monolith's answers; the service answers copies of their reads, to compare",
-    "canary 10 %": "about 10 % of the clients read from the service; all writes stay at the monolith",
-    "canary 50 %": "about half of the clients read from the service; all writes stay at the monolith",
+    "canary 10 %": "the clients whose id falls into 10 % of the hash range (of few clients: roughly) read from the "
+    "service; all writes stay at the monolith",
+    "canary 50 %": "now half of the range; but who has just written reads at the monolith until the write is copied",
     "service": "reads and writes are at the service; what it writes is copied back, so that there is a way back",
     "service again": "the stack has started the service again, and it answers reads and writes as before",
-    "canary 50 % again": "a rollback goes one step back: writes at the monolith, about half of the clients read from "
-    "the service",
+    "canary 50 % again": "a rollback goes one step back, so the domain is where it was before the switch: writes at "
+    "the monolith, half of the clients read from the service",
 }
 
 #: Command or event → why it is done now.
