@@ -178,7 +178,7 @@ def test_a_dry_run_names_the_gate_that_stops_it_and_what_helps(toys: Toys) -> No
     looked = banyan(toys, "advance", toys.domain, "--dry-run")
     assert looked.returncode == 1
     assert looked.stdout.splitlines()[1].strip().startswith("stops forward-stream: ")
-    assert f"; see `banyan logs cdc-{toys.domain}-forward`" in looked.stdout.splitlines()[1]
+    assert f"see `banyan logs cdc-{toys.domain}-forward`" in looked.stdout.splitlines()[1]
     told = banyan(toys, "advance", toys.domain, "--dry-run", "--json")
     assert told.returncode == 1
     assert json.loads(told.stdout)["refusal"][0].startswith("forward-stream: ")
