@@ -113,8 +113,13 @@ def status(as_json: bool) -> None:
 @click.command()
 @click.argument("domain", required=False)
 @click.option("--all", "every", is_flag=True, help="All domains of the plan.")
+@click.option(
+    "--remake-reverse", is_flag=True, help="Drop the reverse stream first: its slot was lost. While legacy owns all."
+)
 @change_options
-def prepare(domain: str | None, every: bool, reason: str | None, yes: bool, dry_run: bool, as_json: bool) -> None:
+def prepare(
+    domain: str | None, every: bool, remake_reverse: bool, reason: str | None, yes: bool, dry_run: bool, as_json: bool
+) -> None:
     """Install guards, publications and slots for a domain. May be run again: what is in place stays.
 
     Nothing moves by it, so it asks on a terminal only.
@@ -128,6 +133,7 @@ def prepare(domain: str | None, every: bool, reason: str | None, yes: bool, dry_
             list(context.plan.domains) if every else [domain or ""],
             (lambda part: None) if as_json else views.show_part,
             reason=reason,
+            remake_reverse=remake_reverse,
         )
         if sys.stdin.isatty() and not yes and not dry_run:
             _ask_to_prepare(step(dry_run=True))

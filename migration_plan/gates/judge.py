@@ -24,7 +24,7 @@ GATES = (
 _REMADE = {
     "forward": "fill again, while legacy owns the writes: `python -m cdc snapshot --stream {0}.forward`;"
     " while the service does, first `banyan rollback {0} --force-gate forward-stream`",
-    "reverse": "while legacy owns the writes, drop the stream, then `banyan prepare {0}`",
+    "reverse": "while legacy owns the writes: `banyan prepare {0} --remake-reverse`",
 }
 
 # A stream writes its watermark every second, whether rows flow or not.

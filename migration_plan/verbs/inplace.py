@@ -41,20 +41,26 @@ class Part(msgspec.Struct, frozen=True):
         return cls(what, "in place" if there else "missing")
 
 
-def look(context: Context, domains: Sequence[str]) -> list[Part]:
+def look(context: Context, domains: Sequence[str], *, remake_reverse: bool = False) -> list[Part]:
     """In the order in which they are made. Raises: Unreachable, NotConfigured."""
-    return [look_at_ledger(context)] + [part for domain in domains for part in look_at(context, domain)]
+    return [look_at_ledger(context)] + [
+        part for domain in domains for part in look_at(context, domain, remake_reverse=remake_reverse)
+    ]
 
 
 def look_at_ledger(context: Context) -> Part:
     return Part.found("ledger", ledger.is_installed(need_dsn(context.env, "BANYAN_LEDGER_DSN")))
 
 
-def look_at(context: Context, domain: str) -> list[Part]:
+def look_at(context: Context, domain: str, *, remake_reverse: bool = False) -> list[Part]:
     """Two guards, then two streams. Raises: Unreachable, NotConfigured; PlanError where `prepare` is refused."""
     guards = [Part.found(f"{domain}: guard on the {side} side", _guard(context, domain, side)) for side in SIDES]
     streams = [
-        Part.found(f"{domain}: {direction} stream", _stream(context, domain, direction)) for direction in DIRECTIONS
+        Part.found(
+            f"{domain}: {direction} stream",
+            not (remake_reverse and direction == "reverse") and _stream(context, domain, direction),
+        )
+        for direction in DIRECTIONS
     ]
     return guards + streams
 

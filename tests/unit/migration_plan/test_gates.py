@@ -128,7 +128,7 @@ def test_each_gate_stops_a_switch_by_itself(measured: Measured, gate: str, said:
         ("forward", change(STREAM, state="snapshot"), "wait until it has filled its tables"),
         ("forward", change(STREAM, slot="lost"), "`python -m cdc snapshot --stream toys.forward`"),
         ("forward", change(STREAM, slot="missing"), "first `banyan rollback toys --force-gate forward-stream`"),
-        ("reverse", change(STREAM, slot="lost"), "while legacy owns the writes, drop the stream"),
+        ("reverse", change(STREAM, slot="lost"), "banyan prepare toys --remake-reverse"),
         ("forward", change(STREAM, active=False), "see `banyan logs cdc-toys-forward`"),
     ],
 )
