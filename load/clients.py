@@ -63,7 +63,7 @@ class Fleet:
             raise ValueError("a fleet has 1 to 999 clients and a rate above 0")
         self._address = Address.of(base_url)
         self._key = backoffice_key
-        self._count, self._rate, self._seed = clients, rate, seed
+        self.clients, self.rate, self._seed = clients, rate, seed
         self._patience_s, self._attempt_s = patience_s, attempt_s
         self._run = secrets.token_hex(3)
         self.domain = domain
@@ -73,11 +73,11 @@ class Fleet:
     async def run(self, stop: asyncio.Event) -> None:
         """Send until `stop`; calls in flight then finish. Raises: FleetError when there is nobody to write for."""
         customers = await self._customers()
-        interval = self._count / self._rate
+        interval = self.clients / self.rate
         async with asyncio.TaskGroup() as group:
-            for number in range(self._count):
+            for number in range(self.clients):
                 client = self._client(number, customers[number % len(customers)])
-                offset = interval * number / self._count
+                offset = interval * number / self.clients
                 self._tasks.append(group.create_task(_keep_pace(client, stop, interval, offset)))
 
     async def settle(self) -> None:

@@ -11,17 +11,19 @@ from typing import Any
 
 import click
 from rich.console import Console
+from rich.table import Table
 
 from banyan.commands.stack import raise_on_signals, say_addresses
 from banyan.errors import StackError
-from banyan.stack import boot, config
+from banyan.stack import boot, config, story
 from banyan.stack.demo import Demo
 from banyan.stack.home import Home
 from banyan.stack.supervisor import Supervisor
 from banyan.stack.traffic import Traffic
 from load.clients import Fleet
 
-err = Console(stderr=True, highlight=False)
+# In a file the lines are wide; on a terminal they are folded under their own column.
+err = Console(stderr=True, highlight=False, width=None if sys.stderr.isatty() else 180)
 
 #: Below this the demonstration shows nothing about a busy system.
 MINIMUM_RATE = 200.0
@@ -53,7 +55,11 @@ def demo(check: bool, rate: int, clients: int, seconds: float, seed: int) -> Non
     started = time.monotonic()
 
     def say(step: str, detail: str) -> None:
-        err.print(f"[dim]{time.monotonic() - started:5.1f} s[/]  [bold]{step:<16}[/] {detail}", soft_wrap=True)
+        line = Table.grid(padding=(0, 2))
+        for width in (7, 17, None):
+            line.add_column(width=width)
+        line.add_row(f"[dim]{time.monotonic() - started:5.1f} s[/]" if step else "", f"[bold]{step}[/]", detail)
+        err.print(line)
 
     with home.lock():
         home.create()
@@ -83,7 +89,9 @@ def demo(check: bool, rate: int, clients: int, seconds: float, seed: int) -> Non
             )
             problems = verdict(report)
             for problem in problems:
-                err.print(f"[red]not well[/]: {problem}")
+                say("[red]not well[/]", problem)
+            if not problems:
+                say("[green]all is well[/]", story.well(report))
             if not check:
                 _linger(home, supervisor)
         except KeyboardInterrupt:
@@ -116,6 +124,8 @@ def _perform(
 ) -> dict[str, Any]:
     traffic = Traffic(fleet)
     act = Demo(settings, supervisor, traffic, say, seconds)
+    for line in story.INTRODUCTION:
+        say("", line.format(clients=fleet.clients, rate=f"{fleet.rate:g}"))
     began = time.monotonic()
     traffic.start()
     try:
@@ -125,12 +135,11 @@ def _perform(
     lasted = time.monotonic() - began
     stats = traffic.stats()
     verified = act.banyan("verify", "pricing")
+    say("", f"{verified['rows']:,} rows compared: {'equal' if verified['clean'] else 'they differ'}")
     audited = traffic.audit(settings["BANYAN_LEGACY_DSN"], settings["BANYAN_PRICING_DSN"])
-    say(
-        "audit",
-        f"{audited.checked} accepted writes looked up in both databases: {audited.lost} lost, "
-        f"{audited.doubled} doubled",
-    )
+    accepted = dict(traffic.fleet.accepted().writes)
+    for number, line in enumerate(story.audit_lines(accepted, audited.values, audited.lost, audited.doubled)):
+        say("" if number else "audit", line)
     return {
         "requests": stats.requests,
         "requests_per_s": round(stats.requests / lasted, 1),
@@ -138,7 +147,9 @@ def _perform(
         "failed_samples": [dataclasses.asdict(sample) for sample in stats.samples[:5]],
         "retried": stats.retried,
         "stale_reads": stats.stale_reads,
-        "accepted_writes": traffic.accepted_writes(),
+        "accepted_writes": sum(accepted.values()),
+        "accepted_writes_by_kind": accepted,
+        "audited_values": audited.values,
         "lost_writes": audited.lost,
         "doubled_writes": audited.doubled,
         **act.pauses,

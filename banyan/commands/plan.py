@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import json
+import logging
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -47,9 +48,19 @@ class Failure(click.ClickException):
             click.echo(f"error: {line}", err=True)
 
 
+class Interrupted(click.ClickException):
+    """Ctrl-C in a step: before the point of no return it was taken back, after it the writes have moved."""
+
+    exit_code = 130
+
+    def __init__(self, domain: str) -> None:
+        super().__init__(f"interrupted: `banyan status` says where {domain} stands; the command may be run again")
+
+
 @contextlib.contextmanager
 def opened() -> Iterator[Context]:
     """The plan's context; what goes wrong becomes a line on stderr."""
+    logging.getLogger("psycopg").setLevel(logging.ERROR)  # it tells of each rollback that a Ctrl-C cut short
     try:
         with Context.from_env(load_environment()) as context:
             yield context
@@ -102,8 +113,13 @@ def status(as_json: bool) -> None:
 @click.command()
 @click.argument("domain", required=False)
 @click.option("--all", "every", is_flag=True, help="All domains of the plan.")
+@click.option(
+    "--remake-reverse", is_flag=True, help="Drop the reverse stream first: its slot was lost. While legacy owns all."
+)
 @change_options
-def prepare(domain: str | None, every: bool, reason: str | None, yes: bool, dry_run: bool, as_json: bool) -> None:
+def prepare(
+    domain: str | None, every: bool, remake_reverse: bool, reason: str | None, yes: bool, dry_run: bool, as_json: bool
+) -> None:
     """Install guards, publications and slots for a domain. May be run again: what is in place stays.
 
     Nothing moves by it, so it asks on a terminal only.
@@ -117,6 +133,7 @@ def prepare(domain: str | None, every: bool, reason: str | None, yes: bool, dry_
             list(context.plan.domains) if every else [domain or ""],
             (lambda part: None) if as_json else views.show_part,
             reason=reason,
+            remake_reverse=remake_reverse,
         )
         if sys.stdin.isatty() and not yes and not dry_run:
             _ask_to_prepare(step(dry_run=True))
@@ -173,8 +190,11 @@ def _step(
         step = functools.partial(verb, context, domain, **more, **common)
         if not dry_run and not yes:
             _ask(step(dry_run=True))
-        with views.verify_progress(quiet=as_json) as progress:
-            result = step(dry_run=dry_run, progress=progress)
+        try:
+            with views.verify_progress(quiet=as_json) as progress:
+                result = step(dry_run=dry_run, progress=progress)
+        except KeyboardInterrupt as error:
+            raise Interrupted(domain) from error
     if as_json:
         click.echo(result.to_json().decode())
     elif dry_run:
@@ -291,10 +311,13 @@ def compile_(out: Path) -> None:
     with opened() as context:
         streams = compiling.compile_streams(context.plan, context.env)
         table = compiling.compile_table(context.plan, *_known(context), 1, context.env)
-    out.mkdir(parents=True, exist_ok=True)
-    for name, stream in streams.items():
-        (out / f"{name}.json").write_text(json.dumps(stream, indent=1) + "\n")
-    (out / "table.json").write_bytes(compiling.encode_table(table) + b"\n")
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        for name, stream in streams.items():
+            (out / f"{name}.json").write_text(json.dumps(stream, indent=1) + "\n")
+        (out / "table.json").write_bytes(compiling.encode_table(table) + b"\n")
+    except OSError as error:
+        raise click.FileError(str(error.filename or out), error.strerror) from error
     click.echo(f"{len(streams)} streams and the route table are in {out}")
 
 

@@ -63,8 +63,8 @@ def _of_domain(domain: DomainStatus) -> list[str]:
         _stream(domain.streams.get("reverse")),
         _parked(domain.streams.values()),
         _verified(domain),
-        " ".join(f"{side} {_good(state, state == 'closed')}" for side, state in domain.breakers.items()) or "–",
-        " ".join(_good(side, up) for side, up in domain.health.items()) or "–",
+        ", ".join(f"{side} {_good(state, state == 'closed')}" for side, state in domain.breakers.items()) or "–",
+        ", ".join(_good(f"{side} {'up' if up else 'DOWN'}", up) for side, up in domain.health.items()) or "–",
     ]
 
 

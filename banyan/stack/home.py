@@ -97,7 +97,7 @@ class Home:
         try:
             shutil.rmtree(self.path)
         except OSError as error:
-            raise StackError(f"cannot remove {error.filename}: {error.strerror}: remove {self.path} by hand") from None
+            raise StackError(f"cannot remove all of {self.path}: {error.strerror}: remove the rest by hand") from None
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:

@@ -15,7 +15,14 @@ class GuardError(CdcError):
 
 
 class FenceTimeout(GuardError):
-    """Raised when in-flight writers did not finish within the lock timeout. Nothing was changed."""
+    """Raised when in-flight writers did not finish within the lock timeout. Nothing was changed.
+
+    `held_by`: who is known to hold a table, such as an autovacuum that does not give way, and what helps.
+    """
+
+    def __init__(self, message: str, held_by: str | None = None) -> None:
+        super().__init__(message)
+        self.held_by = held_by
 
 
 class OwnershipChanged(GuardError):

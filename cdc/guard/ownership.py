@@ -91,7 +91,8 @@ def _explained() -> Iterator[None]:
         yield
     except psycopg.errors.LockNotAvailable as error:
         if error.diag.message_hint:  # banyan.stop_autovacuum
-            raise FenceTimeout(f"{error.diag.message_primary}. {error.diag.message_hint}") from error
+            held_by = str(error.diag.message_primary)
+            raise FenceTimeout(f"{held_by}. {error.diag.message_hint}", held_by) from error
         raise FenceTimeout("writers held the tables past the lock timeout; nothing changed, try again") from error
     except (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedFunction, psycopg.errors.InvalidSchemaName) as error:
         raise GuardError("this database has no guard: run `banyan prepare` first") from error

@@ -24,7 +24,7 @@ WAITING = 64
 SAMPLES = 50
 TIMEOUT = 5.0
 BLIND_SECONDS = 0.3  # how long the other side gets to catch up when the watermark is not known
-PATIENCE = 5.0  # seconds to wait for the watermark; a sync that lags more is judged by the lag's own gate
+PATIENCE = 5.0  # seconds to wait for the watermark; with a sync that lags more nothing can be said of the answers
 ROUNDS = 3  # a resource that changes all the time is given up after so many, as unsettled
 
 
@@ -113,14 +113,15 @@ class Shadow:
     async def _settle(self, copy: Copy, head: bytes) -> tuple[bool, Difference | None]:
         """Was it only lag? A difference counts when the primary stood still while the other side caught up with it.
 
-        1. ask the primary at time t; 2. wait until the other side has everything up to t; 3. ask the other side;
-        4. ask the primary again. Equal in 3: it was lag. Unequal in 3 and the same in 1 and 4: a mismatch.
-        Otherwise somebody wrote in between: once more.
+        1. ask the primary at time t; 2. wait until each side has everything of the other up to t: in a canary it is the
+        primary that may be behind; 3. ask the other side; 4. ask the primary again. Equal in 3: it was lag. Unequal in
+        3 and the same in 1 and 4: a mismatch. Otherwise somebody wrote, or something arrived, in between: once more.
         """
         for _ in range(ROUNDS):
             asked = time.time()
             before = await self._ask(copy.primary, head)
-            await self._caught_up(copy, asked)
+            if not await self._caught_up(copy.domain, asked):
+                return False, None
             difference = compare(before, await self._ask(copy.other, head))
             if difference is None:
                 return True, None
@@ -128,15 +129,18 @@ class Shadow:
                 return True, difference
         return False, None
 
-    async def _caught_up(self, copy: Copy, moment: float) -> None:
-        stream = f"{copy.domain}.{'forward' if copy.side == 'legacy' else 'reverse'}"
+    async def _caught_up(self, domain: str, moment: float) -> bool:
+        """Whether all that was written before `moment` is on both sides now. Guessed where no watermark is known."""
+        streams = (f"{domain}.forward", f"{domain}.reverse")
         deadline = time.monotonic() + PATIENCE
-        while (reached := self._watermarks().get(stream)) is not None and reached <= moment:
+        while known := [at for stream in streams if (at := self._watermarks().get(stream)) is not None]:
+            if min(known) > moment:
+                return True
             if time.monotonic() > deadline:
-                return
+                return False
             await asyncio.sleep(0.05)
-        if reached is None:
-            await asyncio.sleep(BLIND_SECONDS)
+        await asyncio.sleep(BLIND_SECONDS)
+        return True
 
     async def _ask(self, upstream: str, head: bytes) -> tuple[int, bytes]:
         return await fetch(self._pools()[upstream], head, TIMEOUT)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -19,6 +19,13 @@ GATES = (
     "gateway", "health", "forward-stream", "reverse-stream", "lag", "parked", "shadow", "errors", "breaker", "verify",
     "open-transactions", "sequences", "pause",
 )  # fmt: skip
+
+# What helps when a stream's changes are gone with its slot; `{0}` is the domain.
+_REMADE = {
+    "forward": "fill again, while legacy owns the writes: `python -m cdc snapshot --stream {0}.forward`;"
+    " while the service does, first `banyan rollback {0} --force-gate forward-stream`",
+    "reverse": "while legacy owns the writes: `banyan prepare {0} --remake-reverse`",
+}
 
 # A stream writes its watermark every second, whether rows flow or not.
 SILENT_AFTER_MS = 5_000
@@ -45,7 +52,7 @@ def for_advance(measured: Measured, gates: Gates, after: Stand) -> list[Finding]
         _health(measured, "service"),
         _stream(domain, "forward", measured.streams.get("forward")),
         _lag(domain, "forward", measured.streams.get("forward"), gates),
-        _parked(domain, measured.streams.values()),
+        _parked(domain, measured.streams),
     ]
     if after.phase == "canary":
         findings += [_shadow(measured, gates), _errors(measured, gates), _breaker(measured, "service")]
@@ -62,7 +69,7 @@ def for_switch(measured: Measured, gates: Gates, budgets: Budgets, source: Side)
         _stream(domain, carrying, measured.streams.get(carrying)),
         _lag(domain, carrying, measured.streams.get(carrying), gates),
         _stream(domain, back, measured.streams.get(back)),
-        _parked(domain, measured.streams.values()),
+        _parked(domain, measured.streams),
         _open_transactions(measured, budgets, source),
         _verified(measured, gates),
         _health(measured, target),
@@ -126,18 +133,19 @@ def _breaker(measured: Measured, side: Side) -> Finding:
 
 def _stream(domain: str, direction: str, figures: StreamFigures | None) -> Finding:
     gate = f"{direction}-stream"
-    restart = f"see `banyan logs cdc-{domain}-{direction}`"
+    log = f"see `banyan logs cdc-{domain}-{direction}`"
     if figures is None:
         return _judge(gate, None, "no stream", f"run `banyan prepare {domain}` and start the stream")
+    if figures.state == "prepared":
+        return _judge(gate, False, "it is at prepared", f"start it, and wait for its first fill; {log}")
     if figures.slot not in ("reserved", "extended"):
-        return _judge(gate, False, f"its slot is {figures.slot}", f"run `banyan prepare {domain}`; {restart}")
+        return _judge(gate, False, f"its slot is {figures.slot}", f"{_REMADE[direction].format(domain)}; {log}")
     if figures.state != "streaming":
-        return _judge(gate, False, f"it is at {figures.state}", f"wait for the first fill; {restart}")
+        return _judge(gate, False, f"it is at {figures.state}", f"wait until it has filled its tables; {log}")
     silent = figures.silent_ms is None or figures.silent_ms > SILENT_AFTER_MS
     said = "it never spoke" if figures.silent_ms is None else f"last heard of {figures.silent_ms / 1000:.1f} s ago"
-    return _judge(
-        gate, not silent and figures.active, said if silent or figures.active else "nobody reads its slot", restart
-    )
+    said = said if silent or figures.active else "nobody reads its slot"
+    return _judge(gate, not silent and figures.active, said, f"it does not run, or cannot go on: {log}")
 
 
 def _lag(domain: str, direction: str, figures: StreamFigures | None, gates: Gates) -> Finding:
@@ -148,13 +156,16 @@ def _lag(domain: str, direction: str, figures: StreamFigures | None, gates: Gate
     )
 
 
-def _parked(domain: str, streams: Iterable[StreamFigures]) -> Finding:
-    count = sum(figures.parked for figures in streams)
+def _parked(domain: str, streams: Mapping[str, StreamFigures]) -> Finding:
+    count = sum(figures.parked for figures in streams.values())
+    first = next((direction for direction, figures in streams.items() if figures.parked), "forward")
+    stream = f"--stream {domain}.{first}"
     return _judge(
         "parked",
         count == 0,
         f"{count} parked keys",
-        f"repair and replay them: `python -m cdc parked --help` ({domain})",
+        f"look: `python -m cdc parked list {stream}`; repair the cause, then `python -m cdc parked replay {stream}`,"
+        f" or give a key up: `python -m cdc parked discard {stream} --table TABLE --key KEY`",
     )
 
 
@@ -196,7 +207,12 @@ def _shadow(measured: Measured, gates: Gates) -> Finding:
     if compared < gates.shadow_samples:
         make = f"`banyan load --seconds 10 --domain {measured.domain}`"
         return _judge("shadow", None, said, f"wait for more reads by clients, or make some: {make}")
-    return _judge("shadow", share <= gates.shadow_mismatch_percent, said, "see what differs in the gateway's log")
+    return _judge(
+        "shadow",
+        share <= gates.shadow_mismatch_percent,
+        said,
+        "see what differs: `GET /v1/shadow/mismatches` of the gateway's admin API",
+    )
 
 
 def _errors(measured: Measured, gates: Gates) -> Finding:

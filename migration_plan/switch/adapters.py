@@ -59,7 +59,7 @@ class GuardTable:
             try:
                 fenced = ownership.fence(connection, self._domain, self._wave, expected_epoch, timeout_ms)
             except guard_errors.FenceTimeout as error:
-                raise FenceTimeout(str(error)) from error
+                raise FenceTimeout(str(error), error.held_by) from error
             except guard_errors.OwnershipChanged as error:
                 raise EpochMoved(str(error)) from error
             except guard_errors.GuardError as error:
@@ -134,7 +134,7 @@ class CdcStream:
             raise ChangesParked(
                 f"{self._target} refused changes made since the preflight: {keys} parked"
                 f" {'key' if keys == 1 else 'keys'} (first {table} {key});"
-                f" look at them with `python -m cdc parked list --stream FILE`, the file of {self._name}"
+                f" look at them with `python -m cdc parked list --stream {self._name}`"
             )
         return {"parked": len(self._accepted)}
 

@@ -101,11 +101,13 @@ class Switch:
         expected = self.ports.table(self.source).read().epoch
         # Read before the fence: who ends our switch for us while we sleep raises it, and our step 6 is refused.
         self._target_epoch = self.ports.table(self.target).read().epoch
+        held_by: str | None = None
         for attempt in range(1, self.budgets.fence_attempts + 1):
             try:
                 self._record.step(steps.HOLD, self._hold, detail={"attempt": attempt})
                 return self._record.step(steps.FENCE, lambda: self.ports.table(self.source).fence(expected)), attempt
             except FenceTimeout as error:
+                held_by = error.held_by
                 self._release(Owned(self.source, expected), self.before)
                 figures = {"attempt": attempt, "pause_ms": self._paused_ms()}
                 self._record.later(Note(steps.FENCE.name, "failed", expected, figures, str(error) or "lock timeout"))
@@ -115,8 +117,12 @@ class Switch:
                 self._break_off(self._settle(error), error)
         why = (
             f"the fence did not get its locks in {self.budgets.fence_attempts} attempts of"
-            f" {self.budgets.lock_timeout_ms} ms: a long transaction"
-            f" holds the tables at {self.source}; end it and try again"
+            f" {self.budgets.lock_timeout_ms} ms: "
+            + (
+                f"at {self.source}, {held_by}; try again when it is done"
+                if held_by
+                else f"a long transaction holds the tables at {self.source}; end it and try again"
+            )
         )
         self._record.write(Note("abort", "done", expected, why=why))
         raise Aborted(f"given up: {why} (nothing was changed)")

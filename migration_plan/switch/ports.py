@@ -29,7 +29,11 @@ class Fenced:
 
 
 class FenceTimeout(Exception):
-    """The fence did not get its locks within the lock timeout; nothing was changed."""
+    """The fence did not get its locks within the lock timeout; nothing was changed. `held_by`: by whom, if known."""
+
+    def __init__(self, message: str, held_by: str | None = None) -> None:
+        super().__init__(message)
+        self.held_by = held_by
 
 
 class EpochMoved(Exception):

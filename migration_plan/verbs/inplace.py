@@ -8,12 +8,14 @@ from typing import Literal
 import msgspec
 
 from cdc.apply.route import routes
+from cdc.apply.state import read_state
+from cdc.capture import slot as slots
 from cdc.config import Stream
 from migration_plan import ledger
 from migration_plan.compile import DIRECTIONS, compile_stream
 from migration_plan.context import SIDES, Context, figures
 from migration_plan.environment import need_dsn
-from migration_plan.errors import NotPrepared
+from migration_plan.errors import NotPrepared, PlanError
 from migration_plan.plan import Side
 
 GUARDED = """
@@ -22,7 +24,6 @@ SELECT NOT EXISTS (
      WHERE NOT EXISTS (SELECT FROM pg_trigger g WHERE g.tgrelid = to_regclass(t) AND g.tgname ^@ 'banyan_guard'))
 """
 PUBLISHED = "SELECT count(*) FROM pg_publication_tables WHERE pubname = %s AND schemaname || '.' || tablename = ANY(%s)"
-SLOT = "SELECT count(*) FROM pg_replication_slots WHERE slot_name = %s"
 APPLIED = """
 SELECT EXISTS (SELECT FROM banyan.stream WHERE stream = %s)
    AND EXISTS (SELECT FROM pg_replication_origin WHERE roname = %s)
@@ -40,20 +41,26 @@ class Part(msgspec.Struct, frozen=True):
         return cls(what, "in place" if there else "missing")
 
 
-def look(context: Context, domains: Sequence[str]) -> list[Part]:
+def look(context: Context, domains: Sequence[str], *, remake_reverse: bool = False) -> list[Part]:
     """In the order in which they are made. Raises: Unreachable, NotConfigured."""
-    return [look_at_ledger(context)] + [part for domain in domains for part in look_at(context, domain)]
+    return [look_at_ledger(context)] + [
+        part for domain in domains for part in look_at(context, domain, remake_reverse=remake_reverse)
+    ]
 
 
 def look_at_ledger(context: Context) -> Part:
     return Part.found("ledger", ledger.is_installed(need_dsn(context.env, "BANYAN_LEDGER_DSN")))
 
 
-def look_at(context: Context, domain: str) -> list[Part]:
-    """Two guards, then two streams. Raises: Unreachable, NotConfigured."""
+def look_at(context: Context, domain: str, *, remake_reverse: bool = False) -> list[Part]:
+    """Two guards, then two streams. Raises: Unreachable, NotConfigured; PlanError where `prepare` is refused."""
     guards = [Part.found(f"{domain}: guard on the {side} side", _guard(context, domain, side)) for side in SIDES]
     streams = [
-        Part.found(f"{domain}: {direction} stream", _stream(context, domain, direction)) for direction in DIRECTIONS
+        Part.found(
+            f"{domain}: {direction} stream",
+            not (remake_reverse and direction == "reverse") and _stream(context, domain, direction),
+        )
+        for direction in DIRECTIONS
     ]
     return guards + streams
 
@@ -85,11 +92,15 @@ def _stream(context: Context, domain: str, direction: str) -> bool:
     tables = list(routes(context.mapping(domain), stream.direction).by_source)
     with context.owner(domain, source) as connection:
         [published] = figures(connection.execute(PUBLISHED, [stream.publication, tables]).fetchone())
-        [slots] = figures(connection.execute(SLOT, [stream.slot]).fetchone())
+        slot = slots.find(connection, stream.slot)
     try:
         with context.owner(domain, target) as connection:
             [applied] = figures(connection.execute(APPLIED, [stream.name, stream.origin]).fetchone())
+            state = read_state(connection, stream.name)
     except NotPrepared:
         return False
+    position = state.lsn if state and not stream.snapshot else None
+    if position is not None and (refusal := slots.judge(stream.slot, slot, position)) is not None:
+        raise PlanError(f"{domain} cannot be prepared: {refusal}") from refusal
     # A forward stream gets its slot from its first fill.
-    return bool(applied) and published == len(tables) and (stream.snapshot or slots == 1)
+    return bool(applied) and published == len(tables) and (stream.snapshot or slot is not None)

@@ -16,7 +16,7 @@ from migration_plan import ledger
 from migration_plan.compile import DIRECTIONS
 from migration_plan.context import SIDES, Context
 from migration_plan.environment import need_dsn
-from migration_plan.errors import NotPrepared, PlanError, Unreachable
+from migration_plan.errors import NotPrepared, PlanError, Refused, Unreachable
 from migration_plan.journey import LEGACY, SERVICE
 from migration_plan.ledger import Entry, State
 from migration_plan.plan import Side
@@ -49,12 +49,19 @@ def prepare(
     *,
     reason: str | None = None,
     dry_run: bool = False,
+    remake_reverse: bool = False,
 ) -> Prepared:
-    """Raises: NotConfigured, Unreachable, PlanError; what is in place stays, and the next run goes on."""
+    """Raises: NotConfigured, Unreachable, PlanError; what is in place stays, and the next run goes on.
+
+    `remake_reverse`: the reverse streams are dropped first, because a slot was lost; refused where legacy does not own
+    every wave, since changes that only the old slot could have brought back would then be missing at legacy.
+    """
     for domain in domains:
         context.plan.domain(domain)
+        if remake_reverse:
+            _require_legacy(context, domain)
     if dry_run:
-        parts = inplace.look(context, domains)
+        parts = inplace.look(context, domains, remake_reverse=remake_reverse)
         missing = sum(part.state == "missing" for part in parts)
         message = f"{missing} of {len(parts)} parts would be made" if missing else "all is in place, nothing to do"
         return Prepared(list(domains), False, message, parts, dry_run=True)
@@ -69,6 +76,8 @@ def prepare(
     put(found)
     for domain in domains:
         with context.ledger().lease(domain):
+            if remake_reverse:
+                _drop_reverse(context, domain)
             _prepare(context, domain, put, reason)
     made = sum(part.state == "made" for part in done)
     message = f"{made} of {len(done)} parts were made" if made else "all was in place, nothing to do"
@@ -97,6 +106,25 @@ def _prepare(context: Context, domain: str, put: Say, reason: str | None) -> Non
     except cdc_errors.CdcError as error:
         raise PlanError(f"{domain} cannot be prepared: {error}") from error
     _record(context, domain, [part.what for part in parts if part.state == "missing"], reason)
+
+
+def _require_legacy(context: Context, domain: str) -> None:
+    for number in range(len(context.plan.domain(domain).waves)):
+        owner = GuardTable(context, domain, number, "legacy").read().owner
+        if owner != "legacy":
+            raise Refused(
+                f"{domain}: wave {number} belongs to {owner}, and its changes need the reverse stream:"
+                f" take the writes back first (`banyan rollback {domain} --force-gate reverse-stream`), then compare"
+            )
+
+
+def _drop_reverse(context: Context, domain: str) -> None:
+    _require_legacy(context, domain)
+    source, target = (_owner_dsn(context, domain, side) for side in inplace.ends("reverse"))
+    try:
+        streams.drop(inplace.described(context, domain, "reverse"), source, target)
+    except cdc_errors.Transient as error:
+        raise Unreachable(f"{domain}: {error}") from error
 
 
 def _record(context: Context, domain: str, made: list[str], reason: str | None) -> None:

@@ -1,47 +1,43 @@
-"""Walk a domain along its journey by the operator's commands, with a little traffic so that gates have data."""
+"""Walk a domain along its journey by the operator's commands, while clients read, write and check what they wrote."""
 
 from __future__ import annotations
 
 import contextlib
-import itertools
 import json
-import threading
+import os
+import signal
+import subprocess
+import sys
 from collections.abc import Iterator
+from typing import Any
 
-import httpx
-
-from tests.e2e.conftest import Stack
-
-READS = {
-    "pricing": ["/api/tariffs", "/api/prices?area=NL&from=2024-06-01&to=2024-06-02"],
-    "devices": ["/api/devices?limit=5"],
-    "notifications": ["/api/notifications?customer_id=1"],
-}
+from tests.e2e.conftest import ROOT, Stack, wait_for
 
 
 @contextlib.contextmanager
-def reading(stack: Stack, domain: str) -> Iterator[None]:
-    """About fifty reads a second of `domain` by a hundred clients, in the background."""
-    stop = threading.Event()
-
-    def read() -> None:
-        with stack.client() as client:
-            for number, path in enumerate(itertools.cycle(READS[domain])):
-                if stop.wait(0.02):
-                    return
-                with contextlib.suppress(httpx.HTTPError):
-                    client.get(path, headers={"X-Client-Id": f"reader-{number % 100}"})
-
-    thread = threading.Thread(target=read, daemon=True)
-    thread.start()
+def clients(stack: Stack, domain: str) -> Iterator[None]:
+    """`banyan load` on `domain` for as long as the block lasts; nothing of it may fail or be lost."""
+    command = [sys.executable, "-m", "banyan.cli", "load", "--domain", domain, "--rate", "120", "--json"]
+    working = subprocess.Popen(
+        command, cwd=ROOT, env={**os.environ, "BANYAN_HOME": str(stack.home)}, stdout=subprocess.PIPE, text=True,
+        stderr=subprocess.STDOUT,
+    )  # fmt: skip
     try:
         yield
+        working.send_signal(signal.SIGINT)
+        said, _ = working.communicate(timeout=90)
     finally:
-        stop.set()
-        thread.join(10)
+        working.kill()
+    assert working.returncode == 0, said[-4000:]
+    assert json.loads(said.splitlines()[-1])["domains"][domain]["requests"] > 0
 
 
-def state(stack: Stack, domain: str) -> dict[str, object]:
+def wait_for_comparisons(stack: Stack, domain: str, samples: int = 300) -> None:
+    """Until shadow has compared what the plan asks for before the canary."""
+    wait_for(lambda: state(stack, domain)["shadow"]["compared"] >= samples, f"{samples} answers of {domain}", 60)
+
+
+def state(stack: Stack, domain: str) -> dict[str, Any]:
     answer = json.loads(stack.banyan("status", "--json").stdout)
     return next(d for d in answer["domains"] if d["domain"] == domain)
 
@@ -49,8 +45,10 @@ def state(stack: Stack, domain: str) -> dict[str, object]:
 @contextlib.contextmanager
 def at_service(stack: Stack, domain: str) -> Iterator[None]:
     """`domain` is at its service inside the block, and back at the monolith after it."""
-    with reading(stack, domain):
-        for _ in range(3):
+    with clients(stack, domain):
+        stack.banyan("advance", domain, "--yes", "--reason", "test")
+        wait_for_comparisons(stack, domain)
+        for _ in range(2):
             stack.banyan("advance", domain, "--yes", "--reason", "test")
         stack.banyan("switch", domain, "--yes", "--reason", "test")
     try:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.conftest import ROOT, Stack
-from tests.e2e.journey import reading, state
+from tests.e2e.journey import state
 
 
 def blocks(document: Path) -> list[str]:
@@ -37,9 +37,8 @@ def run_as_written(stack: Stack, script: str) -> None:
 def test_the_runbook_works_as_it_stands(stack: Stack):
     scripts = blocks(ROOT / "migration_plan" / "RUNBOOK.md")
     assert len(scripts) >= 5
-    with reading(stack, "pricing"):
-        for script in scripts:
-            run_as_written(stack, script)
+    for script in scripts:
+        run_as_written(stack, script)
     assert state(stack, "pricing")["phase"] == "legacy"
 
 
@@ -49,9 +48,8 @@ def test_the_readmes_operating_commands_work_as_they_stand(stack: Stack):
     operate = next(block for block in blocks(ROOT / "README.md") if "banyan status" in block)
     commands = [line.split("#")[0].strip() for line in operate.splitlines() if line.startswith(".venv/bin/banyan")]
     assert len(commands) >= 3
-    with reading(stack, "pricing"):
-        for command in commands:
-            run_as_written(stack, command)
+    for command in commands:
+        run_as_written(stack, command)
     while state(stack, "pricing")["phase"] != "legacy":
         stack.banyan("rollback", "pricing", "--yes", "--reason", "test")
 

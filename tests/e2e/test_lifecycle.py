@@ -95,6 +95,27 @@ def end(starter: subprocess.Popen[bytes], how: signal.Signals) -> None:
 
 
 @pytest.mark.e2e
+@pytest.mark.parametrize("command", ["up", "demo"])
+def test_what_a_shell_put_in_the_background_ends_on_sigint_though_the_shell_had_it_ignored(tmp_path, command):
+    home = tmp_path / "home"
+    started = subprocess.Popen(
+        ["bash", "-c", '"$@" & echo $!; wait', "bash", sys.executable, "-m", "banyan.cli", command],
+        cwd=ROOT, env={**os.environ, "BANYAN_HOME": str(home)}, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    assert started.stdout is not None
+    pid = int(started.stdout.readline())
+    try:
+        wait_for(lambda: (home / "stack.json").exists(), "the stack to be starting")
+        os.kill(pid, signal.SIGINT)
+        wait_for(lambda: not alive(pid), "it to end", 60)
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGTERM)
+        started.wait(60)
+    assert not (home / "stack.json").exists()
+
+
+@pytest.mark.e2e
 @pytest.mark.timeout(300)
 def test_a_killed_stack_leaves_nothing_running_and_goes_on_where_it_was_on_other_ports(tmp_path):
     home = tmp_path / "home"
@@ -106,11 +127,16 @@ def _kill_and_start_again(home: Path, at_the_end: contextlib.ExitStack) -> None:
     first = start(home)
     at_the_end.callback(first.kill)
     stack = Stack(home, read_env_file(Home(home)))
-    with stack.client() as client:
-        codes = {tariff["code"] for tariff in client.get("/api/tariffs").json()["tariffs"]}
-    for _ in range(3):
+    stack.banyan("advance", "pricing", "--yes", "--reason", "test")
+    refused = stack.banyan("advance", "pricing", "--yes", check=False)
+    assert refused.returncode != 0
+    assert "banyan load --seconds 10 --domain pricing" in refused.stderr
+    stack.banyan("load", "--seconds", "10", "--domain", "pricing")
+    for _ in range(2):
         stack.banyan("advance", "pricing", "--yes", "--reason", "test")
     stack.banyan("switch", "pricing", "--yes", "--reason", "test")
+    with stack.client() as client:
+        codes = {tariff["code"] for tariff in client.get("/api/tariffs").json()["tariffs"]}
     end(first, signal.SIGKILL)
     assert "no stack is running" in banyan(home, "down").stdout
 

@@ -70,6 +70,36 @@ async def test_a_difference_is_judged_only_when_the_watermark_has_passed(stage: 
     assert stage.event("shadow_mismatched") == 0
 
 
+async def test_a_canary_that_lags_behind_the_owner_is_no_mismatch(stage: Stage) -> None:
+    stage.wave(phase="canary", canary_percent=100, shadow_percent=100)
+    stage.gateway.take_watermarks({"shop.forward": 0.0, "shop.reverse": 1e12})
+    stage.legacy.handler = answering(body=b'{"v":2}')
+    behind = True
+
+    async def lagging(seen: Seen, writer: asyncio.StreamWriter) -> None:
+        writer.write(response(body=b'{"v":1}' if behind else b'{"v":2}'))
+
+    stage.service.handler = lagging
+    await stage.client.get("/items", headers={"X-Client": "ann"})
+    await until(lambda: len(stage.service.seen) == 2)
+    assert stage.event("shadow_compared") == 0
+    behind = False
+    stage.gateway.take_watermarks({"shop.forward": 1e12, "shop.reverse": 1e12})
+    await until(lambda: stage.event("shadow_compared") == 1)
+    assert stage.event("shadow_mismatched") == 0
+
+
+async def test_nothing_is_said_of_answers_while_a_sync_does_not_catch_up(stage: Stage, monkeypatch) -> None:
+    monkeypatch.setattr("gateway.shadow.shadow.PATIENCE", 0.2)
+    stage.wave(phase="shadow", shadow_percent=100)
+    stage.gateway.take_watermarks({"shop.forward": 0.0})
+    stage.legacy.handler = answering(body=b'{"v":2}')
+    stage.service.handler = answering(body=b'{"v":1}')
+    await stage.client.get("/items")
+    await until(lambda: stage.event("shadow_unsettled") == 1)
+    assert stage.event("shadow_mismatched") == 0
+
+
 async def test_a_shadowed_side_that_hangs_slows_no_client(stage: Stage) -> None:
     stage.wave(phase="shadow", shadow_percent=100)
     stage.service.handler = hang

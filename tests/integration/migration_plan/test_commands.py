@@ -145,10 +145,27 @@ def test_prepare_says_what_it_would_make_what_it_made_and_what_was_there(bare: T
     assert states("--dry-run") == states() == ["in place"] * 5
     with psycopg.connect(bare.service, autocommit=True) as connection:
         connection.execute("SELECT pg_drop_replication_slot(%s)", [bare.stream("reverse").slot])
-    assert states("--dry-run") == ["in place"] * 4 + ["missing"]
+    for options in (["--dry-run"], ["--yes"]):
+        refused = banyan(bare, "prepare", bare.domain, *options)
+        assert refused.returncode == 1
+        assert "does not exist: changes since" in refused.stderr
+    assert states("--dry-run", "--remake-reverse")[-1] == "missing"
+    assert states("--yes", "--remake-reverse", "--reason", "slot lost")[-1] == "made"
     rows = [json.loads(line) for line in banyan(bare, "history", bare.domain, "--json").stdout.splitlines()]
-    assert [(row["verb"], row["reason"]) for row in rows] == [("prepare", "first time")]
+    assert [(row["verb"], row["reason"]) for row in rows] == [("prepare", "first time"), ("prepare", "slot lost")]
     assert len(rows[0]["measured"]["made"]) == 4
+
+
+def test_a_reverse_stream_that_the_service_writes_into_is_not_made_again(bare: Toys) -> None:
+    assert banyan(bare, "prepare", bare.domain, "--yes").returncode == 0
+    with psycopg.connect(bare.legacy, autocommit=True) as connection:
+        connection.execute("UPDATE banyan.ownership SET owner = 'service'")
+    refused = banyan(bare, "prepare", bare.domain, "--yes", "--remake-reverse")
+    assert refused.returncode != 0
+    assert "wave 0 belongs to service" in refused.stderr
+    with psycopg.connect(bare.service) as connection:
+        slot = bare.stream("reverse").slot
+        assert connection.execute("SELECT FROM pg_replication_slots WHERE slot_name = %s", [slot]).fetchone() == ()
 
 
 def test_status_is_a_table_for_people_and_json_for_programs(toys: Toys) -> None:
@@ -175,7 +192,7 @@ def test_a_dry_run_names_the_gate_that_stops_it_and_what_helps(toys: Toys) -> No
     looked = banyan(toys, "advance", toys.domain, "--dry-run")
     assert looked.returncode == 1
     assert looked.stdout.splitlines()[1].strip().startswith("stops forward-stream: ")
-    assert f"; see `banyan logs cdc-{toys.domain}-forward`" in looked.stdout.splitlines()[1]
+    assert f"see `banyan logs cdc-{toys.domain}-forward`" in looked.stdout.splitlines()[1]
     told = banyan(toys, "advance", toys.domain, "--dry-run", "--json")
     assert told.returncode == 1
     assert json.loads(told.stdout)["refusal"][0].startswith("forward-stream: ")

@@ -201,7 +201,7 @@ def test_a_change_parked_between_preflight_and_fence_gives_the_writes_back(toys:
         if (step, when) == ("hold", "before"):
             write_poison(toys, "poison")
 
-    with pytest.raises(Aborted, match=r"service refused .*: 1 parked key \(.*parked list --stream FILE") as caught:
+    with pytest.raises(Aborted, match=r"refused .*: 1 parked key \(.*parked list --stream toys\d+\.forward") as caught:
         switch(toys, hook=accept)
     assert "legacy accepts the writes again" in str(caught.value)
     assert {owner for owner, _ in toys.ownership().values()} == {"legacy"}

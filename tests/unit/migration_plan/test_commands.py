@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from banyan.commands.plan import Interrupted, _step
 from banyan.environment import load_environment
+from migration_plan.verbs import Result
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -163,6 +165,22 @@ def test_compile_writes_the_streams_and_the_table(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "out" / "table.json").read_text())["version"] == 1
 
 
+def test_a_folder_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
+    urls = {f"BANYAN_{name}_URL": "http://127.0.0.1:5000" for name in ("LEGACY", "PRICING", "DEVICES", "NOTIFICATIONS")}
+    done = banyan(tmp_path, "plan", "compile", "--out", "/proc/nowhere", **urls)
+    assert done.returncode == 1
+    assert done.stderr == "Error: Could not open file '/proc/nowhere': No such file or directory\n"
+
+
 def test_nobody_is_asked_where_nobody_can_answer(tmp_path: Path) -> None:
     assert banyan(tmp_path, "prepare").returncode == 2
     assert banyan(tmp_path, "prepare", "pricing", "--all").returncode == 2
+
+
+def test_a_step_that_is_interrupted_says_where_to_look() -> None:
+    def verb(*_: object, **__: object) -> Result:
+        raise KeyboardInterrupt
+
+    with pytest.raises(Interrupted, match="`banyan status` says where pricing stands") as caught:
+        _step(verb, "pricing", {}, yes=True, dry_run=False, as_json=False)
+    assert caught.value.exit_code == 130

@@ -120,6 +120,35 @@ def test_each_gate_stops_a_switch_by_itself(measured: Measured, gate: str, said:
     assert verdicts(measured) == {gate: said}
 
 
+@pytest.mark.parametrize(
+    ("direction", "stream", "helps"),
+    [
+        ("forward", None, "`banyan prepare toys` and start the stream"),
+        ("forward", change(STREAM, state="prepared", slot="missing"), "start it, and wait for its first fill"),
+        ("forward", change(STREAM, state="snapshot"), "wait until it has filled its tables"),
+        ("forward", change(STREAM, slot="lost"), "`python -m cdc snapshot --stream toys.forward`"),
+        ("forward", change(STREAM, slot="missing"), "first `banyan rollback toys --force-gate forward-stream`"),
+        ("reverse", change(STREAM, slot="lost"), "banyan prepare toys --remake-reverse"),
+        ("forward", change(STREAM, active=False), "see `banyan logs cdc-toys-forward`"),
+    ],
+)
+def test_a_stream_gate_says_what_helps_in_each_state(direction: str, stream: StreamFigures | None, helps: str) -> None:
+    streams = {name: STREAM for name in ("forward", "reverse") if name != direction}
+    if stream is not None:
+        streams[direction] = stream
+    findings = for_switch(change(WELL, streams=streams), Gates(), Budgets(), "legacy")
+    [found] = [finding for finding in findings if finding.gate == f"{direction}-stream"]
+    assert found.verdict != "pass"
+    assert helps in found.help
+
+
+def test_parked_keys_come_with_the_commands_that_look_replay_and_discard() -> None:
+    parked = change(WELL, streams={"forward": STREAM, "reverse": change(STREAM, parked=2)})
+    [found] = [finding for finding in for_switch(parked, Gates(), Budgets(), "legacy") if finding.gate == "parked"]
+    for command in ("list", "replay", "discard"):
+        assert f"`python -m cdc parked {command} --stream toys.reverse" in found.help
+
+
 def test_a_missing_stream_has_no_lag_to_speak_of() -> None:
     assert set(verdicts(change(WELL, streams={"reverse": STREAM}))) == {"forward-stream", "lag"}
 

@@ -210,10 +210,21 @@ def test_a_fence_that_never_gets_its_locks_gives_up_and_changes_nothing() -> Non
     world = at("legacy")
     world.trouble["legacy.fence"] = [FenceTimeout("lock timeout")] * 9
     rows = dict(world.rows)
-    with pytest.raises(Aborted, match="a long transaction holds the tables at legacy"):
+    with pytest.raises(Aborted, match="a long transaction holds the tables at legacy; end it and try again"):
         world.switch(fence_attempts=4)
     assert world.rows == rows
     assert world.calls.count("legacy.fence") == 4
+    world.settled()
+
+
+def test_a_switch_given_up_blames_who_is_known_to_hold_the_tables() -> None:
+    world = World()
+    vacuum = "an autovacuum to prevent wraparound works on public.toy (pid 7)"
+    world.trouble["legacy.fence"] = [FenceTimeout("lock timeout"), *[FenceTimeout(vacuum, vacuum)] * 9]
+    with pytest.raises(Aborted) as caught:
+        world.switch(fence_attempts=2)
+    assert f"at legacy, {vacuum}; try again when it is done" in str(caught.value)
+    assert "a long transaction" not in str(caught.value)
     world.settled()
 
 
