@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from time import perf_counter
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -37,8 +36,7 @@ class Clock:
         settings = gateway.settings
         for exchange in list(gateway.active):
             patience = settings.tunnel_timeout if exchange.tunnel else settings.read_timeout
-            late = perf_counter() - exchange.started > settings.total_timeout and not exchange.tunnel
-            if (exchange.waits_for_upstream and now - exchange.touched > patience) or (late and not exchange.status):
+            if (exchange.waits_for_upstream and now - exchange.touched > patience) or exchange.is_late:
                 exchange.timed_out()
 
     def _sweep(self, now: float) -> None:

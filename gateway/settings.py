@@ -38,7 +38,8 @@ class Settings:
     max_body: int = 64 * 1024 * 1024
     read_timeout: float = 30.0  # seconds without a byte from the upstream
     total_timeout: float = 300.0  # seconds until the response's head
-    slow_timeout: float = 10.0  # seconds for a request's head, or without a byte of its body
+    slow_timeout: float = 10.0  # seconds for a request's head, and over which the rate of its body is taken
+    slow_rate: float = 100.0  # bytes per second of a body that is not too slow; 0: a byte per slow_timeout will do
     idle_timeout: float = 75.0  # seconds a client may keep an idle connection
     tunnel_timeout: float = 600.0  # seconds without a byte in a tunnel
     drain_seconds: float = 10.0
@@ -92,6 +93,7 @@ def from_environment(environment: Mapping[str, str]) -> Settings:
         max_body=int(_number(environment, "GATEWAY_MAX_BODY", default.max_body, 1, 1 << 40)),
         read_timeout=_number(environment, "GATEWAY_READ_TIMEOUT", default.read_timeout, 0.1, 3600),
         slow_timeout=_number(environment, "GATEWAY_SLOW_TIMEOUT", default.slow_timeout, 0.1, 3600),
+        slow_rate=_number(environment, "GATEWAY_SLOW_RATE", default.slow_rate, 0, 1e9),
         breaker_reset=_number(environment, "GATEWAY_BREAKER_RESET", default.breaker_reset, 0.05, 600),
         health_interval=_number(environment, "GATEWAY_HEALTH_INTERVAL", default.health_interval, 0.05, 60),
         trusted_hops=_whole(environment, "GATEWAY_TRUSTED_HOPS", default.trusted_hops, 0, 16),

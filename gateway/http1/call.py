@@ -65,6 +65,7 @@ class Call:
             self.connection.write(data)
 
     def on_upstream_full(self, full: bool) -> None:
+        self._exchange.touched = self._exchange.gateway.now
         if full:
             self._exchange.client.pause()
         else:
@@ -85,7 +86,8 @@ class Call:
             exchange.drop_call()
             fall_back(exchange)
             return
-        self.breaker.success()
+        if done or not self.breaker.closed:  # of a long answer the end counts, but a probe cannot wait for it
+            self.breaker.success()
         if status == 421 and misdirected(exchange, response):
             return
         chunked = begin(exchange, response, body)
@@ -126,6 +128,7 @@ class Call:
     def on_end(self, trailers: Sequence[bytes] = ()) -> None:
         self.connection = None
         if not self._exchange.over:
+            self.breaker.success()
             self._relay.end(trailers)
             self._exchange.finish()
 
@@ -135,6 +138,7 @@ class Call:
         if exchange.over:
             return
         if exchange.status:
+            self.breaker.failure()
             exchange.truncate()
         else:
             self._failed(cause)

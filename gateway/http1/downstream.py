@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+import struct
 from typing import TYPE_CHECKING, cast
 
 from gateway.http1.chunked import ChunkedDecoder
@@ -16,18 +18,19 @@ if TYPE_CHECKING:
     from gateway.core import Gateway
 
 _FIRST = frozenset(bytes([byte]) for byte in b"\rABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz!#$%&'*+.^_`|~-")
-_HEAD, _LENGTH, _CHUNKED, _BUSY, _TUNNEL, _LINGER = range(6)
+_HEAD, _LENGTH, _CHUNKED, _BUSY, _TUNNEL, _LINGER, _CLOSING = range(7)
 MOST_PIPELINED = 64 * 1024  # bytes kept of requests that came before the response to the current one
 LINGER_SECONDS = 1.0  # without a byte from the client
 LONGEST_LINGER = 30.0  # seconds
 CONTINUE_SECONDS = 1.0  # an upstream that has not said 100 by then may not know the word: we say it
+_RESET = struct.pack("ii", 1, 0)  # SO_LINGER: close with RST
 MOST_CLIENTS = 10_000  # connections of one worker
 
 
 class Downstream(asyncio.Protocol):
     __slots__ = (
         "_awaited", "_buffer", "_decoder", "_eof", "_exchange", "_full", "_gateway", "_linger_until", "_mode",
-        "_paused", "_remaining", "_transport", "hops", "keep_alive", "since",
+        "_paused", "_remaining", "_transport", "_unread", "_window", "hops", "keep_alive", "since",
     )  # fmt: skip
 
     def __init__(self, gateway: Gateway) -> None:
@@ -41,11 +44,13 @@ class Downstream(asyncio.Protocol):
         self._mode = _HEAD
         self._paused = False
         self._remaining = 0
+        self._unread = 0  # bytes that the client did not take up to the last look at it
+        self._window = 0  # bytes of the body that had come when `since` began
         self._transport: asyncio.Transport = cast("asyncio.Transport", None)
         self._linger_until = 0.0
         self.hops: Hops = cast("Hops", None)
         self.keep_alive = True
-        self.since = gateway.now  # when the present mode began, or the client last sent something of a body
+        self.since = gateway.now  # when the present mode began, or the client last made enough progress in it
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
@@ -75,7 +80,6 @@ class Downstream(asyncio.Protocol):
         if mode == _HEAD:
             self._on_head(data)
         elif mode in (_LENGTH, _CHUNKED):
-            self.since = self._gateway.now
             self._on_payload(data)
         elif mode == _BUSY:
             self._buffer += data
@@ -90,7 +94,7 @@ class Downstream(asyncio.Protocol):
         if self._buffer:
             data = self._buffer + data
             self._buffer = b""
-        else:
+        elif data[:2] != b"\r\n":  # empty lines are no sign of life
             self.since = self._gateway.now
         while data[:2] == b"\r\n":  # RFC 9112 §2.2: empty lines before a request are forgiven
             data = data[2:]
@@ -149,6 +153,8 @@ class Downstream(asyncio.Protocol):
                 self._transport.close()
 
     def _begin_body(self, length: int, chunked: bool) -> None:
+        self._window = 0
+        self.since = self._gateway.now
         if chunked:
             self._mode = _CHUNKED
             self._decoder = ChunkedDecoder(strict=True)
@@ -199,17 +205,34 @@ class Downstream(asyncio.Protocol):
     def resume(self) -> None:
         if self._paused and not self._transport.is_closing():
             self._paused = False
+            if self._exchange is not None and self._mode in (_LENGTH, _CHUNKED):
+                self._begin_window(self._exchange)
             self._transport.resume_reading()
+
+    @property
+    def is_paused(self) -> bool:
+        return self._paused
+
+    @property
+    def is_full(self) -> bool:
+        return self._full
 
     def pause_writing(self) -> None:
         self._full = True
+        self._unread = self._transport.get_write_buffer_size()
+        if self._mode == _HEAD:  # who does not read answers may not ask for more of them
+            self.pause()
         if self._exchange is not None:
             self._exchange.on_client_full(True)
 
     def resume_writing(self) -> None:
         self._full = False
         if self._mode == _HEAD:
-            self._next()
+            self.since = self._gateway.now
+            if self._buffer:
+                self._next()
+            else:
+                self.resume()
         if self._exchange is not None:
             self._exchange.on_client_full(False)
 
@@ -220,8 +243,11 @@ class Downstream(asyncio.Protocol):
         if early and self._exchange is not None:
             self._exchange.on_request_body(early)
 
-    def abort(self) -> None:
+    def abort(self, *, reset: bool = False) -> None:
+        """`reset`: so that the client cannot take it for an orderly end."""
         self._exchange = None
+        if reset and (sock := self._transport.get_extra_info("socket")) is not None:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
         self._transport.abort()
 
     def exchange_done(self) -> None:
@@ -234,11 +260,13 @@ class Downstream(asyncio.Protocol):
             return
         self._mode = _HEAD
         self.since = self._gateway.now
+        if self._full:
+            self.pause()
         if self._buffer:
             self._gateway.loop.call_soon(self._next)
         elif self._eof:
-            self._transport.close()
-        else:
+            self._close()
+        elif not self._full:
             self.resume()
 
     def _next(self) -> None:
@@ -264,7 +292,7 @@ class Downstream(asyncio.Protocol):
         """Closing with unread bytes makes the kernel send RST, which may take the response from the client again."""
         self.keep_alive = False
         if not unread:
-            self._transport.close()
+            self._close()
             return
         self._mode = _LINGER
         self.since = self._gateway.now
@@ -273,26 +301,55 @@ class Downstream(asyncio.Protocol):
             self._transport.write_eof()
         self.resume()
 
+    def _close(self) -> None:
+        """When all that was written has gone out; `check` ends it when the client does not read."""
+        self._mode = _CLOSING
+        self.since = self._gateway.now
+        self._unread = self._transport.get_write_buffer_size()
+        self._transport.close()
+
     # time
 
     def check(self, now: float, idle: float, slow: float) -> None:
         """Called a few times a second."""
+        if self._unread:
+            self._look_at_reading(now)
         age = now - self.since
         if self._mode == _HEAD:
-            if self._buffer:
+            if self._buffer and not self._full:
                 if age > slow:
                     self.fail(Malformed(408, "the request's head did not come in time"))
             elif age > idle or self._gateway.draining:
-                self._transport.close()
+                self._close()
         elif self._mode in (_LENGTH, _CHUNKED):
             if self._awaited and age > CONTINUE_SECONDS:
                 self._awaited = False
                 if self._exchange is not None and not self._exchange.status:
                     self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-            if age > slow and not self._paused:
-                self.fail(Malformed(408, "the request's body did not come in time"))
-        elif self._mode == _LINGER and (age > LINGER_SECONDS or now > self._linger_until):
+            if age > slow and not self._paused and (exchange := self._exchange) is not None:
+                if exchange.body.size - self._window <= self._gateway.settings.slow_rate * age:
+                    self.fail(Malformed(408, "the request's body did not come in time"))
+                else:
+                    self._begin_window(exchange)
+        elif self._mode == _LINGER:
+            if age > LINGER_SECONDS or now > self._linger_until:
+                self._transport.abort()
+        elif self._mode == _CLOSING and age > self._gateway.settings.read_timeout:
             self._transport.abort()
+
+    def _begin_window(self, exchange: Exchange) -> None:
+        self.since = self._gateway.now
+        self._window = exchange.body.size
+
+    def _look_at_reading(self, now: float) -> None:
+        """A client that takes anything of what waits for it is alive, however slow."""
+        size = self._transport.get_write_buffer_size()
+        if size < self._unread:
+            if self._mode == _CLOSING:
+                self.since = now
+            elif self._exchange is not None and self._full:
+                self._exchange.touched = now
+        self._unread = size
 
 
 def _too_long(data: bytes) -> Malformed:

@@ -29,6 +29,7 @@ class Exchange:
     body = NO_BODY
     call: Call | None = None  # the attempt under way
     head = b""  # what goes to the upstream, made at the first attempt
+    complete = 0.0  # when the last of the request's body came; 0: it has none, or not yet
     status = 0  # of the response that went to the client; 0: nothing has
     capture: list[bytes] | None = None  # the response's payload, for the shadow comparison
     forced: str | None = None  # the side that a 421 named as the owner
@@ -154,7 +155,16 @@ class Exchange:
 
     @property
     def waits_for_upstream(self) -> bool:
-        return self.call is not None and (self.call.connection is None or self.body.done)
+        """Not the client, which has limits of its own: it has sent all, or is kept from sending more."""
+        call = self.call
+        return call is not None and (call.connection is None or self.body.done or self.client.is_paused)
+
+    @property
+    def is_late(self) -> bool:
+        """The response's head is overdue. A long upload has its own limits; time counts from its end."""
+        if self.status or not self.body.done:
+            return False
+        return perf_counter() - (self.complete or self.started) > self.gateway.settings.total_timeout
 
     # the client's side
 
@@ -177,6 +187,8 @@ class Exchange:
 
     def on_request_end(self) -> None:
         self.body.done = True
+        self.touched = self.gateway.now
+        self.complete = perf_counter()
         if self.call is not None:
             self.call.send_end()
 
@@ -205,11 +217,12 @@ class Exchange:
         self._stop_waiting()
         call = self.call
         self.drop_call()
+        # A tunnel may be silent, and a client that does not read makes its server wait: neither is the server's fault.
+        if call is not None and not self.tunnel and not self.client.is_full:
+            call.breaker.failure()
         if self.status:
             self.truncate()
         else:
-            if call is not None:
-                call.breaker.failure()
             recover(self, Cause.TIMEOUT)
 
     def _stop_waiting(self) -> None:
@@ -223,7 +236,8 @@ class Exchange:
 
     def truncate(self) -> None:
         """The client has got a part: the only honest sign left is to break the connection."""
-        self.client.abort()
+        # An HTTP/1.0 client may take the end of its connection for the end of the answer.
+        self.client.abort(reset=not self.request.v11)
         self.finish()
 
     def finish(self) -> None:

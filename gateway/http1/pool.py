@@ -6,7 +6,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, cast
 from urllib.parse import urlsplit
 
 from gateway.http1.upstream import UpstreamConnection
@@ -92,6 +92,8 @@ class Endpoint:
         except OSError:  # TimeoutError is one
             if (waiter := self._next_waiter()) is not None:
                 waiter.on_no_connection(Cause.CONNECT)
+            self._connecting.discard(cast("asyncio.Task[None]", asyncio.current_task()))
+            self._connect_if_wanted()  # those beyond the limit have nobody who tries for them yet
             return
         self._hand_out(connection)
 
@@ -124,6 +126,9 @@ class Endpoint:
         self.open -= 1
         if connection in self._idle:
             self._idle.remove(connection)
+        self._connect_if_wanted()
+
+    def _connect_if_wanted(self) -> None:
         if len(self._waiters) > len(self._connecting) and self.open + len(self._connecting) < self._limits.connections:
             self._connect()
 
