@@ -116,7 +116,7 @@ def parse_request(head: bytes) -> Request:
     if version != b"HTTP/1.1" and version != b"HTTP/1.0":
         raise _bad_version() if _REQUEST_LINE.match(head) else _bad_line()
     if method not in METHODS:
-        raise _bad_method()
+        raise _bad_method() if _REQUEST_LINE.match(head) else _bad_line()
     head = head[:-2]
     low = head.lower()
     if len(head) > 4 * MAX_HEADERS and head.count(b"\r\n") > MAX_HEADERS + 1:
