@@ -20,7 +20,7 @@ from gateway.policies.holds import Holds
 from gateway.policies.pins import PinBoard
 from gateway.routing.router import Router
 from gateway.settings import Settings
-from gateway.shadow.shadow import Copy, Shadow
+from gateway.shadow.shadow import Shadow
 from gateway.upstreams import Upstreams
 
 if TYPE_CHECKING:
@@ -48,13 +48,12 @@ class Gateway:
         self._breakers: dict[tuple[str, str], Breaker] = {}
         self._ids = secrets.token_hex(6).encode()
         self._last_id = 0
-        self.shadow = Shadow(
-            lambda: self.upstreams.shadow_pools, self.meter, self._shadow_percent, lambda: self.board.watermarks
-        )
+        self.shadow = Shadow(lambda: self.upstreams.shadow_pools, self.meter, lambda: self.board.watermarks)
         self.router = Router(table)
         self.holds = Holds(settings.hold_seconds, perf_counter)
         self.holds.take(table)
         self.upstreams.take(table)
+        self.shadow.take(table)
 
     # the table
 
@@ -65,13 +64,10 @@ class Gateway:
         router = Router(table)
         self.upstreams.take(table)
         self.router = router
+        self.shadow.take(table)
         self.holds.take(table)
         self.room.wake_all()
         return True
-
-    def _shadow_percent(self, domain: str) -> float:
-        found = self.router.table.domains.get(domain)
-        return found.shadow_percent if found is not None else 0
 
     # for exchanges
 
@@ -120,25 +116,6 @@ class Gateway:
         route = exchange.route
         if route.is_read is False:
             self.board.record(route.domain, route.identities_of(exchange.request, exchange.values))
-
-    def compare(self, exchange: Exchange) -> None:
-        """Offer a finished read to the shadow."""
-        decision = exchange.decision
-        if decision.shadow is None or exchange.capture is None:
-            return
-        self.shadow.offer(
-            Copy(
-                domain=exchange.route.domain,
-                operation=exchange.route.id,
-                path=exchange.request.target.decode("latin-1"),
-                head=exchange.head,
-                primary=decision.upstream,
-                other=decision.shadow,
-                side=decision.side,
-                status=exchange.status,
-                body=b"".join(exchange.capture),
-            )
-        )
 
     def _breaker_changed(self, domain: str, side: str, state: str) -> None:
         if state == "open":

@@ -76,6 +76,8 @@ def answer(gateway: Gateway, message: dict[str, Any]) -> dict[str, Any]:
             return {"version": gateway.router.version}
         case "figures":
             return {"pid": os.getpid(), **gateway.snapshot()}
+        case "samples":
+            return {"samples": list(gateway.shadow.referee.samples)}
         case "watermarks":
             gateway.take_watermarks(message["watermarks"])
             return {}

@@ -17,7 +17,8 @@ from litestar.params import Parameter
 from gateway.control.change import DomainChange
 from gateway.control.client import Applied
 from gateway.control.node import Node
-from gateway.control.status import metrics, mismatches, status
+from gateway.control.scores import scores
+from gateway.control.status import metrics, status
 from gateway.control.table import RouteTable, decode_table
 from gateway.errors import GatewayError, TableRefused, VersionConflict
 
@@ -135,8 +136,14 @@ async def read_status(node: Node) -> dict[str, Any]:
 
 @get("/v1/shadow/mismatches")
 async def read_mismatches(node: Node) -> dict[str, Any]:
+    return {"mismatches": await node.samples()}
+
+
+@get("/v1/shadow/{domain:str}")
+async def read_shadow(domain: str, node: Node) -> dict[str, Any]:
+    found = _known(node, domain)
     await node.look()
-    return {"mismatches": mismatches(node.figures)}
+    return {**scores(domain, found, node.figures.totals()), "samples": await node.samples(domain)}
 
 
 @get("/v1/audit", sync_to_thread=False)
@@ -166,7 +173,8 @@ async def readyz(node: Node) -> Response[dict[str, Any]]:
 
 def make_app(node: Node, token: str) -> Litestar:
     guarded = (
-        read_table, put_table, read_domains, read_domain, patch_domain, read_status, read_mismatches, read_audit,
+        read_table, put_table, read_domains, read_domain, patch_domain, read_status, read_mismatches, read_shadow,
+        read_audit,
     )  # fmt: skip
     return Litestar(
         [Router("/", route_handlers=guarded, guards=[needs_token(token)]), read_metrics, livez, readyz],

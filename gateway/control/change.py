@@ -19,20 +19,23 @@ class DomainChange(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     epoch: int | None = None
     hold: bool | None = None
     shadow_percent: float | None = None
+    shadow_writes: float | None = None
+    shadow_round: int | None = None
 
     def apply(self, table: RouteTable, name: str) -> RouteTable:
         """Raises: TableRefused for a wave that is not there, or a change that changes nothing."""
         domain = table.domains[name]
         named = ("phase", "canary_percent", "owner", "epoch", "hold")
         changes = {field: value for field in named if (value := getattr(self, field)) is not None}
-        if not changes and self.shadow_percent is None:
-            raise TableRefused([f"nothing to change: give {', '.join(named)} or shadow_percent"])
+        of_domain = ("shadow_percent", "shadow_writes", "shadow_round")
+        shares = {field: value for field in of_domain if (value := getattr(self, field)) is not None}
+        if not changes and not shares:
+            raise TableRefused([f"nothing to change: give {', '.join((*named, *of_domain))}"])
         if self.wave is not None and all(wave.wave != self.wave for wave in domain.waves):
             raise TableRefused([f"domain {name} has no wave {self.wave}"])
         waves = [
             msgspec.structs.replace(wave, **changes) if self.wave in (None, wave.wave) else wave
             for wave in domain.waves
         ]
-        share = domain.shadow_percent if self.shadow_percent is None else self.shadow_percent
-        changed = msgspec.structs.replace(domain, waves=waves, shadow_percent=share)
+        changed = msgspec.structs.replace(domain, waves=waves, **shares)
         return msgspec.structs.replace(table, domains={**table.domains, name: changed})

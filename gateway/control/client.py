@@ -57,7 +57,7 @@ class AdminClient:
     def patch_domain(
         self, domain: str, expected_version: int, actor: str, reason: str, *, wave: int | None = None, **changes: Any
     ) -> Applied:
-        """Change phase, canary_percent, owner, epoch, hold or shadow_percent; of every wave when `wave` is None."""
+        """Change phase, canary_percent, owner, epoch, hold or a `shadow_…`; of every wave when `wave` is None."""
         body = {**changes, "reason": reason}
         if wave is not None:
             body["wave"] = wave
@@ -71,6 +71,10 @@ class AdminClient:
 
     def status(self) -> dict[str, Any]:
         return self._json("/v1/status")
+
+    def shadow(self, domain: str) -> dict[str, Any]:
+        """What was compared of a domain, field by field, and samples: docs/architecture.md §7."""
+        return self._json(f"/v1/shadow/{domain}")
 
     def audit(self, limit: int = 100) -> list[dict[str, Any]]:
         """The newest `limit` changes, oldest first: {at, actor, reason, before, after}."""

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from gateway.control.compared import Compared
 from gateway.meter import BOUNDS
 
 WINDOW_SECONDS = 5.0
@@ -37,7 +38,8 @@ class Totals:
     cells: dict[CellKey, Cell] = field(default_factory=dict)
     events: dict[tuple[str, str], int] = field(default_factory=dict)
     refused: dict[str, int] = field(default_factory=dict)
-    shadow: dict[tuple[str, str], list[int]] = field(default_factory=dict)
+    shadow: dict[tuple[str, str, str], Compared] = field(default_factory=dict)  # by domain, operation, mark
+    refusing: set[str] = field(default_factory=set)
 
     def add(self, snapshot: dict[str, Any]) -> None:
         for c in snapshot["cells"]:
@@ -49,9 +51,8 @@ class Totals:
         for status, count in snapshot["refused"].items():
             self.refused[status] = self.refused.get(status, 0) + count
         for o in snapshot["shadow"]["operations"]:
-            pair = self.shadow.setdefault((o["domain"], o["operation"]), [0, 0])
-            pair[0] += o["compared"]
-            pair[1] += o["mismatched"]
+            self.shadow.setdefault((o["domain"], o["operation"], o["mark"]), Compared()).add(o)
+        self.refusing.update(snapshot["shadow"].get("refusing", ()))
 
     def side(self, domain: str, side: str) -> Cell:
         """All operations of a side together."""
@@ -154,7 +155,8 @@ def as_snapshot(total: Totals) -> dict[str, Any]:
         "refused": total.refused,
         "shadow": {
             "operations": [
-                {"domain": d, "operation": o, "compared": n, "mismatched": m} for (d, o), (n, m) in total.shadow.items()
+                {"domain": d, "operation": o, "mark": mark, **compared.as_snapshot()}
+                for (d, o, mark), compared in total.shadow.items()
             ]
         },
     }

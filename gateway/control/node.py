@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from typing import Any
 
 from gateway.control import stored
 from gateway.control.figures import Figures
@@ -40,6 +41,12 @@ class Node:
             self.applied = sum(answer is not None and answer["version"] == wanted for answer in answers)
             if any(answer is not None and answer["version"] < wanted for answer in answers):
                 await self.keeper.push()
+
+    async def samples(self, domain: str | None = None) -> list[dict[str, Any]]:
+        """Pairs of answers that differed, of all workers, oldest first."""
+        answers = await self.keeper.ask_all({"do": "samples"})
+        found = [sample for answer in answers if answer is not None for sample in answer["samples"]]
+        return sorted((s for s in found if domain in (None, s["domain"])), key=lambda s: float(s["at"]))
 
     async def run(self) -> None:
         """Until cancelled."""

@@ -8,6 +8,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from gateway.control.comparison import problems_of_comparison
 from gateway.control.overlaps import TOKEN, ambiguous, clashes, of_conditions, segments
 from gateway.routing.bucket import BUCKETS
 
@@ -78,11 +79,24 @@ def _of_domain(table: RouteTable, name: str, domain: Domain) -> Iterator[str]:
         yield f"unknown upstream {domain.service!r}: upstreams are {', '.join(sorted(table.upstreams))}"
     elif domain.service == "legacy":
         yield "its service cannot be the upstream 'legacy'"
-    if not 0 <= domain.shadow_percent <= 100:
-        yield f"shadow_percent {domain.shadow_percent} is not within 0..100"
+    yield from _of_shadow(table, domain)
     for wave in domain.waves:
         yield from (f"wave {wave.wave}: {reason}" for reason in _of_wave(wave))
     yield from _of_ranges(domain.waves)
+
+
+def _of_shadow(table: RouteTable, domain: Domain) -> Iterator[str]:
+    for field in ("shadow_percent", "shadow_writes", "shadow_noise"):
+        if not 0 <= (share := getattr(domain, field)) <= 100:
+            yield f"{field} {share} is not within 0..100"
+    for field, share in (("relative", domain.thresholds.relative), ("absolute", domain.thresholds.absolute)):
+        if not 0 <= share <= 100:
+            yield f"thresholds.{field} {share} is not within 0..100"
+    upstream = table.upstreams.get(domain.service)
+    if domain.shadow_writes and upstream is not None and not upstream.rehearses:
+        yield f"shadow_writes needs an upstream that rehearses: {domain.service!r} would do each write a second time"
+    for where, what in problems_of_comparison(domain.compare):
+        yield f"compare.{where}: {what}"
 
 
 def _of_wave(wave: Wave) -> Iterator[str]:
@@ -145,6 +159,8 @@ def _of_operation(operation: Operation) -> Iterator[str]:
         elif kind == "path" and name not in names:
             yield f"key source {source!r} names no parameter of {operation.path}"
     yield from of_conditions(operation.when)
+    for where, what in problems_of_comparison(operation.compare):
+        yield f"compare.{where}: {what}"
 
 
 def _of_path(path: str) -> Iterator[str]:

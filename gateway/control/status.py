@@ -9,6 +9,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 
 from gateway.control.figures import Figures, Totals
+from gateway.control.scores import of_shadow
 from gateway.control.table import Domain, RouteTable
 from gateway.meter import BOUNDS, EVENTS
 
@@ -29,13 +30,12 @@ def status(table: RouteTable, figures: Figures, workers: int) -> dict[str, Any]:
 def _of_domain(
     name: str, domain: Domain, figures: Figures, totals: Totals, live: list[dict[str, Any]]
 ) -> dict[str, Any]:
-    shadow = [pair for (d, _), pair in totals.shadow.items() if d == name]
     return {
         "requests": {side: {**figures.rates(name, side), "total": totals.side(name, side).count} for side in SIDES},
         "fallbacks": totals.event(name, "fallback"),
         "held": totals.event(name, "held"),
         "rerouted": totals.event(name, "rerouted"),
-        "shadow": {"compared": sum(p[0] for p in shadow), "mismatched": sum(p[1] for p in shadow)},
+        "shadow": of_shadow(name, domain, totals),
         "breakers": {side: breaker_state(live, name, side) for side in SIDES},
         "health": {side: is_healthy(live, domain.service if side == "service" else "legacy") for side in SIDES},
     }
@@ -49,11 +49,6 @@ def breaker_state(live: Iterable[dict[str, Any]], domain: str, side: str) -> str
 
 def is_healthy(live: Iterable[dict[str, Any]], upstream: str) -> bool:
     return all(worker["health"].get(upstream, True) for worker in live)
-
-
-def mismatches(figures: Figures) -> list[dict[str, Any]]:
-    """Samples of all workers, oldest first."""
-    return sorted((s for worker in figures.live() for s in worker["shadow"]["samples"]), key=lambda s: float(s["at"]))
 
 
 class _Collector:

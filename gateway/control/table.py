@@ -6,6 +6,7 @@ from typing import Literal
 
 import msgspec
 
+from gateway.control.comparison import NO_RULES, Comparison, Thresholds
 from gateway.control.rules import problems_of
 from gateway.errors import TableRefused
 
@@ -16,10 +17,14 @@ LEGACY = "legacy"
 
 
 class Upstream(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """One or more equal servers; `health` is the path that answers 2xx when the server may get traffic."""
+    """One or more equal servers; `health` is the path that answers 2xx when the server may get traffic.
+
+    `rehearses`: it rolls back a write that carries `Banyan-Dry-Run: 1`, and says so in its answer.
+    """
 
     urls: list[str]
     health: str = "/health"
+    rehearses: bool = False
 
 
 class Wave(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -60,15 +65,26 @@ class Operation(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_de
     native: bool = False
     idempotent: bool | Literal["key"] = False
     when: list[Condition] = []
+    compare: Comparison = NO_RULES
 
 
 class Domain(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A capability that moves as a unit; `service` names an upstream."""
+    """A capability that moves as a unit; `service` names an upstream.
+
+    In percent: `shadow_percent` of the reads are copied to the other side, `shadow_writes` of the writes at legacy are
+    rehearsed at the service, of the copied reads `shadow_noise` are asked twice at legacy. A new `shadow_round` makes
+    the counting of differences begin anew.
+    """
 
     service: str
     waves: list[Wave]
     operations: list[Operation] = []
     shadow_percent: float = 0
+    shadow_writes: float = 0
+    shadow_noise: float = 5
+    shadow_round: int = 0
+    thresholds: Thresholds = Thresholds()
+    compare: Comparison = NO_RULES
 
 
 class RouteTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -22,6 +22,7 @@ from gateway.routing.decision import Decision, Slot, decide
 if TYPE_CHECKING:
     from gateway.core import Gateway
     from gateway.http1.downstream import Downstream
+    from gateway.shadow.capture import Capture
 
 
 class Exchange:
@@ -31,7 +32,7 @@ class Exchange:
     head = b""  # what goes to the upstream, made at the first attempt
     complete = 0.0  # when the last of the request's body came; 0: it has none, or not yet
     status = 0  # of the response that went to the client; 0: nothing has
-    capture: list[bytes] | None = None  # the response's payload, for the shadow comparison
+    capture: Capture | None = None  # the response, for the shadow comparison
     forced: str | None = None  # the side that a 421 named as the owner
     reroutes = 0
     fresh = False  # the next attempt must not use a kept-alive connection
@@ -201,6 +202,7 @@ class Exchange:
         if self.over:
             return
         self.gone = True
+        self.capture = None
         self._stop_waiting()
         if self.call is not None:
             self.call.breaker.abandoned()
@@ -236,6 +238,7 @@ class Exchange:
 
     def truncate(self) -> None:
         """The client has got a part: the only honest sign left is to break the connection."""
+        self.capture = None
         # An HTTP/1.0 client may take the end of its connection for the end of the answer.
         self.client.abort(reset=not self.request.v11)
         self.finish()
@@ -258,6 +261,6 @@ class Exchange:
         if not self.read and 200 <= status < 400:
             gateway.pin(self)
         if self.capture is not None:
-            gateway.compare(self)
+            gateway.shadow.offer(self, self.capture)
         if not self.gone:
             self.client.exchange_done()

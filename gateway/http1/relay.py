@@ -9,7 +9,6 @@ from gateway.http1.chunked import encode_chunk, last_chunk
 from gateway.http1.date import date_line
 from gateway.http1.forward import client_head
 from gateway.http1.head import Response
-from gateway.shadow.fetch import MOST_BODY
 
 if TYPE_CHECKING:
     from gateway.http1.exchange import Exchange
@@ -40,12 +39,10 @@ def begin(exchange: Exchange, response: Response, body: bytes) -> bool:
     if not (client.keep_alive and exchange.body.done) or exchange.gateway.draining:
         client.keep_alive = False
         extra += b"Connection: close\r\n"
-    if (
-        exchange.decision.shadow is not None
-        and request.method == b"GET"
-        and exchange.gateway.shadow.wants(exchange.route.domain)
-    ):
-        exchange.capture = [body]
+    if exchange.decision.shadow is not None:
+        exchange.capture = exchange.gateway.shadow.capture(exchange, response)
+        if exchange.capture is not None:
+            keep(exchange, body)
     if b"\r\ndate:" not in response.low:
         extra += date_line()
     if chunked and request.special and request.takes_trailers and (names := response.header(b"trailer")):
@@ -55,6 +52,13 @@ def begin(exchange: Exchange, response: Response, body: bytes) -> bool:
         data += encode_chunk(body) if chunked else body
     client.write(data)
     return chunked
+
+
+def keep(exchange: Exchange, data: bytes) -> None:
+    """For the comparison with the other side; what is too long is not compared."""
+    if exchange.capture is not None and not exchange.capture.keep(data):
+        exchange.capture = None
+        exchange.gateway.shadow.dropped(exchange.route.domain)
 
 
 def open_tunnel(exchange: Exchange, response: Response, rest: bytes) -> None:
@@ -70,17 +74,16 @@ def open_tunnel(exchange: Exchange, response: Response, rest: bytes) -> None:
 class Relay:
     """The rest of an answer that did not come in one piece."""
 
-    __slots__ = ("_captured", "_chunked", "_exchange")
+    __slots__ = ("_chunked", "_exchange")
 
     def __init__(self, exchange: Exchange, chunked: bool) -> None:
         self._exchange = exchange
         self._chunked = chunked
-        self._captured = len(exchange.capture[0]) if exchange.capture is not None else 0
 
     def write(self, data: bytes) -> None:
         exchange = self._exchange
         if exchange.capture is not None:
-            self._keep(exchange.capture, data)
+            keep(exchange, data)
         exchange.client.write(encode_chunk(data) if self._chunked else data)
 
     def end(self, trailers: Sequence[bytes] = ()) -> None:
@@ -90,12 +93,3 @@ class Relay:
             wanted = trailers and request.special and request.takes_trailers
             lines = b"".join([line + b"\r\n" for line in trailers]) if wanted else b""
             self._exchange.client.write(last_chunk(lines))
-
-    def _keep(self, capture: list[bytes], data: bytes) -> None:
-        """For the comparison with the other side; what is too long is not compared."""
-        capture.append(data)
-        self._captured += len(data)
-        if self._captured > MOST_BODY:
-            exchange = self._exchange
-            exchange.capture = None
-            exchange.gateway.meter.count(exchange.route.domain, "shadow_dropped")

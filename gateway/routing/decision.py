@@ -15,7 +15,10 @@ Reason = Literal[
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """`hold`: keep the request until its wave has an owner. `shadow`: the upstream that gets a copy of this read."""
+    """`hold`: keep the request until its wave has an owner.
+
+    `shadow`: the upstream that gets a copy of this read, or a dry run of this write.
+    """
 
     domain: str
     side: Side
@@ -56,11 +59,12 @@ def decide(slot: Slot, *, is_read: bool, pinned: bool = False, service_usable: b
 class SlotMaker:
     """Makes the slots of one domain."""
 
-    def __init__(self, domain: str, service: str, version: int, shadowed: bool) -> None:
+    def __init__(self, domain: str, service: str, version: int, *, shadowed: bool, rehearsed: bool = False) -> None:
         self.domain = domain
         self.service = service
         self.version = version
         self.shadowed = shadowed
+        self.rehearsed = rehearsed
 
     def decision(self, side: Side, reason: Reason, *, hold: bool = False, shadow: bool = False) -> Decision:
         upstream = self.service if side == "service" else "legacy"
@@ -68,13 +72,15 @@ class SlotMaker:
         banner = (
             f"Banyan-Route: domain={self.domain}; side={side}; reason={reason}; version={self.version}\r\n".encode()
         )
-        return Decision(self.domain, side, upstream, reason, banner, hold, other if shadow and self.shadowed else None)
+        return Decision(self.domain, side, upstream, reason, banner, hold, other if shadow else None)
 
     def of_wave(self, wave: Wave, in_canary: bool) -> Slot:
         """The slot of the wave's buckets that are inside, or outside, its canary."""
-        comparing = wave.phase in ("shadow", "canary")
+        comparing = self.shadowed and wave.phase in ("shadow", "canary")
         held = wave.hold or wave.owner == "moving"
         owner: Side = "service" if wave.owner == "service" else "legacy"
+        # A dry run goes only to the service: the monolith cannot rehearse, and would do it.
+        rehearsing = self.rehearsed and wave.owner == "legacy" and not held and wave.phase in ("shadow", "canary")
         if wave.phase == "canary":
             read = self.decision("service" if in_canary else "legacy", "canary", shadow=comparing)
         else:
@@ -85,7 +91,7 @@ class SlotMaker:
         has_way_back = wave.phase != "retired"
         return Slot(
             read=read,
-            write=self.decision(owner, "owner", hold=held),
+            write=self.decision(owner, "owner", hold=held, shadow=rehearsing),
             pinned=pinned,
             detour=self.decision("legacy", "breaker-open") if has_way_back else None,
             fallback=self.decision("legacy", "fallback") if has_way_back else None,

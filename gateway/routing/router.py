@@ -146,7 +146,8 @@ class Router:
         return self.default, NO_VALUES
 
     def _add_domain(self, name: str, domain: Domain) -> None:
-        maker = SlotMaker(name, domain.service, self.version, shadowed=domain.shadow_percent > 0)
+        shares = {"shadowed": domain.shadow_percent > 0, "rehearsed": domain.shadow_writes > 0}
+        maker = SlotMaker(name, domain.service, self.version, **shares)
         slots, keyless = _slots(maker, domain.waves)
         native = maker.native(any(slot.write.hold for slot in {*slots, keyless}))
         specs = {spec for op in domain.operations for spec in op.key if spec.startswith(IDENTITY_KINDS)}

@@ -9,21 +9,21 @@ from gateway.http1.head import Response
 from gateway.http1.pool import Pool
 from gateway.http1.upstream import UpstreamConnection
 from gateway.policies.retry import Cause
-
-MOST_BODY = 512 * 1024  # bytes; a longer response is not compared
+from gateway.shadow.answer import MOST_BODY, Answer, Incomparable, answer_of
 
 
 class FetchFailed(Exception):
-    """The response did not come, or was too long."""
+    """The response did not come, or cannot be compared: too long, or packed in a way that is broken."""
 
 
 class _Collector:
     """Both waiter for a connection and sink of the response."""
 
-    def __init__(self, head: bytes, answer: asyncio.Future[tuple[int, bytes]]) -> None:
-        self._head = head
+    def __init__(self, method: bytes, data: bytes, answer: asyncio.Future[tuple[Response, bytes]]) -> None:
+        self._method = method
+        self._data = data
         self.answer = answer
-        self._status = 0
+        self._response: Response | None = None
         self._pieces: list[bytes] = []
         self._size = 0
         self.connection: UpstreamConnection | None = None
@@ -34,13 +34,13 @@ class _Collector:
 
     def on_connection(self, connection: UpstreamConnection) -> None:
         self.connection = connection
-        connection.send(self, b"GET", self._head, more=False)
+        connection.send(self, self._method, self._data, more=False)
 
     def on_no_connection(self, cause: Cause) -> None:
         self.on_lost(cause)
 
     def on_response(self, response: Response, body: bytes, done: bool) -> None:
-        self._status = response.status
+        self._response = response
         self.on_body(body)
         if done:
             self.on_end()
@@ -58,8 +58,8 @@ class _Collector:
 
     def on_end(self, trailers: Sequence[bytes] = ()) -> None:
         self.connection = None
-        if not self.answer.done():
-            self.answer.set_result((self._status, b"".join(self._pieces)))
+        if not self.answer.done() and self._response is not None:
+            self.answer.set_result((self._response, b"".join(self._pieces)))
 
     def on_lost(self, cause: Cause) -> None:
         if not self.answer.done():
@@ -77,9 +77,9 @@ class _Collector:
             connection.abandon()
 
 
-async def fetch(pool: Pool, head: bytes, within: float) -> tuple[int, bytes]:
-    """(status, body). Raises: FetchFailed, TimeoutError."""
-    collector = _Collector(head, asyncio.get_running_loop().create_future())
+async def fetch(pool: Pool, method: bytes, data: bytes, within: float) -> Answer:
+    """`data`: the whole request. Raises: FetchFailed, TimeoutError (seconds `within`)."""
+    collector = _Collector(method, data, asyncio.get_running_loop().create_future())
     endpoint = pool.pick()
     connection = endpoint.take(repeatable=True)
     if connection is None:
@@ -88,6 +88,10 @@ async def fetch(pool: Pool, head: bytes, within: float) -> tuple[int, bytes]:
         collector.on_connection(connection)
     try:
         async with asyncio.timeout(within):
-            return await collector.answer
+            response, body = await collector.answer
     finally:
         collector.abandon()
+    try:
+        return answer_of(response, body)
+    except Incomparable as error:
+        raise FetchFailed(str(error)) from error

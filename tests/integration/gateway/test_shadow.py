@@ -19,9 +19,10 @@ async def test_shadow_copies_are_compared_and_differences_kept(stage: Stage) -> 
     stage.service.handler = answering(body=b'{"a":1,"b":[1,3]}')
     await stage.client.get("/items?q=1")
     await until(lambda: stage.event("shadow_mismatched") == 1)
-    (sample,) = stage.gateway.shadow.samples
-    assert (sample.operation, sample.path, sample.pointer) == ("items.list", "/items?q=1", "/b/1")
-    assert (sample.legacy, sample.service) == ("2", "3")
+    (sample,) = stage.gateway.shadow.referee.samples
+    assert (sample["operation"], sample["method"], sample["target"]) == ("items.list", "GET", "/items?q=1")
+    assert sample["fields"] == [{"field": "$.b[*]", "kind": "primitive", "legacy": "2", "service": "3"}]
+    assert (sample["legacy"]["body"], sample["service"]["body"]) == ('{"a":1,"b":[1,2]}', '{"a":1,"b":[1,3]}')
     assert stage.service.seen[0].headers["banyan-shadow"] == "1"
 
 
@@ -90,7 +91,7 @@ async def test_a_canary_that_lags_behind_the_owner_is_no_mismatch(stage: Stage) 
 
 
 async def test_nothing_is_said_of_answers_while_a_sync_does_not_catch_up(stage: Stage, monkeypatch) -> None:
-    monkeypatch.setattr("gateway.shadow.shadow.PATIENCE", 0.2)
+    monkeypatch.setattr("gateway.shadow.referee.PATIENCE", 0.2)
     stage.wave(phase="shadow", shadow_percent=100)
     stage.gateway.take_watermarks({"shop.forward": 0.0})
     stage.legacy.handler = answering(body=b'{"v":2}')

@@ -1,4 +1,4 @@
-"""The client of the admin API, figures, the stored table, settings and comparison."""
+"""The client of the admin API, figures, the stored table and settings."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from gateway.control.table import encode_table
 from gateway.errors import AdminRefused, AdminUnauthorized, AdminUnreachable, SettingsRefused, VersionConflict
 from gateway.meter import Meter
 from gateway.settings import LONGEST_SOCKET_PATH, Address, Settings, from_environment
-from gateway.shadow.compare import compare
+from gateway.shadow.policy import marks_of
 from tests.unit.gateway.tables import table, wave
 
 
@@ -106,10 +106,13 @@ def snapshot(pid: int, requests: int, failures: int = 0, breaker: str = "closed"
     for _ in range(failures):
         cell.observe(502, 0.5)
     meter.count("library", "held")
-    compared = {"domain": "library", "operation": "o", "compared": 3, "mismatched": 1}
+    mark = marks_of(table().domains["library"])["books.list"]
+    counts = {"compared": 3, "mismatched": 1, "twice": 1, "unsettled": 0, "fields": [["$.title", "type", 1, 0]]}
+    compared = {"domain": "library", "operation": "books.list", "mark": mark, **counts}
+    stale = {**compared, "mark": "other rules"}
     return meter.snapshot() | {
         "pid": pid,
-        "shadow": {"operations": [compared], "samples": []},
+        "shadow": {"operations": [compared, stale]},
         "breakers": [{"domain": "library", "side": "service", "state": breaker}],
         "health": {"lending": breaker == "closed", "legacy": True},
         "version": 7, "connections": 1, "active": 0, "held_now": 0,
@@ -127,7 +130,10 @@ def test_counters_grow_over_workers_and_their_restarts() -> None:
     assert told["requests"]["service"]["per_s"] == pytest.approx(15 / 4, abs=0.01)
     assert told["requests"]["service"]["errors_per_s"] == 1
     assert told["held"] == 3
-    assert told["shadow"] == {"compared": 9, "mismatched": 3}
+    shadow = told["shadow"]
+    assert (shadow["compared"], shadow["mismatched"], shadow["regressed"]) == (9, 3, 1)
+    (field,) = shadow["regressions"]
+    assert (field["operation"], field["field"], field["raw"], field["noise"]) == ("books.list", "$.title", 3, 0)
     assert told["breakers"] == {"legacy": "closed", "service": "open"}
     assert told["health"] == {"legacy": True, "service": False}
 
@@ -181,31 +187,6 @@ def test_settings_come_from_the_environment(tmp_path: Path) -> None:
     assert (found.listen, found.workers) == (Address("::1", 80), 3)
     deep = Settings(state_dir=tmp_path / ("d" * 120))
     assert len(str(deep.socket(0))) <= LONGEST_SOCKET_PATH
-
-
-@pytest.mark.parametrize(
-    ("one", "other", "pointer"),
-    [
-        (b'{"a":1,"b":2}', b'{"b":2,"a":1}', None),
-        (b'{"a":[1,2]}', b'{"a":[2,1]}', "/a/0"),
-        (b'{"a":[1]}', b'{"a":[1,2]}', "/a/length"),
-        (b'{"a":1}', b"{}", "/a"),
-        (b'{"a":1}', b'{"a":true}', "/a"),
-        (b'{"a":1}', b'{"a":"1"}', "/a"),
-        (b'{"a":1}', b'{"a":1.0}', None),
-        (b"plain", b"plain", None),
-        (b"plain", b"other", "body"),
-    ],
-)
-def test_comparison(one: bytes, other: bytes, pointer: str | None) -> None:
-    found = compare((200, one), (200, other))
-    assert (found.pointer if found else None) == pointer
-
-
-def test_a_different_status_is_a_difference() -> None:
-    found = compare((200, b"{}"), (404, b"{}"))
-    assert found is not None
-    assert (found.pointer, found.one, found.other) == ("status", "200", "404")
 
 
 def test_the_access_log_is_json_and_keeps_failures_when_it_samples() -> None:
