@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+from gateway.http1.overdue import overdue
+
 if TYPE_CHECKING:
     from gateway.core import Gateway
 
@@ -32,12 +34,9 @@ class Clock:
             self._sweep(now)
 
     def _look_at_exchanges(self, now: float) -> None:
-        gateway = self._gateway
-        settings = gateway.settings
-        for exchange in list(gateway.active):
-            patience = settings.tunnel_timeout if exchange.tunnel else settings.read_timeout
-            if (exchange.waits_for_upstream and now - exchange.touched > patience) or exchange.is_late:
-                exchange.timed_out()
+        for exchange in list(self._gateway.active):
+            if not exchange.over and (cause := overdue(exchange, now)) is not None:
+                exchange.timed_out(cause)
 
     def _sweep(self, now: float) -> None:
         gateway = self._gateway

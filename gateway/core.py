@@ -13,8 +13,7 @@ from gateway.clock import Clock
 from gateway.control.table import RouteTable
 from gateway.http1.downstream import Downstream
 from gateway.meter import Meter
-from gateway.policies.breaker import Breaker
-from gateway.policies.budget import RetryBudget
+from gateway.policies.breakers import Breakers
 from gateway.policies.hold import HoldRoom
 from gateway.policies.holds import Holds
 from gateway.policies.pins import PinBoard
@@ -38,14 +37,14 @@ class Gateway:
         self.log = log
         self.board = board
         self.meter = Meter()
-        self.budget = RetryBudget()
         self.room = HoldRoom(perf_counter, self.loop.call_later)
         self.active: set[Exchange] = set()
         self.clients: set[Downstream] = set()
         self.draining = False
-        self.upstreams = Upstreams(self.loop, settings.health_interval, self._is_up)
+        self.breakers = Breakers(settings.breaker_failures, settings.breaker_reset, self.meter)
+        self.breaker = self.breakers.get
+        self.upstreams = Upstreams(self.loop, settings.health_interval, self.breakers.recovered)
         self.pools = self.upstreams.pools
-        self._breakers: dict[tuple[str, str], Breaker] = {}
         self._ids = secrets.token_hex(6).encode()
         self._last_id = 0
         self.shadow = Shadow(lambda: self.upstreams.shadow_pools, self.meter, lambda: self.board.watermarks)
@@ -54,6 +53,7 @@ class Gateway:
         self.holds.take(table)
         self.upstreams.take(table)
         self.shadow.take(table)
+        self.breakers.take(table, self.pools)
 
     # the table
 
@@ -63,6 +63,7 @@ class Gateway:
             return False
         router = Router(table)
         self.upstreams.take(table)
+        self.breakers.take(table, self.pools)
         self.router = router
         self.shadow.take(table)
         self.holds.take(table)
@@ -77,18 +78,6 @@ class Gateway:
 
     def authority(self, upstream: str) -> bytes:
         return self.pools[upstream].endpoints[0].authority
-
-    def breaker(self, domain: str, side: str) -> Breaker:
-        breaker = self._breakers.get((domain, side))
-        if breaker is None:
-            breaker = self._breakers[(domain, side)] = Breaker(
-                domain,
-                side,
-                fail_max=self.settings.breaker_failures,
-                reset_timeout=self.settings.breaker_reset,
-                on_change=self._breaker_changed,
-            )
-        return breaker
 
     def usable(self, domain: str, upstream: str) -> bool:
         """May reads of this domain be sent to its service?"""
@@ -117,16 +106,6 @@ class Gateway:
         if route.is_read is False:
             self.board.record(route.domain, route.identities_of(exchange.request, exchange.values))
 
-    def _breaker_changed(self, domain: str, side: str, state: str) -> None:
-        if state == "open":
-            self.meter.count(domain, "breaker_opened")
-
-    def _is_up(self, upstream: str) -> None:
-        for (domain, side), breaker in self._breakers.items():
-            found = self.router.table.domains.get(domain)
-            if upstream == ("legacy" if side == "legacy" or found is None else found.service):
-                breaker.recovered()
-
     # time
 
     async def run_clock(self) -> None:
@@ -153,7 +132,8 @@ class Gateway:
         return {
             **self.meter.snapshot(),
             "shadow": self.shadow.snapshot(),
-            "breakers": [{"domain": d, "side": s, "state": b.state} for (d, s), b in self._breakers.items()],
+            **self.breakers.snapshot(),
+            "pools": {name: pool.snapshot() for name, pool in self.pools.items()},
             "health": {name: pool.healthy for name, pool in self.pools.items()},
             "version": self.router.version,
             "connections": len(self.clients),

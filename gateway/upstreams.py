@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterator
 
-from gateway.control.table import RouteTable
+from gateway.control.table import RouteTable, Upstream
 from gateway.http1.pool import Pool, PoolLimits
 from gateway.policies.health import watch
+from gateway.policies.shedding import Limiter
 
 SHADOW_LIMITS = PoolLimits(connections=8, waiting=16)
 
@@ -21,16 +22,26 @@ class Upstreams:
         self._on_up = on_up
         self.pools: dict[str, Pool] = {}
         self.shadow_pools: dict[str, Pool] = {}
+        self._known: dict[str, Upstream] = {}
         self._watches: dict[str, asyncio.Task[None]] = {}
 
     def take(self, table: RouteTable) -> None:
         """What the table says as before is kept, with its connections."""
         for name, upstream in table.upstreams.items():
-            known = self.pools.get(name)
-            if known is not None and known.urls == tuple(upstream.urls) and known.health == upstream.health:
+            if self._known.get(name) == upstream:
                 continue
             self._forget(name)
-            self.pools[name] = Pool(upstream.urls, upstream.health, PoolLimits(), self._loop.time)
+            self._known[name] = upstream
+            limits = PoolLimits(upstream.connections, upstream.waiting, upstream.connect_timeout)
+            shedding = upstream.shedding
+            self.pools[name] = Pool(
+                upstream.urls,
+                upstream.health,
+                limits,
+                self._loop.time,
+                outliers=upstream.outliers,
+                limiter=None if shedding is None else Limiter(shedding, self._loop.time),
+            )
             self.shadow_pools[name] = Pool(upstream.urls, upstream.health, SHADOW_LIMITS, self._loop.time)
             self._watches[name] = self._loop.create_task(
                 watch(self.pools[name], self._interval, lambda name=name: self._on_up(name))  # type: ignore[misc]
@@ -39,6 +50,7 @@ class Upstreams:
             self._forget(name)
 
     def _forget(self, name: str) -> None:
+        self._known.pop(name, None)
         for pools in (self.pools, self.shadow_pools):
             pool = pools.pop(name, None)
             if pool is not None:

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 from gateway.control.comparison import problems_of_comparison
 from gateway.control.overlaps import TOKEN, ambiguous, clashes, of_conditions, segments
+from gateway.control.resilience import problems_of_outliers, problems_of_shedding, problems_of_times
 from gateway.routing.bucket import BUCKETS
 
 if TYPE_CHECKING:
@@ -52,6 +53,14 @@ def _of_upstream(name: str, upstream: Upstream) -> Iterator[str]:
         yield "names a url twice"
     if not re.fullmatch(r"/[!-~]*", upstream.health):
         yield f"health must be a path, not {upstream.health!r}"
+    for what in ("connections", "waiting"):
+        if not 1 <= (count := getattr(upstream, what)) <= 100_000:
+            yield f"{what} must be within 1..100000, not {count}"
+    if not 0 < upstream.connect_timeout <= 60:
+        yield f"connect_timeout must be within 0..60 seconds, not {upstream.connect_timeout:g}"
+    yield from problems_of_outliers(upstream.outliers)
+    if upstream.shedding is not None:
+        yield from problems_of_shedding(upstream.shedding)
     for url in upstream.urls:
         if not _is_origin(url):
             yield f"url must be http://host:port, not {url!r}"
@@ -80,6 +89,8 @@ def _of_domain(table: RouteTable, name: str, domain: Domain) -> Iterator[str]:
     elif domain.service == "legacy":
         yield "its service cannot be the upstream 'legacy'"
     yield from _of_shadow(table, domain)
+    if not 0 <= domain.retry_percent <= 100:
+        yield f"retry_percent {domain.retry_percent} is not within 0..100"
     for wave in domain.waves:
         yield from (f"wave {wave.wave}: {reason}" for reason in _of_wave(wave))
     yield from _of_ranges(domain.waves)
@@ -148,6 +159,8 @@ def _of_operation(operation: Operation) -> Iterator[str]:
         yield f"unknown method {operation.method!r}"
     elif operation.kind == "read" and operation.method not in READ_METHODS:
         yield f"a read cannot be a {operation.method}"
+    repeatable = operation.kind == "read" or bool(operation.idempotent) or operation.method in ("PUT", "DELETE")
+    yield from problems_of_times(operation.timeout, operation.try_timeout, repeatable=repeatable)
     yield from _of_path(operation.path)
     names = parameters(operation.path)
     for source in operation.key:

@@ -7,6 +7,7 @@ from typing import Literal
 import msgspec
 
 from gateway.control.comparison import NO_RULES, Comparison, Thresholds
+from gateway.control.resilience import Breaker, Bulkhead, Outliers, Shedding
 from gateway.control.rules import problems_of
 from gateway.errors import TableRefused
 
@@ -20,11 +21,17 @@ class Upstream(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_def
     """One or more equal servers; `health` is the path that answers 2xx when the server may get traffic.
 
     `rehearses`: it rolls back a write that carries `Banyan-Dry-Run: 1`, and says so in its answer.
+    `connections` to one server and `waiting` for one are per worker; `connect_timeout` is in seconds.
     """
 
     urls: list[str]
     health: str = "/health"
     rehearses: bool = False
+    connections: int = 256
+    waiting: int = 1024
+    connect_timeout: float = 1.0
+    outliers: Outliers = Outliers()
+    shedding: Shedding | None = None
 
 
 class Wave(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -54,6 +61,8 @@ class Operation(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_de
 
     `idempotent`: doing it twice is as doing it once although its method does not say so. True: always (an upsert by
     POST); "key": when the request carries an Idempotency-Key, because its server is known to honour one.
+    `timeout`: seconds until the head of the answer, and between its bytes (unset: the gateway's own); `try_timeout`:
+    until the head, when the request can be sent again or elsewhere.
     `when`: only requests that meet all of these; of several operations with one path the narrowest wins.
     """
 
@@ -66,6 +75,8 @@ class Operation(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_de
     idempotent: bool | Literal["key"] = False
     when: list[Condition] = []
     compare: Comparison = NO_RULES
+    timeout: float | None = None
+    try_timeout: float | None = None
 
 
 class Domain(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -85,6 +96,9 @@ class Domain(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     shadow_round: int = 0
     thresholds: Thresholds = Thresholds()
     compare: Comparison = NO_RULES
+    breaker: Breaker | None = None
+    bulkhead: Bulkhead | None = None
+    retry_percent: float = 20  # of the requests may be sent once more; 0: none
 
 
 class RouteTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

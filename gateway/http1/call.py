@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 from gateway.http1.body import NO_BODY
 from gateway.http1.head import Response
-from gateway.http1.recovery import fall_back, misdirected, recover
+from gateway.http1.pool import Endpoint
+from gateway.http1.recovery import misdirected, recover, turned_away
 from gateway.http1.relay import Relay, begin, inform, open_tunnel
 from gateway.http1.upstream import UpstreamConnection
 from gateway.policies.breaker import Breaker
@@ -21,16 +22,20 @@ if TYPE_CHECKING:
     from gateway.http1.exchange import Exchange
 
 
+GATEWAY_ERRORS = (502, 503, 504)
+
+
 class Call:
     """Waits for a connection, then is the sink of what comes over it."""
 
-    __slots__ = ("_exchange", "_relay", "breaker", "connection", "gone")
+    __slots__ = ("_exchange", "_relay", "breaker", "connection", "endpoint", "gone")
     _relay: Relay  # once the answer has begun
 
-    def __init__(self, exchange: Exchange, breaker: Breaker) -> None:
+    def __init__(self, exchange: Exchange, breaker: Breaker, endpoint: Endpoint) -> None:
         self._exchange = exchange
         self.breaker = breaker
         self.connection: UpstreamConnection | None = None
+        self.endpoint = endpoint
         self.gone = False  # dropped
 
     # waits for a connection
@@ -79,15 +84,14 @@ class Call:
         status = response.status
         if done:
             self.connection = None
-        if status >= 500 and exchange.has_fallback:
-            # Only calls that another side can answer are judged by their 5xx: the error of one page of the monolith
-            # must not close the monolith.
-            self.breaker.failure()
-            exchange.drop_call()
-            fall_back(exchange)
+        if exchange.stay is not None:
+            exchange.stay.answered(exchange.route.id)
+        if status >= 500 and self._is_bad(response):
             return
         if done or not self.breaker.closed:  # of a long answer the end counts, but a probe cannot wait for it
             self.breaker.success()
+        if self.endpoint.judge is not None and status not in GATEWAY_ERRORS:
+            self.endpoint.judge.succeeded()
         if status == 421 and misdirected(exchange, response):
             return
         chunked = begin(exchange, response, body)
@@ -95,6 +99,22 @@ class Call:
             exchange.finish()
         else:
             self._relay = Relay(exchange, chunked)
+
+    def _is_bad(self, response: Response) -> bool:
+        """A 5xx that is not passed on."""
+        exchange, judge = self._exchange, self.endpoint.judge
+        gateway_error = response.status in GATEWAY_ERRORS
+        if gateway_error and judge is not None:
+            judge.failed()
+            exchange.avoid = self.endpoint
+        # Only calls that another side can answer are judged by their 5xx: the error of one page of the monolith
+        # must not close the monolith.
+        if exchange.has_fallback:
+            self.breaker.failure()
+            exchange.drop_call()
+            recover(exchange, Cause.ERROR)
+            return True
+        return gateway_error and turned_away(exchange, response)
 
     def on_informational(self, response: Response) -> None:
         self._exchange.touched = self._exchange.gateway.now
@@ -138,18 +158,31 @@ class Call:
         if exchange.over:
             return
         if exchange.status:
-            self.breaker.failure()
-            exchange.truncate()
+            self.fail(cause)
+            exchange.truncate(cause)
         else:
             self._failed(cause)
 
     # the end
 
     def _failed(self, cause: Cause) -> None:
-        self._exchange.call = None
-        if cause not in (Cause.STALE, Cause.OVERFLOW):
-            self.breaker.failure()
-        recover(self._exchange, cause)
+        exchange = self._exchange
+        exchange.call = None
+        exchange.step_out()
+        self.fail(cause)
+        recover(exchange, cause)
+
+    def fail(self, cause: Cause) -> None:
+        """Hold it against the side, and against this server of it."""
+        if cause.blames:
+            self.breaker.failure(costly=cause in (Cause.TIMEOUT, Cause.SLOW))
+            self._blame(cause)
+
+    def _blame(self, cause: Cause) -> None:
+        exchange, judge = self._exchange, self.endpoint.judge
+        if judge is not None and cause.blames:
+            judge.failed()
+            exchange.avoid = self.endpoint
 
     def drop(self) -> None:
         """The answer is no longer wanted, and neither is a connection."""

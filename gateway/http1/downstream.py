@@ -334,7 +334,7 @@ class Downstream(asyncio.Protocol):
         elif self._mode == _LINGER:
             if age > LINGER_SECONDS or now > self._linger_until:
                 self._transport.abort()
-        elif self._mode == _CLOSING and age > self._gateway.settings.read_timeout:
+        elif self._mode == _CLOSING and age > self._gateway.settings.write_timeout:
             self._transport.abort()
 
     def _begin_window(self, exchange: Exchange) -> None:

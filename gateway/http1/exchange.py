@@ -16,12 +16,15 @@ from gateway.http1.forward import upstream_head, usable_request_id
 from gateway.http1.head import IDEMPOTENT, Malformed, Request, all_values
 from gateway.http1.patience import Patience
 from gateway.http1.recovery import give_up, recover
-from gateway.policies.retry import Cause
+from gateway.policies.retry import MOST_ELSEWHERE, Cause
 from gateway.routing.decision import Decision, Slot, decide
 
 if TYPE_CHECKING:
     from gateway.core import Gateway
+    from gateway.http1.admission import Stay
     from gateway.http1.downstream import Downstream
+    from gateway.http1.pool import Endpoint
+    from gateway.policies.bulkhead import Compartment
     from gateway.shadow.capture import Capture
 
 
@@ -33,9 +36,14 @@ class Exchange:
     complete = 0.0  # when the last of the request's body came; 0: it has none, or not yet
     status = 0  # of the response that went to the client; 0: nothing has
     capture: Capture | None = None  # the response, for the shadow comparison
+    trouble: Cause | None = None  # why it ended badly
     forced: str | None = None  # the side that a 421 named as the owner
     reroutes = 0
     fresh = False  # the next attempt must not use a kept-alive connection
+    avoid: Endpoint | None = None  # the server, among several, that failed it last
+    elsewhere = 0  # tries on other servers
+    queue: Compartment | None = None  # where it waits for a place
+    stay: Stay | None = None  # behind a door, while the attempt lasts
     over = False
     gone = False  # the client has left
     tunnel = False
@@ -80,7 +88,6 @@ class Exchange:
     def start(self) -> None:
         gateway = self.gateway
         gateway.active.add(self)
-        gateway.budget.deposit()
         self._go()
 
     def again(self) -> None:
@@ -125,17 +132,21 @@ class Exchange:
     def attempt(self) -> None:
         """Send the request where the decision says."""
         gateway, decision = self.gateway, self.decision
-        breaker = gateway.breaker(decision.domain, decision.side)
-        # An open breaker turns away what another side can answer. The rest has nowhere to go, and is tried.
-        if not (breaker.closed or breaker.admit()) and self.has_fallback:
+        breaker = gateway.breaker(decision.domain, decision.side, self.read)
+        # An open breaker turns away what another side can answer. The rest has nowhere to go, and is tried, unless a
+        # try means to wait for a time-out.
+        if not (breaker.closed or breaker.admit()) and (breaker.costly or self.has_fallback):
             recover(self, Cause.OPEN)
+            return
+        if breaker.door is not None and not breaker.door.enter(self):
+            breaker.abandoned()
             return
         self.touched = gateway.now
         if not self.head:
             authority = gateway.authority(decision.upstream)
             self.head = upstream_head(self.request, self.client.hops.lines(self.request), self.request_id, authority)
-        endpoint = gateway.pools[decision.upstream].pick()
-        call = self.call = Call(self, breaker)
+        endpoint = gateway.pools[decision.upstream].pick(self.avoid)
+        call = self.call = Call(self, breaker, endpoint)
         connection = None if self.fresh else endpoint.take(repeatable=self.read or self.idempotent)
         if connection is None:
             endpoint.wait(call)
@@ -155,17 +166,28 @@ class Exchange:
         return declared == "key" and bool(request.header(b"idempotency-key"))
 
     @property
-    def waits_for_upstream(self) -> bool:
-        """Not the client, which has limits of its own: it has sent all, or is kept from sending more."""
-        call = self.call
-        return call is not None and (call.connection is None or self.body.done or self.client.is_paused)
+    def has_another_try(self) -> bool:
+        """What to do if this try takes too long."""
+        if self.body.kept is None:
+            return False
+        return self.has_fallback or (self.idempotent and self.elsewhere < MOST_ELSEWHERE)
 
     @property
-    def is_late(self) -> bool:
-        """The response's head is overdue. A long upload has its own limits; time counts from its end."""
-        if self.status or not self.body.done:
-            return False
-        return perf_counter() - (self.complete or self.started) > self.gateway.settings.total_timeout
+    def has_waited(self) -> bool:
+        """In a hold: it was promised an answer."""
+        return self._patience is not None and self._patience.has_held
+
+    # at a door
+
+    def on_place(self) -> None:
+        self.queue = None
+        self.again()
+
+    def step_out(self) -> None:
+        """The attempt is over: somebody else may have its place."""
+        stay, self.stay = self.stay, None
+        if stay is not None:
+            stay.leave()
 
     # the client's side
 
@@ -214,37 +236,47 @@ class Exchange:
 
     # the end
 
-    def timed_out(self) -> None:
-        """Nothing was heard of the upstream for too long."""
+    def timed_out(self, cause: Cause) -> None:
+        """It has waited too long (`overdue` says for what)."""
         self._stop_waiting()
-        call = self.call
+        call, stay = self.call, self.stay
         self.drop_call()
-        # A tunnel may be silent, and a client that does not read makes its server wait: neither is the server's fault.
-        if call is not None and not self.tunnel and not self.client.is_full:
-            call.breaker.failure()
+        if call is not None and not self.tunnel:  # a tunnel may be silent
+            call.fail(cause)
+        if stay is not None and cause.blames:
+            stay.timed_out()
+        if cause is Cause.UNREAD:
+            self.gateway.meter.count(self.route.domain, "client_stalled")
         if self.status:
-            self.truncate()
+            self.truncate(cause)
         else:
-            recover(self, Cause.TIMEOUT)
+            recover(self, cause)
 
     def _stop_waiting(self) -> None:
         if self._patience is not None:
             self._patience.leave()
+        if self.queue is not None:
+            self.queue.forget(self)
+            self.queue = None
 
     def drop_call(self) -> None:
         call, self.call = self.call, None
         if call is not None:
             call.drop()
+            self.step_out()
 
-    def truncate(self) -> None:
+    def truncate(self, cause: Cause) -> None:
         """The client has got a part: the only honest sign left is to break the connection."""
         self.capture = None
         # An HTTP/1.0 client may take the end of its connection for the end of the answer.
+        self.trouble = cause
         self.client.abort(reset=not self.request.v11)
         self.finish()
 
     def finish(self) -> None:
         self.over = True
+        if self.stay is not None:
+            self.step_out()
         self.call = self._patience = None  # they know us: nobody is left to be found by the garbage collector
         gateway, decision, route, request = self.gateway, self.decision, self.route, self.request
         gateway.active.discard(self)
@@ -254,8 +286,9 @@ class Exchange:
         if decision is self.slot.fallback or decision is self.slot.detour:
             gateway.meter.count(route.domain, "fallback")  # after a failure, or at once because the breaker was open
         if gateway.log is not None:
+            reason = decision.reason if self.trouble is None else f"{decision.reason}; {self.trouble.word}"
             gateway.log.add(
-                request.method, request.path, status, seconds, route.domain, decision.side, decision.reason,
+                request.method, request.path, status, seconds, route.domain, decision.side, reason,
                 self.request_id,
             )  # fmt: skip
         if not self.read and 200 <= status < 400:

@@ -106,6 +106,11 @@ class Patience:
         coming = body.size if body.done else max(body.size, exchange.gateway.replay_bytes)
         return len(request.head) + (min(coming, request.length) if request.length else coming)
 
+    @property
+    def has_held(self) -> bool:
+        """It was told to wait for the end of a hold."""
+        return self._held
+
     def release(self) -> None:
         self._exchange.again()
 

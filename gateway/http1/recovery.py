@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from gateway.http1.head import Response
 from gateway.http1.problem import problem
-from gateway.policies.retry import Attempt, Cause, Step, next_step
+from gateway.policies.retry import MOST_ELSEWHERE, Attempt, Cause, Step, next_step
 
 if TYPE_CHECKING:
     from gateway.http1.exchange import Exchange
@@ -30,14 +30,20 @@ def recover(exchange: Exchange, cause: Cause) -> None:
         has_fallback=exchange.has_fallback,
         time_left=perf_counter() < exchange.patience.deadline(),
         fresh_tried=exchange.fresh,
+        others=exchange.avoid is not None,
+        elsewhere=exchange.elsewhere,
     )
     step = next_step(failed)
-    if step is Step.WAIT and not cause.unsent and not gateway.budget.take():
-        step = Step.REFUSE
+    if step in (Step.WAIT, Step.ELSEWHERE) and not cause.unsent and not _may_retry(exchange):
+        step = Step.FALLBACK if exchange.has_fallback else Step.REFUSE
     if step is Step.FALLBACK:
         fall_back(exchange)
     elif step is Step.AGAIN:
         exchange.fresh = True
+        gateway.meter.count(exchange.route.domain, "retried")
+        exchange.attempt()
+    elif step is Step.ELSEWHERE:
+        exchange.elsewhere += 1
         gateway.meter.count(exchange.route.domain, "retried")
         exchange.attempt()
     elif step is Step.WAIT:
@@ -47,6 +53,28 @@ def recover(exchange: Exchange, cause: Cause) -> None:
         give_up(exchange, cause)
 
 
+def _may_retry(exchange: Exchange) -> bool:
+    decision = exchange.decision
+    return exchange.gateway.breaker(decision.domain, decision.side, exchange.read).may_retry()
+
+
+def turned_away(exchange: Exchange, response: Response) -> bool:
+    """A 502, 503 or 504 that nobody else can answer: may the request be tried once more? The answer is then dropped.
+
+    A server that says Retry-After means the client, and gets no second try from us.
+    """
+    repeatable = exchange.idempotent and exchange.body.kept is not None and exchange.body.done
+    if not repeatable or exchange.elsewhere or response.header(b"retry-after") is not None:
+        return False
+    if not _may_retry(exchange):
+        return False
+    exchange.drop_call()
+    exchange.elsewhere = MOST_ELSEWHERE
+    exchange.gateway.meter.count(exchange.route.domain, "retried")
+    exchange.attempt()
+    return True
+
+
 def fall_back(exchange: Exchange) -> None:
     """Let legacy answer this read."""
     assert exchange.slot.fallback is not None
@@ -54,6 +82,7 @@ def fall_back(exchange: Exchange) -> None:
         exchange.patience.await_sync()
         return
     exchange.decision = exchange.slot.fallback
+    exchange.avoid = None
     exchange.attempt()
 
 
@@ -81,6 +110,7 @@ def give_up(exchange: Exchange, cause: Cause) -> None:
     """Nobody will answer: we do."""
     client, status = exchange.client, cause.status
     exchange.status = status
+    exchange.trouble = cause
     if not exchange.body.done:
         client.keep_alive = False
     extra = exchange.decision.banner + b"X-Request-Id: " + exchange.request_id + b"\r\n"

@@ -36,11 +36,11 @@ async def watch(pool: Pool, interval: float, on_up: Callable[[], None]) -> None:
     while True:
         verdicts = await asyncio.gather(*(answers(endpoint, pool.health, interval * 2) for endpoint in pool.endpoints))
         for index, well in enumerate(verdicts):
-            endpoint = pool.endpoints[index]
+            was = pool.endpoints[index].healthy
             failures[index] = 0 if well else failures[index] + 1
-            if well and not endpoint.healthy:
-                endpoint.healthy = True
+            if well and not was:
+                pool.on_health(index, healthy=True)
                 on_up()
-            elif failures[index] >= FAILURES_TO_DOWN:
-                endpoint.healthy = False
+            elif was and failures[index] >= FAILURES_TO_DOWN:
+                pool.on_health(index, healthy=False)
         await asyncio.sleep(interval)

@@ -34,6 +34,8 @@ class Route:
         "pinnable",
         "slots",
         "sources",
+        "timeout",
+        "try_timeout",
         "uniform",
         "when",
     )
@@ -54,6 +56,8 @@ class Route:
         when: Sequence[Condition] = (),
     ) -> None:
         self.id = operation_id
+        self.timeout: float | None = None  # seconds; as `Operation.timeout`
+        self.try_timeout: float | None = None
         self.domain = domain
         self.is_read = is_read  # None: told by the method
         self.native = native
@@ -167,6 +171,7 @@ class Router:
                 parameters=[source(spec, names) for spec in operation.key[1:] if spec.startswith("path:")],
                 when=operation.when,
             )
+            route.timeout, route.try_timeout = operation.timeout, operation.try_timeout
             self._add(operation, route)
 
     def _add(self, operation: Operation, route: Route) -> None:

@@ -84,7 +84,7 @@ async def test_a_slow_body_above_the_rate_arrives() -> None:
 
 async def test_who_does_not_read_answers_cannot_ask_for_more_of_them() -> None:
     """One request after the other, each small, none of the answers read."""
-    async with staged(read_timeout=1, idle_timeout=1) as stage:
+    async with staged(write_timeout=1, idle_timeout=1) as stage:
         stage.legacy.handler = answering(body=b"y" * 20_000)
         sock = deaf_client(stage.port)
         asked = 0
@@ -108,7 +108,7 @@ async def test_who_does_not_read_a_large_answer_is_cut_off_and_its_server_is_not
             writer.write(b"z" * 1_000_000)
             await writer.drain()
 
-    async with staged(read_timeout=0.6, breaker_failures=1) as stage:
+    async with staged(write_timeout=0.6, breaker_failures=1) as stage:
         stage.legacy.handler = handler
         sock = deaf_client(stage.port)
         sock.send(HEAD + b"\r\n")
@@ -128,7 +128,7 @@ async def test_who_does_not_read_the_last_answer_of_a_connection_is_cut_off() ->
         await writer.drain()
         raise HangUp
 
-    async with staged(read_timeout=0.6) as stage:
+    async with staged(read_timeout=0.6, write_timeout=0.6) as stage:
         stage.legacy.handler = handler
         sock = deaf_client(stage.port)
         sock.send(HEAD + b"Connection: close\r\n\r\n")
@@ -147,7 +147,7 @@ async def test_a_slow_reader_gets_all_of_it() -> None:
             writer.write(b"z" * 100_000)
             await writer.drain()
 
-    async with staged(read_timeout=0.6) as stage:
+    async with staged(read_timeout=0.6, write_timeout=0.6) as stage:
         stage.legacy.handler = handler
         reader, writer = await asyncio.open_connection("127.0.0.1", stage.port, limit=1 << 14)
         writer.write(request("GET", "/items", Connection="close"))

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from gateway.control.resilience import Breaker as Rule
 from gateway.policies.breaker import Breaker
 from tests.unit.gateway.clock import Clock
 
 
 def make_breaker(clock: Clock, heard: list[str]) -> Breaker:
     return Breaker(
-        "d", "service", fail_max=3, reset_timeout=5, on_change=lambda *told: heard.append(told[2]), clock=clock
+        "d", "service", rule=Rule(failures=3), reset=5, on_change=lambda *told: heard.append(told[2]), clock=clock
     )
 
 

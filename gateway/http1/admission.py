@@ -1,0 +1,85 @@
+"""What stands before one side of a domain, where the table asks for it: a bulkhead, a limit that follows latency."""
+
+from __future__ import annotations
+
+from time import perf_counter
+from typing import TYPE_CHECKING
+
+from gateway.http1.recovery import recover
+from gateway.meter import Meter
+from gateway.policies.bulkhead import Compartment
+from gateway.policies.retry import Cause
+from gateway.policies.shedding import Limiter
+
+if TYPE_CHECKING:
+    from gateway.http1.exchange import Exchange
+
+
+class Stay:
+    """Of one attempt inside a door. `leave` is idempotent: whoever ends the attempt first calls it."""
+
+    __slots__ = ("_crowd", "_door", "_left", "_since")
+
+    def __init__(self, door: Door, measured: bool) -> None:
+        self._door = door
+        self._left = False
+        self._crowd = door.limiter.in_flight if door.limiter is not None else 0
+        self._since = perf_counter() if measured else 0.0
+
+    def answered(self, operation: str) -> None:
+        """The head of the answer is here. What had a body still to come from the client says nothing of the server."""
+        limiter = self._door.limiter
+        if limiter is not None and self._since:
+            limiter.answered(operation, perf_counter() - self._since, self._crowd)
+
+    def timed_out(self) -> None:
+        if self._door.limiter is not None:
+            self._door.limiter.timed_out()
+
+    def leave(self) -> None:
+        if not self._left:
+            self._left = True
+            self._door.left()
+
+
+class Door:
+    def __init__(self, domain: str, compartment: Compartment | None, limiter: Limiter | None, meter: Meter) -> None:
+        self.domain = domain
+        self.compartment = compartment
+        self.limiter = limiter
+        self._meter = meter
+
+    def enter(self, exchange: Exchange) -> bool:
+        """Whether it may go on now. If not it waits here (`on_place`), or has been answered or sent elsewhere."""
+        compartment, limiter = self.compartment, self.limiter
+        if compartment is not None:
+            verdict = compartment.enter(exchange)
+            if verdict == "waits":
+                exchange.queue = compartment
+                exchange.touched = exchange.gateway.now
+                return False
+            if verdict == "full":
+                self._meter.count(self.domain, "bulkhead_full")
+                recover(exchange, Cause.FULL)
+                return False
+        if limiter is not None and not limiter.admit(read=exchange.read, promised=exchange.has_waited):
+            if compartment is not None:
+                compartment.leave()
+            self._meter.count(self.domain, "shed")
+            recover(exchange, Cause.SHED)
+            return False
+        exchange.stay = Stay(self, measured=exchange.body.done)
+        return True
+
+    def left(self) -> None:
+        if self.limiter is not None:
+            self.limiter.leave()
+        if self.compartment is not None:
+            self.compartment.leave()
+
+    def snapshot(self) -> dict[str, int]:
+        compartment = self.compartment
+        return {
+            "in_flight": compartment.in_flight if compartment is not None else 0,
+            "waiting": compartment.waiting if compartment is not None else 0,
+        }

@@ -1,0 +1,83 @@
+"""A limit of requests in flight that finds itself: the gradient of latency, per upstream. Pure.
+
+After Netflix' concurrency-limits and Envoy's adaptive concurrency, with two changes:
+
+1. Latency is measured against the same operation's own idle latency, so that more of the slow operations in the mix do
+   not look like overload.
+2. The idle latency is learned from requests that met at most `least` others, so nothing is ever held back to measure.
+   A server that has become slower for good drives the limit down to `least`, is measured anew there, and gets it back.
+
+Each window (20 answers, at least 0.1 s) the mean r of latency / idle latency gives
+`limit := 0.8 limit + 0.2 (limit × clamp(tolerance / r, 0.5, 1) + √limit)`, within `least` and `most`; it grows only
+when at least half of it was used. A time-out counts as an answer ten times too late.
+
+Reads are refused at the limit, writes at 1.25 × the limit. Never refused here: what has waited in a hold (it was
+promised an answer). Health checks and the admin API do not come this way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import sqrt
+
+from gateway.control.resilience import Shedding
+
+ENOUGH = 20  # answers
+LEAST_WINDOW = 0.1  # seconds
+LEARNING = 0.1  # weight of one idle answer
+WORST = 10.0  # times the idle latency; what is slower says no more
+GRAIN = 0.001  # seconds; below it a difference of latency is noise
+FOR_WRITES = 1.25
+
+
+class Limiter:
+    def __init__(self, rule: Shedding, clock: Callable[[], float]) -> None:
+        self.rule = rule
+        self.limit = float(min(rule.most, max(rule.least, 32)))
+        self.in_flight = 0
+        self._clock = clock
+        self._idle: dict[str, float] = {}  # operation → seconds
+        self._began = clock()
+        self._answers = 0
+        self._sum = 0.0
+        self._most_used = 0
+
+    def admit(self, *, read: bool, promised: bool = False) -> bool:
+        limit = self.limit if read else self.limit * FOR_WRITES
+        if self.in_flight >= limit and not promised:
+            return False
+        self.in_flight += 1
+        self._most_used = max(self._most_used, self.in_flight)
+        return True
+
+    def leave(self) -> None:
+        self.in_flight -= 1
+
+    def answered(self, operation: str, seconds: float, crowd: int) -> None:
+        """`crowd`: requests in flight when this one was let in, itself among them."""
+        seconds = max(seconds, GRAIN)
+        idle = self._idle.get(operation)
+        if idle is None:
+            idle = self._idle[operation] = seconds
+        elif crowd <= self.rule.least:
+            idle = self._idle[operation] = idle + LEARNING * (seconds - idle)
+        self._observe(min(WORST, seconds / idle))
+
+    def timed_out(self) -> None:
+        self._observe(WORST)
+
+    def _observe(self, ratio: float) -> None:
+        self._answers += 1
+        self._sum += ratio
+        now = self._clock()
+        if self._answers < ENOUGH or now - self._began < LEAST_WINDOW:
+            return
+        self._adjust(self._sum / self._answers)
+        self._began, self._answers, self._sum, self._most_used = now, 0, 0.0, self.in_flight
+
+    def _adjust(self, ratio: float) -> None:
+        gradient = min(1.0, max(0.5, self.rule.tolerance / ratio))
+        aim = self.limit * gradient
+        if self._most_used * 2 >= self.limit:
+            aim += sqrt(self.limit)
+        self.limit = min(float(self.rule.most), max(float(self.rule.least), 0.8 * self.limit + 0.2 * aim))
