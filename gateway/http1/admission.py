@@ -18,19 +18,19 @@ if TYPE_CHECKING:
 class Stay:
     """Of one attempt inside a door. `leave` is idempotent: whoever ends the attempt first calls it."""
 
-    __slots__ = ("_crowd", "_door", "_left", "_since")
+    __slots__ = ("_door", "_left", "_since", "_ticket")
 
     def __init__(self, door: Door, measured: bool) -> None:
         self._door = door
         self._left = False
-        self._crowd = door.limiter.in_flight if door.limiter is not None else 0
+        self._ticket = door.limiter.ticket() if door.limiter is not None else 0
         self._since = perf_counter() if measured else 0.0
 
     def answered(self, operation: str) -> None:
         """The head of the answer is here. What had a body still to come from the client says nothing of the server."""
         limiter = self._door.limiter
         if limiter is not None and self._since:
-            limiter.answered(operation, perf_counter() - self._since, self._crowd)
+            limiter.answered(operation, perf_counter() - self._since, self._ticket)
 
     def timed_out(self) -> None:
         if self._door.limiter is not None:

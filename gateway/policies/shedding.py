@@ -4,7 +4,8 @@ After Netflix' concurrency-limits and Envoy's adaptive concurrency, with two cha
 
 1. Latency is measured against the same operation's own idle latency, so that more of the slow operations in the mix do
    not look like overload.
-2. The idle latency is learned from requests that met at most `least` others, so nothing is ever held back to measure.
+2. The idle latency is learned from requests that never shared the server with more than `least` (writes: 1.25 ×
+   `least`) others while they lasted, so nothing is ever held back to measure.
    A server that has become slower for good drives the limit down to `least`, is measured anew there, and gets it back.
 
 Each window (20 answers, at least 0.1 s) the mean r of latency / idle latency gives
@@ -36,6 +37,7 @@ class Limiter:
         self.limit = float(min(rule.most, max(rule.least, 32)))
         self.in_flight = 0
         self._clock = clock
+        self._crowds = 0  # admissions that found, or made, a crowd
         self._idle: dict[str, float] = {}  # operation → seconds
         self._began = clock()
         self._answers = 0
@@ -47,19 +49,28 @@ class Limiter:
         if self.in_flight >= limit and not promised:
             return False
         self.in_flight += 1
+        if self.in_flight > self._few:
+            self._crowds += 1
         self._most_used = max(self._most_used, self.in_flight)
         return True
+
+    @property
+    def _few(self) -> float:
+        return self.rule.least * FOR_WRITES
+
+    def ticket(self) -> int:
+        """For `answered`, taken when the request is let in: tells then whether there was a crowd meanwhile."""
+        return self._crowds if self.in_flight <= self._few else -1
 
     def leave(self) -> None:
         self.in_flight -= 1
 
-    def answered(self, operation: str, seconds: float, crowd: int) -> None:
-        """`crowd`: requests in flight when this one was let in, itself among them."""
+    def answered(self, operation: str, seconds: float, ticket: int) -> None:
         seconds = max(seconds, GRAIN)
         idle = self._idle.get(operation)
         if idle is None:
             idle = self._idle[operation] = seconds
-        elif crowd <= self.rule.least:
+        elif ticket == self._crowds:
             idle = self._idle[operation] = idle + LEARNING * (seconds - idle)
         self._observe(min(WORST, seconds / idle))
 
