@@ -133,7 +133,7 @@ async def test_whatever_fails_is_counted_and_opens_the_breaker(fault: str) -> No
     async with chaos(breaker_failures=3) as (stage, _):
         for n in range(3):
             await ask_once(stage, "post", fault, f"{n}")
-        assert not stage.gateway.breaker("shop", "legacy").closed
+        assert not stage.gateway.breaker("shop", "legacy", read=False).closed
 
 
 async def test_a_read_falls_back_from_every_fault_before_the_answer_has_begun() -> None:
