@@ -34,3 +34,15 @@ def guard(seconds: int, as_json: bool) -> None:
     show_report(report)
     if as_json:
         click.echo(report.as_json())
+
+
+@bench.command()
+@click.option("--requests", type=click.IntRange(100, 10_000_000), default=200_000, show_default=True)
+@click.option("--workers", type=click.IntRange(1, 16), default=2, show_default=True)
+@click.option("--seed", type=int, default=1, show_default=True, help="The same seed asks the same requests.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object as the last line.")
+def soak(requests: int, workers: int, seed: int, as_json: bool) -> None:
+    """Random faults of the servers under load: no answer may reach anybody but who asked for it, and nothing leaks."""
+    from load.bench.soak import run, show_report
+
+    _show(run(requests, workers, seed, _progress), show_report, as_json)
