@@ -57,6 +57,10 @@ class Tally:
     unanswered: int = 0
     connections: int = 0
 
+    @property
+    def seen(self) -> int:
+        return self.whole + self.cut + self.unserved
+
 
 def make(rng: random.Random, identity: str) -> Asked:
     """A random request with a random fault."""
@@ -126,9 +130,7 @@ async def client(port: int, number: int, requests: int, seed: int, tally: Tally,
         writer.transport.abort()
 
 
-async def _batch(
-    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, batch: list[Asked], tally: Tally
-) -> bool:
+async def _batch(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, batch: list[Asked], tally: Tally) -> bool:
     """Send them all at once, read their answers in order; whether the connection can go on."""
     writer.write(b"".join(asked.data for asked in batch))
     for index, asked in enumerate(batch):
@@ -148,16 +150,15 @@ async def _batch(
     return True
 
 
-async def drive(port: int, requests: int, seed: int, tell: Callable[[str], None]) -> Tally:
-    tally = Tally()
-    told = 0
+async def drive(port: int, requests: int, seed: int, tally: Tally, tell: Callable[[str], None]) -> Tally:
+    """So many requests (and a few more, to be divisible by the clients), added to `tally`."""
+    told = tally.seen
 
     def progress() -> None:
         nonlocal told
-        done = tally.whole + tally.cut + tally.unserved
-        if done - told >= 10_000:
-            told = done
-            tell(f"{done} of {requests} requests, {len(tally.mixups)} mix-ups")
+        if tally.seen - told >= 10_000:
+            told = tally.seen
+            tell(f"{told} requests, {len(tally.mixups)} mix-ups")
 
     share = -(-requests // CLIENTS)
     await asyncio.gather(*(client(port, n, share, seed, tally, progress) for n in range(CLIENTS)))
@@ -172,16 +173,15 @@ def run(requests: int, workers: int = 2, seed: int = 1, tell: Callable[[str], No
         server("load.bench.faulty") as service,
         rig(Path(name), legacy, service, workers=workers, table=table, **SETTINGS) as gateway,
     ):
-        # What the first requests make (caches, pools, code) stays; only what grows after it would be a leak.
-        uvloop.run(drive(gateway.port, max(500, requests // 20), seed + 1, lambda _: None))
-        _settled(gateway)
-        before = gateway.resident_mb()
+        # What the first half makes (caches, pools, the allocator's arenas) may stay; what grows after it leaks.
         descriptors = gateway.descriptors()
         started = time.monotonic()
-        tally = uvloop.run(drive(gateway.port, requests, seed, tell))
+        tally = uvloop.run(drive(gateway.port, requests // 2, seed, Tally(), tell))
+        half = gateway.resident_mb()
+        uvloop.run(drive(gateway.port, requests - requests // 2, seed + 1, tally, tell))
         seconds = time.monotonic() - started
-        left = _settled(gateway)
-        return _report(tally, seconds, left, gateway.resident_mb() - before, gateway.descriptors() - descriptors)
+        grown = gateway.resident_mb() - half
+        return _report(tally, seconds, _settled(gateway), grown, gateway.descriptors() - descriptors)
 
 
 def _settled(gateway: Rig) -> int:
@@ -198,7 +198,7 @@ def _settled(gateway: Rig) -> int:
 
 def _report(tally: Tally, seconds: float, left: int, grown_mb: float, descriptors: int) -> Report:
     figures = {
-        "requests": tally.whole + tally.cut + tally.unserved,
+        "requests": tally.seen,
         "per_s": round((tally.whole + tally.cut) / seconds, 1),
         "connections": tally.connections,
         "whole": tally.whole,
