@@ -9,9 +9,12 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from gateway.accesslog import AccessLog
+from gateway.auth import bridge_for
 from gateway.clock import Clock
 from gateway.control.table import RouteTable
+from gateway.facade.front import Front
 from gateway.http1.downstream import Downstream
+from gateway.limits.limiter import Limiter
 from gateway.meter import Meter
 from gateway.policies.breakers import Breakers
 from gateway.policies.hold import HoldRoom
@@ -54,6 +57,9 @@ class Gateway:
         self.upstreams.take(table)
         self.shadow.take(table)
         self.breakers.take(table, self.pools)
+        self.limiter = Limiter(settings.redis_url, self.meter, self.loop)
+        self.front = Front(table)
+        self.bridge = bridge_for(table, self, None)
 
     # the table
 
@@ -66,6 +72,8 @@ class Gateway:
         self.breakers.take(table, self.pools)
         self.router = router
         self.shadow.take(table)
+        self.front = Front(table)
+        self.bridge = bridge_for(table, self, self.bridge)
         self.holds.take(table)
         self.room.wake_all()
         return True
@@ -122,10 +130,13 @@ class Gateway:
 
     async def close(self) -> None:
         await self.upstreams.stop_watching()
+        await self.limiter.close()
+        if self.bridge is not None:
+            self.bridge.close()
         await self.shadow.stop()
         self.upstreams.close()
         if self.log is not None:
-            self.log.close()
+            self.log.flush()
 
     def snapshot(self) -> dict[str, Any]:
         """Everything the admin process wants to know of this worker."""

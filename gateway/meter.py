@@ -30,6 +30,7 @@ EVENTS = (
     "shed", "bulkhead_full", "client_stalled",
     "shadow_compared", "shadow_mismatched", "shadow_unsettled", "shadow_dropped",
     "shadow_rehearsed", "shadow_unrehearsed",
+    "limited", "unauthorized", "links_too_long",
 )  # fmt: skip
 
 

@@ -6,7 +6,7 @@ import hashlib
 import os
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from gateway.errors import SettingsRefused
@@ -31,6 +31,7 @@ class Settings:
     state_dir: Path = Path(".banyan/gateway")
     workers: int = 1
     admin_token: str = ""
+    assertion_key: str = field(default="", repr=False)  # signs who calls, for upstreams that believe us
     table: Path | None = None
     patience: float = 1.0  # seconds a write may wait for its owner, from when it first has to
     hold_seconds: float = 3.0  # a hold whose controller says nothing more is honoured so long
@@ -61,6 +62,11 @@ class Settings:
         return self.state_dir / "audit.jsonl"
 
     @property
+    def jwks_folder(self) -> Path:
+        """The keys of issuers as they last were."""
+        return self.state_dir / "jwks"
+
+    @property
     def pins_file(self) -> Path:
         return self.state_dir / "pins.map"
 
@@ -89,6 +95,7 @@ def from_environment(environment: Mapping[str, str]) -> Settings:
         state_dir=Path(environment.get("GATEWAY_STATE_DIR") or default.state_dir),
         workers=int(_number(environment, "GATEWAY_WORKERS", default.workers, 1, 64)),
         admin_token=token,
+        assertion_key=_key(environment, "GATEWAY_ASSERTION_KEY"),
         table=Path(table) if table else None,
         patience=_number(environment, "GATEWAY_PATIENCE", default.patience, 0, 10),
         hold_seconds=_number(environment, "GATEWAY_HOLD_SECONDS", default.hold_seconds, 0, 60),
@@ -104,6 +111,13 @@ def from_environment(environment: Mapping[str, str]) -> Settings:
         trusted_hops=_whole(environment, "GATEWAY_TRUSTED_HOPS", default.trusted_hops, 0, 16),
         log_sample=_number(environment, "GATEWAY_LOG_SAMPLE", default.log_sample, 0, 1),
     )
+
+
+def _key(environment: Mapping[str, str], name: str) -> str:
+    given = environment.get(name, "")
+    if given and len(given) < 32:
+        raise SettingsRefused(f"{name} must have at least 32 characters: whoever guesses it can be anybody")
+    return given
 
 
 def _number(environment: Mapping[str, str], name: str, default: float, least: float, most: float) -> float:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from gateway.control.comparison import problems_of_comparison
+from gateway.control.front_rules import of_front
 from gateway.control.overlaps import TOKEN, ambiguous, clashes, of_conditions, segments
 from gateway.control.resilience import problems_of_outliers, problems_of_shedding, problems_of_times
 from gateway.routing.bucket import BUCKETS
@@ -28,7 +29,8 @@ _LITERAL = re.compile(r"[A-Za-z0-9._~!$&'()*+,;=:@%-]+")
 
 
 def problems_of(table: RouteTable) -> list[str]:
-    return [*_of_upstreams(table), *_of_domains(table), *_of_operations(table)]
+    front = [f"{where}: {reason}" for where, reason in of_front(table)]
+    return [*_of_upstreams(table), *_of_domains(table), *_of_operations(table), *front]
 
 
 def parameters(path: str) -> list[str]:

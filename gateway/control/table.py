@@ -7,6 +7,7 @@ from typing import Literal
 import msgspec
 
 from gateway.control.comparison import NO_RULES, Comparison, Thresholds
+from gateway.control.front import Auth, Facade, Limit
 from gateway.control.resilience import Breaker, Bulkhead, Outliers, Shedding
 from gateway.control.rules import problems_of
 from gateway.errors import TableRefused
@@ -22,6 +23,8 @@ class Upstream(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_def
 
     `rehearses`: it rolls back a write that carries `Banyan-Dry-Run: 1`, and says so in its answer.
     `connections` to one server and `waiting` for one are per worker; `connect_timeout` is in seconds.
+    `cookies`: the only ones that it gets and may set (`name`, or `prefix*`); None: all. `identity`: it believes our
+    signed word about who calls.
     """
 
     urls: list[str]
@@ -32,6 +35,8 @@ class Upstream(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_def
     connect_timeout: float = 1.0
     outliers: Outliers = Outliers()
     shedding: Shedding | None = None
+    cookies: list[str] | None = None
+    identity: bool = False
 
 
 class Wave(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -77,10 +82,12 @@ class Operation(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_de
     compare: Comparison = NO_RULES
     timeout: float | None = None
     try_timeout: float | None = None
+    limits: list[Limit] = []
+    auth: Literal["required"] | None = None
 
 
 class Domain(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A capability that moves as a unit; `service` names an upstream.
+    """A capability that moves as a unit; `service` names an upstream. A limit here is shared by all operations.
 
     In percent: `shadow_percent` of the reads are copied to the other side, `shadow_writes` of the writes at legacy are
     rehearsed at the service, of the copied reads `shadow_noise` are asked twice at legacy. A new `shadow_round` makes
@@ -99,6 +106,7 @@ class Domain(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     breaker: Breaker | None = None
     bulkhead: Bulkhead | None = None
     retry_percent: float = 20  # of the requests may be sent once more; 0: none
+    limits: list[Limit] = []
 
 
 class RouteTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -107,6 +115,8 @@ class RouteTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     version: int
     upstreams: dict[str, Upstream]
     domains: dict[str, Domain] = {}
+    facade: Facade | None = None
+    auth: Auth | None = None
 
     def problems(self) -> list[str]:
         """Every reason why this table cannot be used; empty when it can."""

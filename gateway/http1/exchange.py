@@ -10,6 +10,7 @@ from __future__ import annotations
 from time import perf_counter
 from typing import TYPE_CHECKING
 
+from gateway.auth.identity import Doubt, Identity
 from gateway.http1.body import NO_BODY, Body
 from gateway.http1.call import Call
 from gateway.http1.forward import upstream_head, usable_request_id
@@ -34,6 +35,10 @@ class Exchange:
     call: Call | None = None  # the attempt under way
     head = b""  # what goes to the upstream, made at the first attempt
     complete = 0.0  # when the last of the request's body came; 0: it has none, or not yet
+    bare = b""  # the same before it was made fit for one side (auth.bridge)
+    notes = b""  # header lines of ours that go out with the answer
+    identity: Identity | None = None  # who calls, as far as somebody had to know
+    doubt = Doubt.NOBODY  # or why that is not known
     status = 0  # of the response that went to the client; 0: nothing has
     capture: Capture | None = None  # the response, for the shadow comparison
     trouble: Cause | None = None  # why it ended badly
@@ -61,6 +66,8 @@ class Exchange:
             self.body = Body(request.chunked, gateway.replay_bytes)
         self.touched = gateway.now
         self.router = router = gateway.router
+        if gateway.bridge is not None:
+            gateway.bridge.read(request)
         self.route, self.values = router.match(request.method, request.path, request)
         is_read = self.route.is_read
         self.read = request.method in (b"GET", b"HEAD", b"OPTIONS") if is_read is None else is_read
@@ -88,6 +95,8 @@ class Exchange:
     def start(self) -> None:
         gateway = self.gateway
         gateway.active.add(self)
+        if self.route.limits is not None and gateway.limiter.refuses(self, self.route.limits):
+            return
         self._go()
 
     def again(self) -> None:
@@ -131,7 +140,9 @@ class Exchange:
 
     def attempt(self) -> None:
         """Send the request where the decision says."""
-        gateway, decision = self.gateway, self.decision
+        gateway, decision, bridge = self.gateway, self.decision, self.gateway.bridge
+        if bridge is not None and bridge.waits(self):
+            return
         breaker = gateway.breaker(decision.domain, decision.side, self.read)
         # An open breaker turns away what another side can answer. The rest has nowhere to go, and is tried, unless a
         # try means to wait for a time-out.
@@ -145,6 +156,8 @@ class Exchange:
         if not self.head:
             authority = gateway.authority(decision.upstream)
             self.head = upstream_head(self.request, self.client.hops.lines(self.request), self.request_id, authority)
+        if bridge is not None:
+            bridge.dress(self)
         endpoint = gateway.pools[decision.upstream].pick(self.avoid)
         call = self.call = Call(self, breaker, endpoint)
         connection = None if self.fresh else endpoint.take(repeatable=self.read or self.idempotent)

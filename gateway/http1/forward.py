@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import re
+from typing import TYPE_CHECKING
 
+from gateway.facade.answers import NAMES
 from gateway.http1.head import Request, Response, all_values
 from gateway.http1.trace import is_valid, new_traceparent, without_trace
+
+if TYPE_CHECKING:
+    from gateway.http1.exchange import Exchange
 
 # RFC 9110 §7.6.1; what only a gateway may say; and what makes some servers take another path than the one we routed by.
 _FROM_REQUEST = (
     rb"\r\n(?:connection|keep-alive|proxy-[a-z-]+|te|transfer-encoding|upgrade|expect|forwarded"
-    rb"|x-forwarded-[a-z-]+|x-real-ip|x-original-url|x-rewrite-url|banyan-(?:route|shadow|owner|epoch)):[^\r]*"
+    rb"|x-forwarded-[a-z-]+|x-real-ip|x-original-url|x-rewrite-url|banyan-(?:route|shadow|owner|epoch|identity)):[^\r]*"
 )
 _FROM_RESPONSE = (
     rb"\r\n(?:connection|keep-alive|proxy-connection|te|trailer|transfer-encoding|upgrade|banyan-route|x-request-id)"
@@ -21,6 +26,7 @@ _HOP_BY_HOP_RESPONSE = re.compile(_FROM_RESPONSE, re.IGNORECASE)
 # Most heads have none of these; to see it in the lower-cased head costs half as much.
 _LOW_HOP_BY_HOP_REQUEST = re.compile(_FROM_REQUEST)
 _LOW_HOP_BY_HOP_RESPONSE = re.compile(_FROM_RESPONSE)
+_TELLS = re.compile(rb"\r\n(?:" + NAMES + rb"):")  # may tell where a backend lives
 # A client may not have these taken away by naming them in Connection.
 _NEVER_DROPPED = frozenset(
     b"host content-length content-type authorization cookie x-request-id traceparent via idempotency-key banyan-dry-run"
@@ -93,13 +99,15 @@ def _without_nominated(head: bytes, low: bytes) -> bytes:
     return head
 
 
-def client_head(response: Response, extra: bytes) -> bytes:
+def client_head(response: Response, extra: bytes, exchange: Exchange | None = None) -> bytes:
     """The response's head for the client, with its empty line. `extra`: framing and the gateway's own headers."""
     head = response.head
     if response.connection is not None and response.connection not in _PLAIN:
         head = _without_nominated(head, response.low)
     if response.connection is not None or _LOW_HOP_BY_HOP_RESPONSE.search(response.low) is not None:
         head = _HOP_BY_HOP_RESPONSE.sub(b"", head)
+    if exchange is not None and _TELLS.search(response.low) is not None:
+        head = exchange.gateway.front.shown(exchange, head)
     return b"HTTP/1.1" + head[8:] + extra + b"\r\n"
 
 

@@ -18,7 +18,7 @@ def inform(exchange: Exchange, response: Response) -> None:
     """Pass on a 1xx to whoever can understand it (RFC 9110 §15.2); a 100 only to a client that waits for one."""
     request = exchange.request
     if request.v11 and (request.expects or response.status != 100):
-        exchange.client.write(client_head(response, b""))
+        exchange.client.write(client_head(response, b"", exchange))
 
 
 def begin(exchange: Exchange, response: Response, body: bytes) -> bool:
@@ -47,7 +47,9 @@ def begin(exchange: Exchange, response: Response, body: bytes) -> bool:
         extra += date_line()
     if chunked and request.special and request.takes_trailers and (names := response.header(b"trailer")):
         extra += b"Trailer: " + names + b"\r\n"
-    data = client_head(response, extra)
+    if exchange.notes:
+        extra += exchange.notes
+    data = client_head(response, extra, exchange)
     if body:
         data += encode_chunk(body) if chunked else body
     client.write(data)
@@ -68,7 +70,7 @@ def open_tunnel(exchange: Exchange, response: Response, rest: bytes) -> None:
     upgrade = response.header(b"upgrade") or b""
     extra = exchange.decision.banner + b"Connection: upgrade\r\nUpgrade: " + upgrade + b"\r\n"
     exchange.client.keep_alive = False
-    exchange.client.open_tunnel(client_head(response, extra) + rest)
+    exchange.client.open_tunnel(client_head(response, extra, exchange) + rest)
 
 
 class Relay:

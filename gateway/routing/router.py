@@ -8,6 +8,7 @@ from urllib.parse import unquote_to_bytes
 
 from gateway.control.rules import parameters, segments
 from gateway.control.table import Domain, Operation, RouteTable, Wave
+from gateway.limits.rules import Limits, limits_of
 from gateway.routing.bucket import BUCKETS, bucket
 from gateway.routing.canary import taken
 from gateway.routing.conditions import Condition, Test, all_met, narrowest_first
@@ -23,12 +24,14 @@ class Route:
     """One operation, ready to decide by."""
 
     __slots__ = (
+        "auth",
         "domain",
         "id",
         "idempotent",
         "identities",
         "is_read",
         "keyless",
+        "limits",
         "native",
         "parameters",
         "pinnable",
@@ -54,6 +57,8 @@ class Route:
         identities: Sequence[Finder],
         parameters: Sequence[Source] = (),
         when: Sequence[Condition] = (),
+        limits: Limits | None = None,
+        auth: Literal["required"] | None = None,
     ) -> None:
         self.id = operation_id
         self.timeout: float | None = None  # seconds; as `Operation.timeout`
@@ -71,6 +76,8 @@ class Route:
         self.identities = tuple(identities)
         self.parameters = tuple(parameters)
         self.when = tuple(when)
+        self.limits = limits
+        self.auth = auth
         self.pinnable = any(slot.pinned is not slot.read for slot in {*self.slots, keyless})
 
     def slot_for(self, key: str | None) -> Slot:
@@ -170,6 +177,8 @@ class Router:
                 identities=identities,
                 parameters=[source(spec, names) for spec in operation.key[1:] if spec.startswith("path:")],
                 when=operation.when,
+                limits=limits_of(name, domain.limits, operation),
+                auth=operation.auth,
             )
             route.timeout, route.try_timeout = operation.timeout, operation.try_timeout
             self._add(operation, route)

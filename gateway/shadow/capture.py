@@ -36,13 +36,14 @@ class Capture:
 
 @dataclass(frozen=True, slots=True)
 class Copy:
-    """What was asked and answered. `head` asks for the same again; `body` is a write's payload."""
+    """What was asked and answered. `head` asks for the same again, `other_head` the other side; `body` is a payload."""
 
     domain: str
     operation: str
     target: bytes
     method: bytes
     head: bytes
+    other_head: bytes
     body: bytes
     primary: str  # upstream
     other: str
@@ -53,9 +54,14 @@ class Copy:
     def size(self) -> int:
         return len(self.head) + len(self.body) + self.capture._size
 
-    def request(self, *extra: bytes) -> bytes:
-        """The whole request, as it goes to any side."""
-        head = self.head[:-2] + b"Banyan-Shadow: 1\r\n" + b"".join(extra) + b"\r\n"
+    def request(self, upstream: str, *extra: bytes) -> bytes:
+        """The whole request, as it goes to this side."""
+        head = (
+            (self.other_head if upstream == self.other else self.head)[:-2]
+            + b"Banyan-Shadow: 1\r\n"
+            + b"".join(extra)
+            + b"\r\n"
+        )
         if b"\r\ntransfer-encoding: chunked\r\n" in head.lower():
             return head + (encode_chunk(self.body) if self.body else b"") + LAST_CHUNK
         return head + self.body
@@ -64,12 +70,15 @@ class Copy:
 def copy_of(exchange: Exchange, capture: Capture) -> Copy:
     decision, request = exchange.decision, exchange.request
     assert decision.shadow is not None
+    bridge = exchange.gateway.bridge
+    other_head = exchange.head if bridge is None else bridge.copy_head(exchange, decision.shadow)
     return Copy(
         exchange.route.domain,
         exchange.route.id,
         request.target,
         request.method,
         exchange.head,
+        other_head,
         b"".join(exchange.body.kept or ()),
         decision.upstream,
         decision.shadow,

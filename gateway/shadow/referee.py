@@ -176,7 +176,7 @@ class Referee:
     # both
 
     async def _ask(self, case: Case, upstream: str, *extra: bytes) -> Answer:
-        return await fetch(self._pools()[upstream], case.copy.method, case.copy.request(*extra), TIMEOUT)
+        return await fetch(self._pools()[upstream], case.copy.method, case.copy.request(upstream, *extra), TIMEOUT)
 
     async def _pair(self, case: Case, primary: Answer, other: Answer) -> Pair:
         legacy, service = (primary, other) if case.copy.side == "legacy" else (other, primary)

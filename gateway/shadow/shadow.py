@@ -77,6 +77,9 @@ class Shadow:
             self.dropped(exchange.route.domain)
             return
         copy = copy_of(exchange, capture)
+        if not copy.other_head:  # who calls is not known yet
+            self.dropped(exchange.route.domain)
+            return
         self._waiting.append(copy)
         self._waiting_bytes += copy.size
         if len(self._running) < RUNNING:
