@@ -29,6 +29,8 @@ class Clock:
         gateway = self._gateway
         now = gateway.now = gateway.loop.time()
         self._look_at_exchanges(now)
+        if gateway.log is not None:
+            gateway.log.flush()
         self._ticks += 1
         if self._ticks % TICKS_PER_SWEEP == 0:
             self._sweep(now)
@@ -45,5 +47,3 @@ class Clock:
             client.check(now, settings.idle_timeout, settings.slow_timeout)
         for pool in gateway.upstreams.every_pool():
             pool.reap()
-        if gateway.log is not None:
-            gateway.log.flush()

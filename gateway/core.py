@@ -136,7 +136,7 @@ class Gateway:
         await self.shadow.stop()
         self.upstreams.close()
         if self.log is not None:
-            self.log.flush()
+            self.log.close()
 
     def snapshot(self) -> dict[str, Any]:
         """Everything the admin process wants to know of this worker."""

