@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
+from gateway.control.comparison import Thresholds
 from gateway.control.table import Condition, Domain, Operation, Owner, RouteTable, Upstream, Wave, encode_table
 from migration_plan.environment import need
 from migration_plan.journey import Stand
@@ -65,12 +66,16 @@ def compile_table(plan: Plan, ownership: Ownership, phases: Phases, version: int
 
     Raises: NotConfigured when an upstream's URL is not set; TableRefused when the gateway would not take it.
     """
-    upstreams = {
-        name: Upstream(urls=need(env, upstream.url).replace(",", " ").split(), health=upstream.health)
-        for name, upstream in plan.upstreams.items()
-    }
+    upstreams = {name: compile_upstream(plan, name, env) for name in plan.upstreams}
     domains = {name: compile_domain(plan, name, ownership, phases) for name in plan.domains}
     return RouteTable(version=version, upstreams=upstreams, domains=domains).validated()
+
+
+def compile_upstream(plan: Plan, name: str, env: Mapping[str, str]) -> Upstream:
+    """Raises: NotConfigured."""
+    upstream = plan.upstreams[name]
+    urls = need(env, upstream.url).replace(",", " ").split()
+    return Upstream(urls, upstream.health, upstream.rehearses)
 
 
 def compile_domain(
@@ -85,10 +90,22 @@ def compile_domain(
         percent = stand.percent if stand.phase == "canary" else 0
         waves.append(Wave(number, wave.bucket_from, wave.bucket_to, stand.phase, percent, owner, epoch, number in hold))
     operations = [
-        Operation(op.id, op.method, op.path, op.kind, list(op.key), op.native, op.idempotent, _conditions(op))
+        Operation(
+            op.id, op.method, op.path, op.kind, list(op.key), op.native, op.idempotent, _conditions(op), op.compare
+        )
         for op in domain.operations
     ]
-    return Domain(service=domain.upstream, waves=waves, operations=operations, shadow_percent=domain.shadow_percent)
+    gates = domain.gates
+    return Domain(
+        service=domain.upstream,
+        waves=waves,
+        operations=operations,
+        shadow_percent=domain.shadow_percent,
+        shadow_writes=domain.shadow_writes,
+        shadow_noise=domain.shadow_noise,
+        thresholds=Thresholds(gates.shadow_relative_percent, gates.shadow_absolute_percent),
+        compare=domain.compare,
+    )
 
 
 def _conditions(operation: PlanOperation) -> list[Condition]:
@@ -102,5 +119,6 @@ __all__ = [
     "compile_stream",
     "compile_streams",
     "compile_table",
+    "compile_upstream",
     "encode_table",
 ]

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from itertools import combinations, pairwise
 
 from cdc import mapping as mappings
+from gateway.control.comparison import problems_of_comparison
 from gateway.control.overlaps import clashes, of_conditions
 from gateway.control.rules import READ_METHODS, parameters
 from migration_plan.document import Document
@@ -19,6 +20,7 @@ def problems(plan: Plan, doc: Document, *, mappings: bool = True) -> list[str]:
         found += _waves(name, domain, doc)
         found += _steps(name, domain, doc)
         found += _operations(name, domain, doc)
+        found += _shadow(name, domain, plan, doc)
         if mappings:
             found += _mapping(plan, name, doc)
     return found + list(_routes(plan, doc))
@@ -102,6 +104,22 @@ def _operations(name: str, domain: Domain, doc: Document) -> Iterator[str]:
                 f"{operation.id} writes without a key, but {name} has {len(domain.waves)} waves;"
                 f" give it a key, or {name} one wave",
             )
+
+
+def _shadow(name: str, domain: Domain, plan: Plan, doc: Document) -> Iterator[str]:
+    at = f"domains.{name}"
+    rules = [(f"{at}.compare", domain.compare)]
+    rules += [(f"{at}.operations[{number}].compare", op.compare) for number, op in enumerate(domain.operations)]
+    for place, compare in rules:
+        for where, what in problems_of_comparison(compare):
+            yield doc.problem(f"{place}.{where}" if where else place, what)
+    upstream = plan.upstreams.get(domain.upstream)
+    if domain.shadow_writes and upstream is not None and not upstream.rehearses:
+        yield doc.problem(
+            f"{at}.shadow_writes",
+            f"{domain.upstream} would do each of these writes a second time; write rehearses: true at the upstream"
+            " if it rolls back what carries Banyan-Dry-Run, or leave shadow_writes at 0",
+        )
 
 
 def _routes(plan: Plan, doc: Document) -> Iterator[str]:

@@ -8,6 +8,7 @@ from typing import Annotated, Literal, TypeVar
 
 from msgspec import Meta, Struct
 
+from gateway.control.comparison import NO_RULES, Comparison
 from migration_plan import document
 from migration_plan.errors import NameUnknown, PlanInvalid
 
@@ -36,6 +37,7 @@ class Database(Struct, frozen=True, forbid_unknown_fields=True):
 class Upstream(Struct, frozen=True, forbid_unknown_fields=True):
     url: Variable
     health: Annotated[str, Meta(pattern=r"^/\S*$")]
+    rehearses: bool = False  # it rolls back a write that carries Banyan-Dry-Run
 
 
 class Condition(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -56,6 +58,7 @@ class Operation(Struct, frozen=True, forbid_unknown_fields=True):
     native: bool = False
     idempotent: bool | Literal["key"] = False  # "key": with an Idempotency-Key
     when: tuple[Condition, ...] = ()  # of operations with one path, the one with the narrowest conditions wins
+    compare: Comparison = NO_RULES  # besides the domain's
 
 
 class Wave(Struct, frozen=True, forbid_unknown_fields=True):
@@ -71,7 +74,9 @@ class Gates(Struct, frozen=True, forbid_unknown_fields=True):
     max_lag_ms: Milliseconds = 1_000
     verify_fresh_s: Annotated[int, Meta(ge=1, le=86_400)] = 900
     shadow_samples: Annotated[int, Meta(ge=0)] = 0
-    shadow_mismatch_percent: Annotated[float, Meta(ge=0, le=100)] = 0.1
+    # A field of the answers regresses when the sides differ in it more often than legacy does with itself, by both.
+    shadow_relative_percent: Annotated[float, Meta(ge=0, le=100)] = 20.0
+    shadow_absolute_percent: Annotated[float, Meta(ge=0, le=100)] = 0.03
     error_percent: Annotated[float, Meta(ge=0, le=100)] = 1.0
     requests_per_s: Annotated[float, Meta(ge=0)] = 0.0
 
@@ -92,7 +97,10 @@ class Domain(Struct, frozen=True, forbid_unknown_fields=True):
     operations: Annotated[tuple[Operation, ...], Meta(min_length=1)]
     waves: Annotated[tuple[Wave, ...], Meta(min_length=1)] = (Wave(0, BUCKETS),)
     canary_steps: Annotated[tuple[Annotated[int, Meta(ge=1, le=100)], ...], Meta(min_length=1)] = (10, 50)
-    shadow_percent: Percent = 100
+    shadow_percent: Percent = 100  # of the reads: copied to the other side, and compared
+    shadow_noise: Percent = 5  # of those: asked twice at legacy, to learn in what it differs with itself
+    shadow_writes: Percent = 0  # of the writes at legacy: done again at the service as dry runs
+    compare: Comparison = NO_RULES
     # Ids below it are the monolith's, from it on the service's: they never meet, so a switch moves no sequence.
     sequence_split: Annotated[int, Meta(gt=1)] = 1_000_000_000
     gates: Gates = Gates()

@@ -64,10 +64,11 @@ class Referee:
         self.refusing: set[str] = set()  # domains whose service answered a dry run as if it were the real thing
 
     def take(self, policies: Mapping[str, DomainPolicy]) -> None:
-        """What was counted by other rules is forgotten; a service that could not rehearse is believed once more."""
+        """What was counted by other rules is forgotten. A service that did not rehearse is asked again only after
+        somebody has set the domain's `shadow_writes` to 0."""
         marks = {(name, op): known.mark for name, policy in policies.items() for op, known in policy.operations.items()}
         self.tallies = {key: kept for key, kept in self.tallies.items() if marks.get(key) == kept[0]}
-        self.refusing.clear()
+        self.refusing = {name for name in self.refusing if name in policies and policies[name].writes}
 
     def tally(self, domain: str, operation: str, mark: str) -> Tally:
         kept = self.tallies.get((domain, operation))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -93,7 +94,14 @@ def gateway_part(said: dict[str, Any], domain: str, round_trip_ms: float = 0.0) 
         shadow_compared=int(shadow.get("compared") or 0),
         shadow_mismatched=int(shadow.get("mismatched") or 0),
         round_trip_ms=round_trip_ms,
+        shadow_regressions=tuple(_regression(field) for field in shadow.get("regressions", ())),
     )
+
+
+def _regression(field: Mapping[str, Any]) -> str:
+    """`prices.list $.items[*].price (3 of 300; legacy with itself 0 of 20)`."""
+    usual = f"legacy with itself {field['noise']} of {field['twice']}"
+    return f"{field['operation']} {field['field']} ({field['raw']} of {field['compared']}; {usual})"
 
 
 def last_verification(context: Context, domain: str, now: datetime | None = None) -> Verified | None:

@@ -31,6 +31,7 @@ class GatewayFigures:
     shadow_compared: int
     shadow_mismatched: int
     round_trip_ms: float
+    shadow_regressions: tuple[str, ...] = ()  # fields in which the service differs, with their counts
 
 
 @dataclass(frozen=True, slots=True)

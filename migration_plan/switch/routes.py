@@ -10,9 +10,8 @@ import msgspec
 
 from gateway.control.table import Domain, RouteTable, Upstream, Wave
 from gateway.errors import AdminError, AdminUnreachable, VersionConflict
-from migration_plan.compile import compile_domain
+from migration_plan.compile import compile_domain, compile_upstream
 from migration_plan.context import Context
-from migration_plan.environment import need
 from migration_plan.errors import NotConfigured, Unreachable
 from migration_plan.journey import Stand
 from migration_plan.switch.ports import Owned
@@ -85,7 +84,9 @@ class GatewayRoutes:
             {(self._domain, self._wave): stand},
         )
         waves = [self._newest(known.get(wave.wave), wave) for wave in compiled.waves]
-        domain: Domain = msgspec.structs.replace(compiled, waves=waves)
+        # Whoever had the counting of differences begin anew meant it for good.
+        counted = now.domains[self._domain].shadow_round if self._domain in now.domains else 0
+        domain: Domain = msgspec.structs.replace(compiled, waves=waves, shadow_round=counted)
         upstreams = {**now.upstreams, **self._upstreams()}
         return msgspec.structs.replace(now, upstreams=upstreams, domains={**now.domains, self._domain: domain})
 
@@ -98,9 +99,4 @@ class GatewayRoutes:
     def _upstreams(self) -> dict[str, Upstream]:
         plan = self._context.plan
         names = (plan.legacy_upstream, plan.domain(self._domain).upstream)
-        return {
-            name: Upstream(
-                need(self._context.env, plan.upstreams[name].url).replace(",", " ").split(), plan.upstreams[name].health
-            )
-            for name in names
-        }
+        return {name: compile_upstream(plan, name, self._context.env) for name in names}

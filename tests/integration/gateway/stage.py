@@ -12,6 +12,8 @@ from typing import Any
 import httpx
 import msgspec
 
+from gateway.control.figures import Totals
+from gateway.control.scores import scores
 from gateway.control.table import Domain as DomainTable
 from gateway.control.table import Operation, RouteTable, Wave
 from gateway.control.table import Upstream as UpstreamTable
@@ -44,14 +46,13 @@ class Stage:
     port: int
     client: httpx.AsyncClient
 
-    def wave(self, shadow_percent: float = 0, **changes: Any) -> None:
-        """Publish the next table."""
+    def wave(self, shadow_percent: float = 0, domain: dict[str, Any] | None = None, **changes: Any) -> None:
+        """Publish the next table; `domain`: what else it says of the domain."""
         table = self.gateway.router.table
-        domain = table.domains["shop"]
-        domain = msgspec.structs.replace(
-            domain, waves=[msgspec.structs.replace(domain.waves[0], **changes)], shadow_percent=shadow_percent
-        )
-        changed = msgspec.structs.replace(table, version=table.version + 1, domains={"shop": domain})
+        shop = table.domains["shop"]
+        wave = msgspec.structs.replace(shop.waves[0], **changes)
+        shop = msgspec.structs.replace(shop, waves=[wave], shadow_percent=shadow_percent, **(domain or {}))
+        changed = msgspec.structs.replace(table, version=table.version + 1, domains={"shop": shop})
         assert self.gateway.swap(changed.validated())
 
     def event(self, name: str) -> int:
@@ -66,6 +67,13 @@ class Stage:
                 return await reader.read()
         finally:
             writer.close()
+
+
+def shadowed(stage: Stage) -> dict[str, Any]:
+    """What was compared, as `GET /v1/shadow/shop` tells it."""
+    totals = Totals()
+    totals.add(stage.gateway.snapshot())
+    return scores("shop", stage.gateway.router.table.domains["shop"], totals)
 
 
 def side(answer: httpx.Response) -> str:

@@ -3,10 +3,28 @@
 from __future__ import annotations
 
 import asyncio
-from time import monotonic
+import gzip
+import itertools
+import json
 
-from tests.integration.gateway.stage import Stage, until
-from tests.integration.gateway.upstream import Seen, answering, hang, response
+import httpx
+import msgspec
+import pytest
+
+from gateway.control.comparison import Comparison, Tolerance, Unordered
+from gateway.shadow.shadow import RUNNING, WAITING
+from tests.integration.gateway.stage import OPERATIONS, Stage, shadowed, until
+from tests.integration.gateway.upstream import Handler, HangUp, Seen, answering, hang, response
+
+
+def unique(body: bytes) -> Handler:
+    """A server that puts another number into each answer."""
+    numbers = itertools.count(1)
+
+    async def handler(seen: Seen, writer: asyncio.StreamWriter) -> None:
+        writer.write(response(body=body % next(numbers)))
+
+    return handler
 
 
 async def test_shadow_copies_are_compared_and_differences_kept(stage: Stage) -> None:
@@ -101,11 +119,129 @@ async def test_nothing_is_said_of_answers_while_a_sync_does_not_catch_up(stage: 
     assert stage.event("shadow_mismatched") == 0
 
 
-async def test_a_shadowed_side_that_hangs_slows_no_client(stage: Stage) -> None:
+async def test_a_field_that_legacy_itself_never_repeats_is_learned_as_noise(stage: Stage) -> None:
+    """Without noise, everything would be unsettled for ever, and the real difference would be lost in it."""
     stage.wave(phase="shadow", shadow_percent=100)
-    stage.service.handler = hang
-    began = monotonic()
-    for _ in range(200):
-        assert (await stage.client.get("/items")).status_code == 200
-    assert monotonic() - began < 5
-    assert len(stage.gateway.shadow._waiting) <= 64
+    stage.legacy.handler = unique(b'{"price":1,"at":%d}')
+    stage.service.handler = unique(b'{"price":2,"at":-%d}')
+    for _ in range(8):
+        compared = stage.event("shadow_compared")
+        await stage.client.get("/items")
+        await until(lambda: stage.event("shadow_compared") == compared + 1)  # noqa: B023
+    await until(lambda: shadowed(stage)["twice"] >= 8)
+    fields = {field["field"]: field["verdict"] for field in shadowed(stage)["fields"]}
+    assert fields == {"$.price": "regression", "$.at": "noise"}
+    stage.service.handler = unique(b'{"price":1,"at":-%d}')
+    asked = len(stage.legacy.seen)
+    await stage.client.get("/items")
+    await until(lambda: shadowed(stage)["twice"] >= 9)
+    assert stage.event("shadow_mismatched") == 8, "what differs in noise only is no mismatch"
+    assert len(stage.legacy.seen) == asked + 3, "and need not be asked again: the client, and the noise, twice"
+
+
+async def test_noise_is_learned_from_a_bounded_share_of_the_reads(stage: Stage) -> None:
+    stage.wave(phase="shadow", shadow_percent=100, domain={"shadow_noise": 0})
+    for _ in range(5):
+        compared = stage.event("shadow_compared")
+        await stage.client.get("/items")
+        await until(lambda: stage.event("shadow_compared") == compared + 1)  # noqa: B023
+    assert len(stage.legacy.seen) == 5
+
+
+async def test_rules_of_the_plan_decide_what_differs_and_new_rules_begin_anew(stage: Stage) -> None:
+    stage.legacy.handler = answering(body=b'{"id":1,"price":"1.00","parts":[{"n":1},{"n":2}]}')
+    stage.service.handler = answering(body=b'{"id":2,"price":"1.01","parts":[{"n":2},{"n":1}]}')
+    stage.wave(phase="shadow", shadow_percent=100, domain={"shadow_noise": 0})
+    await stage.client.get("/items")
+    await until(lambda: stage.event("shadow_mismatched") == 1)
+    found = {field["field"]: field["kind"] for field in shadowed(stage)["fields"]}
+    assert found == {"$.id": "primitive", "$.price": "primitive", "$.parts": "order"}
+    rules = Comparison(
+        ignore=("$.id",), tolerances=(Tolerance("$.price", absolute=0.02),), unordered=(Unordered("$.parts", "n"),)
+    )
+    stage.wave(phase="shadow", shadow_percent=100, domain={"shadow_noise": 0, "compare": rules})
+    assert shadowed(stage)["compared"] == 0
+    await stage.client.get("/items")
+    await until(lambda: stage.event("shadow_compared") == 2)
+    assert (shadowed(stage)["compared"], shadowed(stage)["fields"]) == (1, [])
+    skipped = [msgspec.structs.replace(op, compare=Comparison(skip=True)) for op in OPERATIONS]
+    stage.wave(phase="shadow", shadow_percent=100, domain={"operations": skipped})
+    await stage.client.get("/items")
+    assert stage.gateway.shadow._running == set()
+
+
+async def test_packed_answers_are_compared_by_what_they_say(stage: Stage) -> None:
+    stage.wave(phase="shadow", shadow_percent=100, domain={"shadow_noise": 0})
+    stage.legacy.handler = answering(body=gzip.compress(b'{"a":1}'), Content_Encoding="gzip")
+    stage.service.handler = answering(body=b'{"a": 1}')
+    await stage.client.get("/items")
+    await until(lambda: stage.event("shadow_compared") == 1)
+    assert stage.event("shadow_mismatched") == 0
+    stage.service.handler = answering(body=gzip.compress(b" " * (4 << 20)), Content_Encoding="gzip")
+    await stage.client.get("/items")
+    await until(lambda: stage.event("shadow_dropped") == 1)
+
+
+@pytest.mark.parametrize("header", ["Range", "If-None-Match", "If-Modified-Since"])
+async def test_an_answer_that_depends_on_what_the_client_has_is_not_compared(stage: Stage, header: str) -> None:
+    stage.wave(phase="shadow", shadow_percent=100)
+    await stage.client.get("/items", headers={header: "x"})
+    assert (len(stage.legacy.seen), len(stage.service.seen)) == (1, 0)
+    assert stage.gateway.shadow._running == set()
+
+
+async def test_an_answer_that_broke_off_is_not_compared(stage: Stage) -> None:
+    async def breaking(seen: Seen, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{")
+        await writer.drain()
+        raise HangUp
+
+    stage.legacy.handler = breaking
+    stage.wave(phase="shadow", shadow_percent=100)
+    with pytest.raises(httpx.TransportError):
+        await stage.client.get("/items")
+    assert len(stage.service.seen) == 0
+
+
+async def lying(seen: Seen, writer: asyncio.StreamWriter) -> None:
+    """A different lie each time."""
+    writer.write(response(body=json.dumps({f"x{n}": n for n in range(300)}).encode()))
+
+
+async def garbage(seen: Seen, writer: asyncio.StreamWriter) -> None:
+    writer.write(b"\x00\xffSSH-2.0\r\n\r\n" * 100)
+
+
+async def endless(seen: Seen, writer: asyncio.StreamWriter) -> None:
+    writer.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+    while True:
+        writer.write(b"1000\r\n" + b"x" * 4096 + b"\r\n")
+        await writer.drain()
+
+
+async def cut_short(seen: Seen, writer: asyncio.StreamWriter) -> None:
+    writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nx")
+    await writer.drain()
+    raise HangUp
+
+
+@pytest.mark.parametrize("handler", [hang, lying, garbage, endless, cut_short, None])
+async def test_whatever_the_shadowed_side_does_clients_get_legacy_s_answers(
+    stage: Stage, handler: Handler | None
+) -> None:
+    stage.wave(phase="shadow", shadow_percent=100)
+    if handler is None:
+        await stage.service.kill()
+    else:
+        stage.service.handler = handler
+    stage.legacy.handler = answering(body=b'{"a":1}')
+    for _ in range(60):
+        said = await stage.client.get("/items")
+        assert (said.status_code, said.content) == (200, b'{"a":1}')
+    shadow = stage.gateway.shadow
+    assert len(shadow._waiting) <= WAITING
+    assert len(shadow._running) <= RUNNING
+    if handler not in (hang, lying):
+        await until(lambda: stage.event("shadow_dropped") > 0)
+        assert stage.event("shadow_compared") == 0
+    assert stage.gateway.breaker("shop", "service").closed, "what copies meet says nothing of clients' calls"

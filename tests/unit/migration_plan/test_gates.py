@@ -180,8 +180,19 @@ def test_every_gate_that_can_stop_a_step_may_be_forced_and_no_other() -> None:
 
 def test_reads_go_to_the_service_only_while_it_answers_alike_and_well() -> None:
     assert all(finding.verdict == "pass" for finding in for_advance(WELL, Gates(), CANARY))
-    shadowed = change(WELL, gateway=change(GATEWAY, shadow_mismatched=10))
-    assert "shadow" in str([finding for finding in for_advance(shadowed, Gates(), CANARY) if finding.verdict == "fail"])
+    noisy = change(WELL, gateway=change(GATEWAY, shadow_mismatched=10))
+    assert all(finding.verdict == "pass" for finding in for_advance(noisy, Gates(), CANARY)), "no field regresses"
+    part = {"operation": "toys.get", "kind": "type", "raw": 9, "compared": 99, "noise": 0, "twice": 20}
+    fields = [{**part, "field": f"$.f{number}"} for number in range(5)]
+    said = {"domains": {"toys": {"shadow": {"compared": 99, "mismatched": 9, "regressions": fields}}}}
+    figures = gateway_part(said, "toys")
+    assert figures is not None
+    shadowed = change(WELL, gateway=change(GATEWAY, shadow_regressions=figures.shadow_regressions))
+    (refused,) = [finding for finding in for_advance(shadowed, Gates(), CANARY) if finding.verdict == "fail"]
+    assert refused.gate == "shadow"
+    assert "toys.get $.f0 (9 of 99; legacy with itself 0 of 20), toys.get $.f1" in refused.measured
+    assert refused.measured.endswith(", and 2 more")
+    assert refused.help == "see both answers: `banyan shadow toys`"
     failing = change(WELL, gateway=change(GATEWAY, service_errors_per_s=5.0))
     assert [f.gate for f in for_advance(failing, Gates(), CANARY) if f.verdict == "fail"] == ["errors"]
 

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from gateway.control.table import Condition
+from gateway.control.comparison import Comparison, Thresholds, Tolerance, Unordered
+from gateway.control.table import Condition, decode_table, encode_table
 from migration_plan import plan as plans
 from migration_plan.compile import compile_table
 from migration_plan.errors import NameUnknown, PlanInvalid
@@ -115,6 +116,44 @@ def test_overlapping_routes_name_each_other(tmp_path: Path) -> None:
     assert problem == (
         "plan.yaml:17: GET /toys/{name} of toys.read overlaps GET /toys/{id} of toys.get (line 15); keep one"
     )
+
+
+RULES = """\
+    shadow_writes: 5
+    shadow_noise: 10
+    gates: {shadow_relative_percent: 30, shadow_absolute_percent: 0.1}
+    compare:
+      ignore: ["$.id"]
+      unordered: [{path: "$.parts", key: name}]
+"""
+OPERATION_RULES = ', compare: {tolerances: [{path: "$.price", absolute: 0.01}]}}'
+
+
+def test_rules_for_comparing_reach_the_gateway(tmp_path: Path) -> None:
+    text = TOY.replace("    operations:\n", RULES + "    operations:\n").replace(
+        '["path:id"]}', f'["path:id"]{OPERATION_RULES}', 1
+    )
+    (tmp_path / "plan.yaml").write_text(text.replace("health: /readyz}", "health: /readyz, rehearses: true}"))
+    (tmp_path / "toys.yaml").write_text(MAPPING)
+    plan = plans.load(tmp_path / "plan.yaml")
+    table = compile_table(plan, {}, {}, 1, {"OLD_URL": "http://127.0.0.1:1", "NEW_URL": "http://127.0.0.1:2"})
+    domain = table.domains["toys"]
+    assert (domain.shadow_percent, domain.shadow_writes, domain.shadow_noise) == (100, 5, 10)
+    assert domain.thresholds == Thresholds(relative=30, absolute=0.1)
+    assert domain.compare == Comparison(ignore=("$.id",), unordered=(Unordered("$.parts", "name"),))
+    assert domain.operations[0].compare.tolerances == (Tolerance("$.price", absolute=0.01),)
+    assert decode_table(encode_table(table)) == table
+
+
+def test_bad_rules_for_comparing_are_named_with_their_lines(tmp_path: Path) -> None:
+    text = TOY.replace("    operations:\n", RULES.replace("$.id", "id") + "    operations:\n")
+    text = text.replace('["path:id"]}', '["path:id"], compare: {headers: ["Set-Cookie"]}}', 1)
+    path, writes, header = problems(tmp_path, text)
+    assert path == "plan.yaml:18: 'id' is not a path like $.items[*].price"
+    assert header.startswith("plan.yaml:14: toys would do each of these writes a second time")
+    assert writes.startswith("plan.yaml:21: Set-Cookie is a secret")
+    [unknown] = problems(tmp_path, TOY.replace("    operations:\n", "    compare: {ignored: []}\n    operations:\n"))
+    assert unknown.startswith("plan.yaml:14: unknown key 'ignored' in domains.toys.compare; known keys: ignore, toler")
 
 
 def conditional(name: str, condition: str) -> str:
