@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.control.comparison import Comparison, Tolerance, Unordered, both
@@ -155,6 +155,7 @@ values = st.recursive(
 )
 
 
+@settings(deadline=None)
 @given(values, values)
 def test_a_body_equals_itself_and_differences_are_the_same_from_both_ends(one: Any, other: Any) -> None:
     left, right = answer(json.dumps({"v": one})), answer(json.dumps({"v": other}, sort_keys=True))
