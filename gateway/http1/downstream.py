@@ -17,7 +17,9 @@ from gateway.http1.problem import problem
 if TYPE_CHECKING:
     from gateway.core import Gateway
 
-_FIRST = frozenset(bytes([byte]) for byte in b"\rABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz!#$%&'*+.^_`|~-")
+_FIRST = frozenset(
+    bytes([byte]) for byte in b"\r0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz!#$%&'*+.^_`|~-"
+)
 _HEAD, _LENGTH, _CHUNKED, _BUSY, _TUNNEL, _LINGER, _CLOSING = range(7)
 MOST_PIPELINED = 64 * 1024  # bytes kept of requests that came before the response to the current one
 LINGER_SECONDS = 1.0  # without a byte from the client
@@ -70,10 +72,13 @@ class Downstream(asyncio.Protocol):
 
     def eof_received(self) -> bool:
         """A client may close its sending half and still wait for the response."""
-        if self._mode == _TUNNEL or self._mode in (_LENGTH, _CHUNKED) or self._exchange is None:
+        if self._mode == _TUNNEL or self._mode in (_LENGTH, _CHUNKED):
             return False
         self._eof = True
-        return True
+        if self._exchange is None and self._buffer:  # perhaps a whole request, whose turn is about to come
+            self._next()
+            return not self._transport.is_closing()
+        return self._exchange is not None
 
     def data_received(self, data: bytes) -> None:
         mode = self._mode
@@ -121,6 +126,9 @@ class Downstream(asyncio.Protocol):
                 self._on_payload(rest)
             else:
                 self._awaited = request.expects
+            if self._eof and self._mode != _BUSY:  # the rest will never come
+                self._transport.close()
+                return
             # Most bodies come with their head: then one write carries both to the upstream.
             if self._exchange is exchange and not exchange.over:
                 exchange.start()
@@ -324,7 +332,7 @@ class Downstream(asyncio.Protocol):
         elif self._mode in (_LENGTH, _CHUNKED):
             if self._awaited and age > CONTINUE_SECONDS:
                 self._awaited = False
-                if self._exchange is not None and not self._exchange.status:
+                if self._exchange is not None and self._exchange.request.expects and not self._exchange.status:
                     self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
             if age > slow and not self._paused and (exchange := self._exchange) is not None:
                 if exchange.body.size - self._window <= self._gateway.settings.slow_rate * age:

@@ -140,6 +140,8 @@ def parse_request(head: bytes) -> Request:
 
 def _refusal_of(head: bytes, error: Exception) -> Malformed:
     """What llhttp calls an error may have a status of its own."""
+    if head.count(b"\n") != head.count(b"\r\n"):  # first, since it is also seen before the head is complete
+        return Malformed(400, "a line ends with a bare LF")
     low = head.lower()
     line = _REQUEST_LINE.match(head)
     if line is not None and line[2] not in (b"1.0", b"1.1"):

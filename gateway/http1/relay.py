@@ -19,6 +19,7 @@ def inform(exchange: Exchange, response: Response) -> None:
     request = exchange.request
     if request.v11 and (request.expects or response.status != 100):
         exchange.client.write(client_head(response, b"", exchange))
+        request.expects = request.expects and response.status != 100
 
 
 def begin(exchange: Exchange, response: Response, body: bytes) -> bool:
