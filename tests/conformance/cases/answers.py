@@ -58,7 +58,7 @@ def _bodies() -> list[Case]:
         _answered("304 without", "9110 §15.4.5", reply("304 Not Modified"), 304, got=Got()),
         _answered("a status of one's own", "9110 §15", reply("299 Odd", "Content-Length: 2", body=b"ok"), 299,
                   got=Got(body=b"ok")),
-        _answered("502 of the upstream's own", "9110 §15.6", reply("502 X", "Content-Length: 2", body=b"up"), 502,
+        _answered("500 of the upstream's own", "9110 §15.6", reply("500 X", "Content-Length: 2", body=b"up"), 500,
                   got=Got(body=b"up")),
         _answered("the upstream closes, the client may stay", "9112 §9.6",
                   reply("200 OK", "Connection: close", "Content-Length: 2", body=b"ok"), close=True,
