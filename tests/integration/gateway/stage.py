@@ -55,6 +55,14 @@ class Stage:
         changed = msgspec.structs.replace(table, version=table.version + 1, domains={"shop": shop})
         assert self.gateway.swap(changed.validated())
 
+    def wave_of(self, name: str, **changes: Any) -> None:
+        """Publish the next table, with this change of one domain among several."""
+        table = self.gateway.router.table
+        domain = table.domains[name]
+        domain = msgspec.structs.replace(domain, waves=[msgspec.structs.replace(domain.waves[0], **changes)])
+        domains = {**table.domains, name: domain}
+        assert self.gateway.swap(msgspec.structs.replace(table, version=table.version + 1, domains=domains).validated())
+
     def event(self, name: str) -> int:
         return self.gateway.meter.events.get(("shop", name), 0)
 
