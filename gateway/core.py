@@ -20,6 +20,7 @@ from gateway.policies.breakers import Breakers
 from gateway.policies.hold import HoldRoom
 from gateway.policies.holds import Holds
 from gateway.policies.pins import PinBoard
+from gateway.policies.sharing import PinPost
 from gateway.routing.router import Router
 from gateway.settings import Settings
 from gateway.shadow.shadow import Shadow
@@ -39,6 +40,7 @@ class Gateway:
         self.max_body = settings.max_body
         self.log = log
         self.board = board
+        self.sharing: PinPost | None = None  # with several nodes
         self.meter = Meter()
         self.room = HoldRoom(perf_counter, self.loop.call_later)
         self.active: set[Exchange] = set()
@@ -109,11 +111,6 @@ class Gateway:
         identities = route.identities_of(exchange.request, exchange.values)
         return self.board.last_write(route.domain, exchange.slot.owner, identities)
 
-    def pin(self, exchange: Exchange) -> None:
-        route = exchange.route
-        if route.is_read is False:
-            self.board.record(route.domain, route.identities_of(exchange.request, exchange.values))
-
     # time
 
     async def run_clock(self) -> None:
@@ -153,4 +150,4 @@ class Gateway:
         }
 
     def take_watermarks(self, watermarks: Mapping[str, float]) -> None:
-        self.board.watermarks = dict(watermarks)
+        self.board.take_watermarks(watermarks)

@@ -16,6 +16,7 @@ import structlog
 
 from gateway.control import stored
 from gateway.errors import PortTaken
+from gateway.policies.pins import PinBoard
 from gateway.settings import Address, Settings
 from gateway.worker import listening_socket
 
@@ -64,7 +65,7 @@ class Parent:
         admin = free_address(settings.admin_listen, "GATEWAY_ADMIN_LISTEN")
         table = stored.load(settings.table_file, settings.table)
         stored.save(settings.table_file, table)
-        settings.pins_file.unlink(missing_ok=True)
+        PinBoard(settings.pins_file).distrust()  # who wrote a moment ago is still pinned; the rest is of another time
         self._settings = replace(settings, listen=listen, admin_listen=admin)
         self._write_addresses()
 

@@ -46,6 +46,8 @@ class Settings:
     idle_timeout: float = 75.0  # seconds a client may keep an idle connection
     tunnel_timeout: float = 600.0  # seconds without a byte in a tunnel
     drain_seconds: float = 10.0
+    nodes: int = 2  # 1: no other gateway node takes writes, so that none has to be told of them
+    clock_skew: float = 0.1  # seconds by which the clocks of databases and gateways may differ
     trusted_hops: int = 0  # proxies before us whose word on who the client is counts
     breaker_failures: int = 5  # in a row, where the table does not say
     breaker_reset: float = 1.0
@@ -70,9 +72,23 @@ class Settings:
     def pins_file(self) -> Path:
         return self.state_dir / "pins.map"
 
+    @property
+    def shares_pins(self) -> bool:
+        """Other nodes may take writes, and are told of ours through Redis."""
+        return self.redis_url is not None and self.nodes > 1
+
+    @property
+    def pins_socket(self) -> Path:
+        """Where workers tell the admin process of writes."""
+        return self._short("pins.sock")
+
     def socket(self, worker: int) -> Path:
-        """The control socket of a worker; in the system's temporary folder when the state's path is too long."""
-        path = self.state_dir.absolute() / f"worker-{worker}.sock"
+        """The control socket of a worker."""
+        return self._short(f"worker-{worker}.sock")
+
+    def _short(self, name: str) -> Path:
+        """In the system's temporary folder when the state's path is too long for a socket."""
+        path = self.state_dir.absolute() / name
         if len(os.fsencode(path)) <= LONGEST_SOCKET_PATH:
             return path
         digest = hashlib.sha256(os.fsencode(self.state_dir.absolute())).hexdigest()[:16]
@@ -99,6 +115,8 @@ def from_environment(environment: Mapping[str, str]) -> Settings:
         table=Path(table) if table else None,
         patience=_number(environment, "GATEWAY_PATIENCE", default.patience, 0, 10),
         hold_seconds=_number(environment, "GATEWAY_HOLD_SECONDS", default.hold_seconds, 0, 60),
+        nodes=int(_number(environment, "GATEWAY_NODES", default.nodes, 1, 1000)),
+        clock_skew=_number(environment, "GATEWAY_CLOCK_SKEW", default.clock_skew, 0, 10),
         max_body=int(_number(environment, "GATEWAY_MAX_BODY", default.max_body, 1, 1 << 40)),
         read_timeout=_number(environment, "GATEWAY_READ_TIMEOUT", default.read_timeout, 0.1, 3600),
         total_timeout=_number(environment, "GATEWAY_TOTAL_TIMEOUT", default.total_timeout, 0.1, 86_400),

@@ -19,6 +19,7 @@ from gateway.errors import TableRefused
 from gateway.http1.downstream import Downstream
 from gateway.lifeline import watch_parent
 from gateway.policies.pins import PinBoard
+from gateway.policies.sharing import PinPost
 from gateway.settings import Address, Settings
 
 BACKLOG = 2048
@@ -48,7 +49,9 @@ async def _run(settings: Settings, index: int) -> None:
     watch_parent(stop)
     log = AccessLog(settings.log_sample) if settings.log_sample > 0 else None
     table = stored.load(settings.table_file, settings.table)
-    gateway = Gateway(settings, table, PinBoard(settings.pins_file), log)
+    gateway = Gateway(settings, table, open_board(settings), log)
+    if settings.shares_pins:
+        gateway.sharing = PinPost(gateway.board, settings.pins_socket)
     clock = loop.create_task(gateway.run_clock())
     control = await link.listen(settings.socket(index), lambda message: answer(gateway, message))
     sock = listening_socket(settings.listen)
@@ -60,9 +63,15 @@ async def _run(settings: Settings, index: int) -> None:
     await stop.wait()
     server.close()
     await gateway.drain()
+    if gateway.sharing is not None:
+        await gateway.sharing.close()
     control.close()
     clock.cancel()
     await gateway.close()
+
+
+def open_board(settings: Settings) -> PinBoard:
+    return PinBoard(settings.pins_file, shared=settings.shares_pins, skew=settings.clock_skew)
 
 
 def answer(gateway: Gateway, message: dict[str, Any]) -> dict[str, Any]:

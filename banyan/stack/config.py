@@ -130,6 +130,7 @@ def _derived(config: Config, workers: int) -> dict[str, str]:
         "GATEWAY_REDIS_URL": redis_url,
         "GATEWAY_STATE_DIR": str(config.home.path / "gateway"),
         "GATEWAY_WORKERS": str(workers),
+        "GATEWAY_NODES": "1",
         "GATEWAY_TABLE": str(config.home.streams / "table.json"),
         "BANYAN_REDIS_URL": redis_url,
         "BANYAN_LEDGER_DSN": dsn("pg-services", "banyan", "banyan_ctl"),

@@ -9,7 +9,9 @@ from typing import Any
 from gateway.control import stored
 from gateway.control.figures import Figures
 from gateway.control.keeper import Keeper
+from gateway.control.pinrelay import PinRelay
 from gateway.control.spread import Spread
+from gateway.policies.pins import PinBoard
 from gateway.settings import Settings
 
 LOOK_SECONDS = 0.5
@@ -25,6 +27,9 @@ class Node:
         self.spread = Spread(settings.redis_url, self.keeper) if settings.redis_url else None
         if self.spread is not None:
             self.keeper.claim = self.spread.claim
+        self._pins: PinRelay | None = None
+        if settings.shares_pins:
+            self._pins = PinRelay(settings, PinBoard(settings.pins_file, shared=True))
         self._looked = 0.0
         self._lock = asyncio.Lock()
 
@@ -50,10 +55,16 @@ class Node:
 
     async def run(self) -> None:
         """Until cancelled."""
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._watch())
-            if self.spread is not None:
-                tasks.create_task(self.spread.run())
+        if self._pins is not None:
+            self._pins.start()
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._watch())
+                if self.spread is not None:
+                    tasks.create_task(self.spread.run())
+        finally:
+            if self._pins is not None:
+                await asyncio.to_thread(self._pins.stop)
 
     async def _watch(self) -> None:
         while True:

@@ -58,7 +58,10 @@ async def _run(settings: Settings) -> int:
     done, _ = await asyncio.wait({serving, keeping, stopping}, return_when=asyncio.FIRST_COMPLETED)
     server.stop()  # type: ignore[no-untyped-call]
     keeping.cancel()
-    await asyncio.wait({serving, keeping}, timeout=GOODBYE_SECONDS)
+    # Other nodes hear of the last writes of the workers, which may still be at work, through us.
+    patience = settings.drain_seconds if settings.shares_pins else 0
+    await asyncio.wait({keeping}, timeout=patience + GOODBYE_SECONDS)
+    await asyncio.wait({serving}, timeout=GOODBYE_SECONDS)
     for task in done - {stopping}:
         task.result()  # an unexpected end is told, and the parent starts us again
     return 0 if stopping in done else 1

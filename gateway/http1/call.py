@@ -15,6 +15,7 @@ from gateway.http1.pool import Endpoint
 from gateway.http1.recovery import misdirected, recover, turned_away
 from gateway.http1.relay import Relay, begin, inform, open_tunnel
 from gateway.http1.upstream import UpstreamConnection
+from gateway.http1.withhold import Withheld, withhold
 from gateway.policies.breaker import Breaker
 from gateway.policies.retry import Cause
 
@@ -29,7 +30,7 @@ class Call:
     """Waits for a connection, then is the sink of what comes over it."""
 
     __slots__ = ("_exchange", "_relay", "breaker", "connection", "endpoint", "gone")
-    _relay: Relay  # once the answer has begun
+    _relay: Relay | Withheld  # once the answer has begun
 
     def __init__(self, exchange: Exchange, breaker: Breaker, endpoint: Endpoint) -> None:
         self._exchange = exchange
@@ -94,6 +95,10 @@ class Call:
             self.endpoint.judge.succeeded()
         if status == 421 and misdirected(exchange, response):
             return
+        if not exchange.read and (withheld := withhold(exchange, self, response, body, done)) is not None:
+            self._relay = withheld
+            withheld.start()
+            return
         chunked = begin(exchange, response, body)
         if done:
             exchange.finish()
@@ -115,6 +120,13 @@ class Call:
             recover(exchange, Cause.ERROR)
             return True
         return gateway_error and turned_away(exchange, response)
+
+    def go_on(self, relay: Relay) -> None:
+        """The answer is no longer withheld."""
+        self._relay = relay
+        self._exchange.touched = self._exchange.gateway.now
+        if self.connection is not None:
+            self.connection.transport.resume_reading()
 
     def on_informational(self, response: Response) -> None:
         self._exchange.touched = self._exchange.gateway.now
@@ -149,8 +161,8 @@ class Call:
         self.connection = None
         if not self._exchange.over:
             self.breaker.success()
-            self._relay.end(trailers)
-            self._exchange.finish()
+            if self._relay.end(trailers):
+                self._exchange.finish()
 
     def on_lost(self, cause: Cause) -> None:
         exchange = self._exchange

@@ -17,6 +17,7 @@ from gateway.http1.forward import upstream_head, usable_request_id
 from gateway.http1.head import IDEMPOTENT, Malformed, Request, all_values
 from gateway.http1.patience import Patience
 from gateway.http1.recovery import give_up, recover
+from gateway.http1.withhold import pin
 from gateway.policies.retry import MOST_ELSEWHERE, Cause
 from gateway.routing.decision import Decision, Slot, decide
 
@@ -304,8 +305,8 @@ class Exchange:
                 request.method, request.path, status, seconds, route.domain, decision.side, reason,
                 self.request_id,
             )  # fmt: skip
-        if not self.read and 200 <= status < 400:
-            gateway.pin(self)
+        if not self.read and (status >= 500 or not status):
+            pin(self)  # it may have been carried out all the same
         if self.capture is not None:
             gateway.shadow.offer(self, self.capture)
         if not self.gone:

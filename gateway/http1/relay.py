@@ -89,10 +89,14 @@ class Relay:
             keep(exchange, data)
         exchange.client.write(encode_chunk(data) if self._chunked else data)
 
-    def end(self, trailers: Sequence[bytes] = ()) -> None:
-        """Trailers go to a client that said it takes them (RFC 9110 §6.5.1); others lose nothing they could use."""
+    def end(self, trailers: Sequence[bytes] = ()) -> bool:
+        """True: the answer is complete.
+
+        Trailers go to a client that said it takes them (RFC 9110 §6.5.1); others lose nothing they could use.
+        """
         if self._chunked:
             request = self._exchange.request
             wanted = trailers and request.special and request.takes_trailers
             lines = b"".join([line + b"\r\n" for line in trailers]) if wanted else b""
             self._exchange.client.write(last_chunk(lines))
+        return True

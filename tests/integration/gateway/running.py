@@ -86,7 +86,7 @@ async def ready(running: Running) -> Running:
     async def look() -> bool:
         return await asyncio.to_thread(running.is_ready)
 
-    await until(look, within=30)
+    await until(look, within=60)
     return running
 
 

@@ -174,6 +174,8 @@ def test_watermarks_of_any_shape_are_read_or_left_out(value: bytes, expected: fl
         ({"GATEWAY_LISTEN": "8000"}, "GATEWAY_LISTEN must be host:port"),
         ({"GATEWAY_LISTEN": "a:99999"}, "GATEWAY_LISTEN"),
         ({"GATEWAY_WORKERS": "0"}, "GATEWAY_WORKERS must be within 1..64"),
+        ({"GATEWAY_NODES": "0"}, "GATEWAY_NODES must be within 1..1000"),
+        ({"GATEWAY_CLOCK_SKEW": "-1"}, "GATEWAY_CLOCK_SKEW must be within 0..10"),
         ({"GATEWAY_WORKERS": "many"}, "GATEWAY_WORKERS must be a number"),
     ],
 )
