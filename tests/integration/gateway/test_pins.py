@@ -6,7 +6,7 @@ import asyncio
 from time import time
 
 from tests.integration.gateway.stage import Stage, reason, side, staged, until
-from tests.integration.gateway.upstream import answering
+from tests.integration.gateway.upstream import Seen, answering, response
 
 
 async def test_after_its_write_a_client_reads_from_the_owner(stage: Stage) -> None:
@@ -62,18 +62,18 @@ async def test_a_read_of_ones_own_write_falls_back_only_when_legacy_has_it(stage
 
 
 async def test_a_fallback_waits_for_the_writes_of_before_it_and_not_for_those_that_follow(stage: Stage) -> None:
+    async def only_writes(seen: Seen, writer: asyncio.StreamWriter) -> None:
+        writer.write(response(201 if seen.method == "POST" else 500))
+
     stage.wave(phase="service", owner="service")
     stage.gateway.take_watermarks({"shop.reverse": 0.0})
-    stage.service.handler = answering(201)
+    stage.service.handler = only_writes
     assert (await stage.client.post("/items", content=b"x")).status_code == 201
     written = time()
-    stage.service.handler = answering(500)
     read = asyncio.create_task(stage.client.get("/items"))
     await until(lambda: len(stage.gateway.room) == 1)
-    stage.service.handler = answering(201)
     assert (await stage.client.post("/items", content=b"x")).status_code == 201
     assert not stage.legacy.seen
-    stage.service.handler = answering(500)
     stage.gateway.take_watermarks({"shop.reverse": written})
     answer = await read
     assert (answer.status_code, side(answer)) == (200, "legacy")
