@@ -119,8 +119,10 @@ class Bridge:
             verdict = self.verifier.check(token)
             if verdict.identity is not None:
                 return verdict.identity
-            if verdict.ring is not None and verdict.ring.ask(lambda: self._resume(exchange)):
-                return None
+            if verdict.ring is not None and exchange.doubt is not Doubt.UNASKED:  # once for each request
+                exchange.doubt = Doubt.UNASKED
+                if verdict.ring.ask(lambda: self._resume(exchange)):
+                    return None
             if verdict.doubt is not Doubt.NOBODY:
                 self._unauthorized(exchange, f"the token is not valid: {verdict.why}", b'Bearer error="invalid_token"')
                 return None
