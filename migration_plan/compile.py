@@ -75,7 +75,16 @@ def compile_upstream(plan: Plan, name: str, env: Mapping[str, str]) -> Upstream:
     """Raises: NotConfigured."""
     upstream = plan.upstreams[name]
     urls = need(env, upstream.url).replace(",", " ").split()
-    return Upstream(urls, upstream.health, upstream.rehearses)
+    return Upstream(
+        urls,
+        upstream.health,
+        upstream.rehearses,
+        connections=upstream.connections,
+        waiting=upstream.waiting,
+        connect_timeout=upstream.connect_timeout,
+        outliers=upstream.outliers,
+        shedding=upstream.shedding,
+    )
 
 
 def compile_domain(
@@ -91,7 +100,17 @@ def compile_domain(
         waves.append(Wave(number, wave.bucket_from, wave.bucket_to, stand.phase, percent, owner, epoch, number in hold))
     operations = [
         Operation(
-            op.id, op.method, op.path, op.kind, list(op.key), op.native, op.idempotent, _conditions(op), op.compare
+            op.id,
+            op.method,
+            op.path,
+            op.kind,
+            list(op.key),
+            op.native,
+            op.idempotent,
+            _conditions(op),
+            op.compare,
+            timeout=op.timeout,
+            try_timeout=op.try_timeout,
         )
         for op in domain.operations
     ]
@@ -105,6 +124,9 @@ def compile_domain(
         shadow_noise=domain.shadow_noise,
         thresholds=Thresholds(gates.shadow_relative_percent, gates.shadow_absolute_percent),
         compare=domain.compare,
+        breaker=domain.breaker,
+        bulkhead=domain.bulkhead,
+        retry_percent=domain.retry_percent,
     )
 
 

@@ -8,6 +8,7 @@ from itertools import combinations, pairwise
 from cdc import mapping as mappings
 from gateway.control.comparison import problems_of_comparison
 from gateway.control.overlaps import clashes, of_conditions
+from gateway.control.resilience import is_repeatable, problems_of_outliers, problems_of_shedding, problems_of_times
 from gateway.control.rules import READ_METHODS, parameters
 from migration_plan.document import Document
 from migration_plan.plan import BUCKETS, Domain, Operation, Plan
@@ -23,7 +24,7 @@ def problems(plan: Plan, doc: Document, *, mappings: bool = True) -> list[str]:
         found += _shadow(name, domain, plan, doc)
         if mappings:
             found += _mapping(plan, name, doc)
-    return found + list(_routes(plan, doc))
+    return found + list(_upstreams(plan, doc)) + list(_routes(plan, doc))
 
 
 def _names(plan: Plan, doc: Document) -> Iterator[str]:
@@ -50,6 +51,15 @@ def _names(plan: Plan, doc: Document) -> Iterator[str]:
                 at,
                 f"domain {name} would move from the monolith to itself; give it an upstream and a database of its own",
             )
+
+
+def _upstreams(plan: Plan, doc: Document) -> Iterator[str]:
+    for name, upstream in plan.upstreams.items():
+        found = list(problems_of_outliers(upstream.outliers))
+        if upstream.shedding is not None:
+            found += problems_of_shedding(upstream.shedding)
+        for problem in found:
+            yield doc.problem(f"upstreams.{name}.{problem.partition(':')[0]}", f"{name}: {problem}")
 
 
 def _waves(name: str, domain: Domain, doc: Document) -> Iterator[str]:
@@ -96,6 +106,8 @@ def _operations(name: str, domain: Domain, doc: Document) -> Iterator[str]:
                 yield doc.problem(
                     at, f"{operation.id} takes its key from {source}, but {operation.path} has no {{{key}}}"
                 )
+        for problem in problems_of_times(operation.timeout, operation.try_timeout, repeatable=is_repeatable(operation)):
+            yield doc.problem(f"{at}.{problem.partition(' ')[0]}", f"{operation.id}: {problem}")
         for problem in of_conditions(operation.when):
             yield doc.problem(f"{at}.when", f"{operation.id}: {problem}")
         if operation.kind == "write" and not operation.key and len(domain.waves) > 1:

@@ -9,6 +9,7 @@ from typing import Annotated, Literal, TypeVar
 from msgspec import Meta, Struct
 
 from gateway.control.comparison import NO_RULES, Comparison
+from gateway.control.resilience import Breaker, Bulkhead, Count, Outliers, Seconds, Shedding
 from migration_plan import document
 from migration_plan.errors import NameUnknown, PlanInvalid
 
@@ -38,6 +39,11 @@ class Upstream(Struct, frozen=True, forbid_unknown_fields=True):
     url: Variable
     health: Annotated[str, Meta(pattern=r"^/\S*$")]
     rehearses: bool = False  # it rolls back a write that carries Banyan-Dry-Run
+    connections: Count = 256  # to one server, from one worker
+    waiting: Count = 1024  # for one of them
+    connect_timeout: Annotated[float, Meta(gt=0, le=60)] = 1.0
+    outliers: Outliers = Outliers()
+    shedding: Shedding | None = None  # unset: no limit but the connections
 
 
 class Condition(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -59,6 +65,8 @@ class Operation(Struct, frozen=True, forbid_unknown_fields=True):
     idempotent: bool | Literal["key"] = False  # "key": with an Idempotency-Key
     when: tuple[Condition, ...] = ()  # of operations with one path, the one with the narrowest conditions wins
     compare: Comparison = NO_RULES  # besides the domain's
+    timeout: Seconds | None = None  # until the answer's head, and between its bytes; unset: the gateway's
+    try_timeout: Seconds | None = None  # until the head of one try, when there may be another
 
 
 class Wave(Struct, frozen=True, forbid_unknown_fields=True):
@@ -101,6 +109,9 @@ class Domain(Struct, frozen=True, forbid_unknown_fields=True):
     shadow_noise: Percent = 5  # of those: asked twice at legacy, to learn in what it differs with itself
     shadow_writes: Percent = 0  # of the writes at legacy: done again at the service as dry runs
     compare: Comparison = NO_RULES
+    breaker: Breaker = Breaker()
+    bulkhead: Bulkhead | None = None  # unset: none
+    retry_percent: Percent = 20  # of the requests may be sent once more
     # Ids below it are the monolith's, from it on the service's: they never meet, so a switch moves no sequence.
     sequence_split: Annotated[int, Meta(gt=1)] = 1_000_000_000
     gates: Gates = Gates()

@@ -6,7 +6,7 @@ Whatever is not said has a safe default; a bulkhead and shedding are off until t
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Annotated
+from typing import Annotated, Protocol
 
 from msgspec import Meta, Struct
 
@@ -71,6 +71,20 @@ def problems_of_outliers(rule: Outliers) -> Iterator[str]:
 def problems_of_shedding(rule: Shedding) -> Iterator[str]:
     if rule.most < rule.least:
         yield f"shedding: most ({rule.most}) must not be below least ({rule.least})"
+
+
+class Repeatable(Protocol):
+    @property
+    def kind(self) -> str: ...
+    @property
+    def method(self) -> str: ...
+    @property
+    def idempotent(self) -> bool | str: ...
+
+
+def is_repeatable(operation: Repeatable) -> bool:
+    """May its requests be sent again, or another side answer them?"""
+    return operation.kind == "read" or bool(operation.idempotent) or operation.method in ("PUT", "DELETE")
 
 
 def problems_of_times(timeout: float | None, try_timeout: float | None, *, repeatable: bool) -> Iterator[str]:

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from gateway.control.comparison import problems_of_comparison
 from gateway.control.front_rules import of_front
 from gateway.control.overlaps import TOKEN, ambiguous, clashes, of_conditions, segments
-from gateway.control.resilience import problems_of_outliers, problems_of_shedding, problems_of_times
+from gateway.control.resilience import is_repeatable, problems_of_outliers, problems_of_shedding, problems_of_times
 from gateway.routing.bucket import BUCKETS
 
 if TYPE_CHECKING:
@@ -161,8 +161,7 @@ def _of_operation(operation: Operation) -> Iterator[str]:
         yield f"unknown method {operation.method!r}"
     elif operation.kind == "read" and operation.method not in READ_METHODS:
         yield f"a read cannot be a {operation.method}"
-    repeatable = operation.kind == "read" or bool(operation.idempotent) or operation.method in ("PUT", "DELETE")
-    yield from problems_of_times(operation.timeout, operation.try_timeout, repeatable=repeatable)
+    yield from problems_of_times(operation.timeout, operation.try_timeout, repeatable=is_repeatable(operation))
     yield from _of_path(operation.path)
     names = parameters(operation.path)
     for source in operation.key:

@@ -14,6 +14,7 @@ from gateway.control.table import Domain, RouteTable
 from gateway.meter import BOUNDS, EVENTS
 
 SIDES = ("legacy", "service")
+REFUSALS = ("shed", "bulkhead_full", "client_stalled")
 _STATES = ("closed", "half-open", "open")  # from good to bad
 _OUTCOMES = ("aborted", "1xx", "2xx", "3xx", "4xx", "5xx")
 
@@ -38,13 +39,37 @@ def _of_domain(
         "shadow": of_shadow(name, domain, totals),
         "breakers": {side: breaker_state(live, name, side) for side in SIDES},
         "health": {side: is_healthy(live, domain.service if side == "service" else "legacy") for side in SIDES},
+        "crowd": {side: crowd(name, domain, side, live) for side in SIDES},
+        "refused": {event: totals.event(name, event) for event in REFUSALS},
     }
 
 
-def breaker_state(live: Iterable[dict[str, Any]], domain: str, side: str) -> str:
-    """The worst of all workers."""
-    found = [b["state"] for w in live for b in w["breakers"] if b["domain"] == domain and b["side"] == side]
+def breaker_state(live: Iterable[dict[str, Any]], domain: str, side: str, kind: str | None = None) -> str:
+    """The worst of all workers, and of both classes when `kind` names none."""
+    found = [
+        b["state"]
+        for w in live
+        for b in w["breakers"]
+        if b["domain"] == domain and b["side"] == side and kind in (None, b["class"])
+    ]
     return max(found, key=_STATES.index, default="closed")
+
+
+def crowd(name: str, domain: Domain, side: str, live: Iterable[dict[str, Any]]) -> dict[str, Any]:
+    """Of all workers. `limit`: of the upstream, by its latency; None without shedding. `servers`: [in, all]."""
+    upstream = domain.service if side == "service" else "legacy"
+    doors = [d for w in live for d in w["doors"] if d["domain"] == name and d["side"] == side]
+    pools = [w["pools"][upstream] for w in live if upstream in w["pools"]]
+    limits = [p["limit"] for p in pools if p["limit"] is not None]
+    least = min(
+        pools, key=lambda p: int(p["healthy"] - p["ejected"]), default={"healthy": 0, "ejected": 0, "servers": 0}
+    )
+    return {
+        "in_flight": sum(d["in_flight"] for d in doors),
+        "waiting": sum(d["waiting"] for d in doors),
+        "limit": round(sum(limits), 1) if limits else None,
+        "servers": [max(0, least["healthy"] - least["ejected"]), least["servers"]],
+    }
 
 
 def is_healthy(live: Iterable[dict[str, Any]], upstream: str) -> bool:
@@ -75,16 +100,44 @@ class _Collector:
         ):
             yield GaugeMetricFamily(f"banyan_gateway_{name}", text, sum(worker[name] for worker in live))
         breakers = GaugeMetricFamily(
-            "banyan_gateway_breaker", "0 closed, 1 half-open, 2 open", labels=("domain", "side")
+            "banyan_gateway_breaker", "0 closed, 1 half-open, 2 open", labels=("domain", "side", "class")
         )
         for name in self._table.domains:
             for side in SIDES:
-                breakers.add_metric((name, side), _STATES.index(breaker_state(live, name, side)))
+                for kind in ("read", "write"):
+                    breakers.add_metric((name, side, kind), _STATES.index(breaker_state(live, name, side, kind)))
         yield breakers
         health = GaugeMetricFamily("banyan_gateway_upstream_healthy", "Answers its health path", labels=("upstream",))
         for upstream in self._table.upstreams:
             health.add_metric((upstream,), float(is_healthy(live, upstream)))
         yield health
+        yield from _of_crowds(self._table, live)
+
+
+def _of_crowds(table: RouteTable, live: list[dict[str, Any]]) -> Iterator[Metric]:
+    places = ("domain", "side")
+    flying = GaugeMetricFamily("banyan_gateway_bulkhead_in_flight", "Requests inside a bulkhead", labels=places)
+    waiting = GaugeMetricFamily("banyan_gateway_bulkhead_waiting", "Requests in its queue", labels=places)
+    for name, domain in table.domains.items():
+        for side in SIDES:
+            found = crowd(name, domain, side, live)
+            flying.add_metric((name, side), found["in_flight"])
+            waiting.add_metric((name, side), found["waiting"])
+    yield flying
+    yield waiting
+    limits = GaugeMetricFamily(
+        "banyan_gateway_limit", "In flight at most, by latency, all workers", labels=("upstream",)
+    )
+    ejected = GaugeMetricFamily(
+        "banyan_gateway_servers_ejected", "Servers left out, most of a worker", labels=("upstream",)
+    )
+    for name in table.upstreams:
+        pools = [worker["pools"][name] for worker in live if name in worker["pools"]]
+        ejected.add_metric((name,), max((pool["ejected"] for pool in pools), default=0))
+        if found_limits := [pool["limit"] for pool in pools if pool["limit"] is not None]:
+            limits.add_metric((name,), sum(found_limits))
+    yield limits
+    yield ejected
 
 
 def _of_requests(totals: Totals) -> Iterator[Metric]:

@@ -53,7 +53,7 @@ class Door:
         """Whether it may go on now. If not it waits here (`on_place`), or has been answered or sent elsewhere."""
         compartment, limiter = self.compartment, self.limiter
         if compartment is not None:
-            verdict = compartment.enter(exchange)
+            verdict = compartment.enter(exchange, promised=exchange.has_waited)
             if verdict == "waits":
                 exchange.queue = compartment
                 exchange.touched = exchange.gateway.now
@@ -68,7 +68,7 @@ class Door:
             self._meter.count(self.domain, "shed")
             recover(exchange, Cause.SHED)
             return False
-        exchange.stay = Stay(self, measured=exchange.body.done)
+        exchange.stay = Stay(self, measured=limiter is not None and exchange.body.done)
         return True
 
     def left(self) -> None:

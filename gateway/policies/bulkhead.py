@@ -27,11 +27,12 @@ class Compartment:
     def waiting(self) -> int:
         return len(self._waiting)
 
-    def enter(self, passenger: Passenger) -> Literal["in", "waits", "full"]:
+    def enter(self, passenger: Passenger, *, promised: bool = False) -> Literal["in", "waits", "full"]:
+        """`promised`: what has waited in a hold is not refused; the hold room has bounds of its own."""
         if self.in_flight < self.most and (self._waking or not self._waiting):
             self.in_flight += 1
             return "in"
-        if len(self._waiting) >= self.most_waiting:
+        if len(self._waiting) >= self.most_waiting and not promised:
             return "full"
         self._waiting.append(passenger)
         return "waits"

@@ -224,6 +224,16 @@ async def test_a_server_that_gets_slower_with_each_request_is_kept_at_what_it_ca
     assert limiter.in_flight == 0
 
 
+async def test_writes_that_a_hold_lets_go_all_at_once_are_not_refused_by_the_bulkhead(stage: Stage) -> None:
+    compartments(stage, Bulkhead(in_flight=2, waiting=0))
+    stage.wave_of("shop", hold=True)
+    writes = [asyncio.create_task(stage.client.post("/items", content=b"x")) for _ in range(20)]
+    await until(lambda: stage.event("held") == 20)
+    stage.wave_of("shop", hold=False)
+    assert {(await write).status_code for write in writes} == {200}
+    assert stage.event("bulkhead_full") == 0
+
+
 async def test_what_has_waited_in_a_hold_is_not_shed(stage: Stage) -> None:
     shedding(stage, Shedding(least=1, most=1))
     stage.legacy.handler = gate = Gate()

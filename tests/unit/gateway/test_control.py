@@ -113,7 +113,9 @@ def snapshot(pid: int, requests: int, failures: int = 0, breaker: str = "closed"
     return meter.snapshot() | {
         "pid": pid,
         "shadow": {"operations": [compared, stale]},
-        "breakers": [{"domain": "library", "side": "service", "state": breaker}],
+        "breakers": [{"domain": "library", "side": "service", "class": "read", "state": breaker}],
+        "doors": [{"domain": "library", "side": "service", "in_flight": 3, "waiting": 2}],
+        "pools": {"lending": {"servers": 2, "healthy": 2, "ejected": 1, "ejections": 4, "limit": 40.0}},
         "health": {"lending": breaker == "closed", "legacy": True},
         "version": 7, "connections": 1, "active": 0, "held_now": 0,
     }  # fmt: skip
@@ -136,6 +138,8 @@ def test_counters_grow_over_workers_and_their_restarts() -> None:
     assert (field["operation"], field["field"], field["raw"], field["noise"]) == ("books.list", "$.title", 3, 0)
     assert told["breakers"] == {"legacy": "closed", "service": "open"}
     assert told["health"] == {"legacy": True, "service": False}
+    assert told["crowd"]["service"] == {"in_flight": 6, "waiting": 4, "limit": 80.0, "servers": [1, 2]}
+    assert told["crowd"]["legacy"] == {"in_flight": 0, "waiting": 0, "limit": None, "servers": [0, 0]}
 
 
 def test_percentiles_are_interpolated_in_their_bucket() -> None:
