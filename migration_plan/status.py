@@ -10,6 +10,7 @@ import msgspec
 from gateway.control.table import RouteTable
 from migration_plan.compile import DIRECTIONS
 from migration_plan.context import SIDES, Context
+from migration_plan.crowds import crowd_problems
 from migration_plan.databases import STACK_HINT
 from migration_plan.errors import NotConfigured, PlanError, Unreachable
 from migration_plan.gates.judge import SILENT_AFTER_MS
@@ -146,6 +147,7 @@ def _domain(
     verified = looks.at(lambda: last_verification(context, name), problems)
     part = said.get("domains", {}).get(name, {})
     figures = gateway_part(said, name)
+    problems += crowd_problems(part)
     return DomainStatus(
         name,
         waves[0].phase,
@@ -159,7 +161,10 @@ def _domain(
         dict(figures.breakers) if figures else {},
         dict(figures.healthy) if figures else {},
         dict(part.get("shadow", {})),
-        {key: int(part[key]) for key in ("fallbacks", "held", "rerouted") if key in part},
+        {
+            **{key: int(part[key]) for key in ("fallbacks", "held", "rerouted") if key in part},
+            **part.get("refused", {}),
+        },
         list(dict.fromkeys(problems)),
     )
 

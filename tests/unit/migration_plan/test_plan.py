@@ -9,7 +9,7 @@ import pytest
 from gateway.control.comparison import Comparison, Thresholds, Tolerance, Unordered
 from gateway.control.table import Condition, decode_table, encode_table
 from migration_plan import plan as plans
-from migration_plan.compile import compile_table
+from migration_plan.compile import compile_domain, compile_table
 from migration_plan.errors import NameUnknown, PlanInvalid
 
 TOY = """\
@@ -276,3 +276,40 @@ def test_a_missing_file_says_which_variable_names_it(tmp_path: Path) -> None:
 def test_an_unknown_domain_names_the_known_ones() -> None:
     with pytest.raises(NameUnknown, match=r"no domain 'prices' in the plan; it has: pricing, devices, notifications"):
         plans.load(mappings=False).domain("prices")
+
+
+RESILIENCE = """\
+    bulkhead: {in_flight: 64, waiting: 512}
+    breaker: {failures: 8, failure_percent: 30, probes: 3}
+    retry_percent: 10
+"""
+
+
+def test_what_the_plan_says_of_resilience_is_in_the_table(tmp_path: Path) -> None:
+    text = TOY.replace("    mapping: toys.yaml\n", "    mapping: toys.yaml\n" + RESILIENCE)
+    text = text.replace('kind: read, key: ["path:id"]}', 'kind: read, key: ["path:id"], timeout: 60, try_timeout: 2}')
+    path = tmp_path / "plan.yaml"
+    path.write_text(text)
+    (tmp_path / "toys.yaml").write_text(MAPPING)
+    domain = compile_domain(plans.load(path), "toys", {}, {})
+    assert domain.bulkhead is not None
+    assert (domain.bulkhead.in_flight, domain.bulkhead.waiting, domain.retry_percent) == (64, 512, 10)
+    assert domain.breaker is not None
+    assert (domain.breaker.failures, domain.breaker.failure_percent, domain.breaker.probes) == (8, 30, 3)
+    assert [(op.timeout, op.try_timeout) for op in domain.operations] == [(60, 2), (None, None)]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "problem"),
+    [
+        ("    mapping: toys.yaml", "    mapping: toys.yaml\n    bulkhead: {in_flight: 0}", "in_flight"),
+        ("    mapping: toys.yaml", "    mapping: toys.yaml\n    breaker: {failurs: 3}", "unknown key 'failurs'"),
+        ("    mapping: toys.yaml", "    mapping: toys.yaml\n    retry_percent: 101", "retry_percent"),
+        ('kind: read, key: ["path:id"]}', "kind: read, timeout: 1, try_timeout: 2}", "must be below timeout"),
+        ('method: PUT, path: "/toys/{id}"', 'method: PATCH, try_timeout: 2, path: "/toys/{id}"', "neither a read nor"),
+    ],
+)
+def test_a_mistake_in_resilience_is_told_with_its_line(tmp_path: Path, old: str, new: str, problem: str) -> None:
+    (found,) = problems(tmp_path, old=old, new=new)
+    assert found.startswith("plan.yaml:")
+    assert problem in found
