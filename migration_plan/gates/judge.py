@@ -205,7 +205,7 @@ def _shadow(measured: Measured, gates: Gates) -> Finding:
     limits = f"at least {gates.shadow_samples}, at most {gates.shadow_mismatch_percent} %"
     said = f"{compared} compared, {share:.2f} % differ ({limits})"
     if compared < gates.shadow_samples:
-        make = f"`banyan load --seconds 10 --domain {measured.domain}`"
+        make = f"`banyan load --seconds 20 --domain {measured.domain}`"
         return _judge("shadow", None, said, f"wait for more reads by clients, or make some: {make}")
     return _judge(
         "shadow",
