@@ -37,7 +37,7 @@ def gateway(seconds: int, as_json: bool) -> None:
 
 
 @bench.command()
-@click.option("--seconds", type=click.IntRange(5, 600), default=15, show_default=True, help="Load for each of the two.")
+@click.option("--seconds", type=click.IntRange(1, 600), default=15, show_default=True, help="Load for each of the two.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object as the last line.")
 def guard(seconds: int, as_json: bool) -> None:
     """The monolith's writes with and without the guard on its tables."""

@@ -31,7 +31,7 @@ from load.bench import wrk
 from load.bench.report import Report, show
 from migration_plan import plan as plans
 
-TURNS, UPDATES, CONNECTIONS = 5, 1500, 8
+MOST_TURNS, UPDATES, CONNECTIONS = 5, 1500, 8
 BAR = {"http_writes": ">= 0.9"}
 TARIFF = (
     "INSERT INTO tariff (code, name, status, kind, standing_cents, vat_pct, valid_from, updated)"
@@ -53,6 +53,7 @@ def run(seconds: float, tell: Callable[[str], None] = lambda _: None) -> Report:
     """`seconds` of HTTP load for each of the two. Raises: ServerMissing without wrk or PostgreSQL."""
     wrk.binary()
     mapping = load_mapping(plans.load().mapping_path("pricing"))
+    turns = max(1, min(MOST_TURNS, round(seconds)))  # wrk counts whole seconds
     http: dict[str, list[wrk.Measured]] = {"bare": [], "guarded": []}
     cpu: dict[str, list[float]] = {"bare": [], "guarded": []}
     with tempfile.TemporaryDirectory(prefix="banyan-bench-") as name, contextlib.ExitStack() as stack:
@@ -61,12 +62,12 @@ def run(seconds: float, tell: Callable[[str], None] = lambda _: None) -> Report:
         url, key = stack.enter_context(_monolith(folder, dsn))
         script = wrk.write_script(folder, SCRIPT % (key, RATES))
         owner = stack.enter_context(psycopg.connect(dsn, autocommit=True))
-        for turn in range(TURNS):
+        for turn in range(turns):
             for kind in ("bare", "guarded") if turn % 2 == 0 else ("guarded", "bare"):
-                tell(f"turn {turn + 1} of {TURNS}: {kind}")
+                tell(f"turn {turn + 1} of {turns}: {kind}")
                 if kind == "guarded":
                     install(owner, mapping, "legacy")
-                http[kind].append(wrk.run(url, script, max(1, seconds / TURNS), connections=CONNECTIONS, pin=[]))
+                http[kind].append(wrk.run(url, script, max(1, seconds / turns), connections=CONNECTIONS, pin=[]))
                 cpu[kind].append(_cpu_us(dsn))
                 if kind == "guarded":
                     uninstall(owner, mapping, "legacy")

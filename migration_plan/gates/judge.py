@@ -206,7 +206,7 @@ def _shadow(measured: Measured, gates: Gates) -> Finding:
     compared, regressions = figures.shadow_compared, figures.shadow_regressions
     said = f"{compared} compared (at least {gates.shadow_samples}), {figures.shadow_mismatched} differ"
     if compared < gates.shadow_samples:
-        make = f"`banyan load --seconds 10 --domain {measured.domain}`"
+        make = f"`banyan load --seconds 20 --domain {measured.domain}`"
         return _judge("shadow", None, said, f"wait for more reads by clients, or make some: {make}")
     if regressions:
         more = f", and {len(regressions) - NAMED} more" if len(regressions) > NAMED else ""

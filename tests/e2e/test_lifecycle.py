@@ -15,7 +15,7 @@ from banyan.servers.ports import free_port
 from banyan.stack.config import read_env_file
 from banyan.stack.home import Home
 from tests.e2e.conftest import ROOT, Stack, banyan, wait_for
-from tests.e2e.journey import state
+from tests.e2e.journey import clients, state, wait_for_comparisons
 
 
 def descendants(pid: int) -> set[int]:
@@ -130,10 +130,11 @@ def _kill_and_start_again(home: Path, at_the_end: contextlib.ExitStack) -> None:
     stack.banyan("advance", "pricing", "--yes", "--reason", "test")
     refused = stack.banyan("advance", "pricing", "--yes", check=False)
     assert refused.returncode != 0
-    assert "banyan load --seconds 10 --domain pricing" in refused.stderr
-    stack.banyan("load", "--seconds", "10", "--domain", "pricing")
-    for _ in range(2):
-        stack.banyan("advance", "pricing", "--yes", "--reason", "test")
+    assert "banyan load --seconds 20 --domain pricing" in refused.stderr
+    with clients(stack, "pricing"):
+        wait_for_comparisons(stack, "pricing")
+        for _ in range(2):
+            stack.banyan("advance", "pricing", "--yes", "--reason", "test")
     stack.banyan("switch", "pricing", "--yes", "--reason", "test")
     with stack.client() as client:
         codes = {tariff["code"] for tariff in client.get("/api/tariffs").json()["tariffs"]}

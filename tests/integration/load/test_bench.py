@@ -30,7 +30,7 @@ def test_the_last_line_of_gateway_is_one_object_of_figures() -> None:
 @pytest.mark.bench
 @pytest.mark.skipif(shutil.which("wrk") is None, reason="wrk is not installed")
 def test_the_last_line_of_guard_is_one_object_of_figures() -> None:
-    done = CliRunner().invoke(cli, ["bench", "guard", "--seconds", "5", "--json"], catch_exceptions=False)
+    done = CliRunner().invoke(cli, ["bench", "guard", "--seconds", "1", "--json"], catch_exceptions=False)
     assert done.exit_code == 0
     report = msgspec.json.decode(done.stdout.strip().splitlines()[-1])
     assert report["bench"] == "guard"

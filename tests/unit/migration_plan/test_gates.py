@@ -206,7 +206,7 @@ def test_too_little_traffic_is_inconclusive() -> None:
 def test_a_domain_that_nobody_has_read_in_shadow_is_refused_with_the_command_that_makes_reads() -> None:
     gates = msgspec.structs.replace(Gates(), shadow_samples=300)
     silent = change(WELL, gateway=change(GATEWAY, shadow_compared=0))
-    with pytest.raises(Refused, match=r"shadow: 0 compared.*`banyan load --seconds 10 --domain toys`"):
+    with pytest.raises(Refused, match=r"shadow: 0 compared.*`banyan load --seconds 20 --domain toys`"):
         require(for_advance(silent, gates, CANARY))
     enough = change(WELL, gateway=change(GATEWAY, shadow_compared=300))
     assert len(require(for_advance(enough, gates, CANARY))) == 9
