@@ -35,7 +35,14 @@ def _domain(table: TableDomain, live: Mapping[str, Any]) -> Domain:
         rerouted=_count(live.get("rerouted")),
         compared=_count(shadow.get("compared")),
         mismatched=_count(shadow.get("mismatched")),
+        regressions=_regressions(shadow.get("regressions")),
     )
+
+
+def _regressions(fields: Any) -> tuple[str, ...]:
+    """As `prices.list $.price`; what the gateway does not say is nothing."""
+    found = [_mapping(field) for field in fields] if isinstance(fields, list) else []
+    return tuple(f"{field.get('operation')} {field.get('field')}" for field in found)
 
 
 def _figures(values: Mapping[str, Any]) -> Figures:

@@ -80,6 +80,7 @@ class DomainView:
     rerouted: str
     compared: str
     mismatched: str
+    regressions: tuple[str, ...]
 
 
 def domain_view(name: str, readings: Readings, now: datetime) -> DomainView:
@@ -108,6 +109,7 @@ def domain_view(name: str, readings: Readings, now: datetime) -> DomainView:
         rerouted=words.count(seen.rerouted),
         compared=words.count(seen.compared),
         mismatched=words.count(seen.mismatched),
+        regressions=seen.regressions,
     )
 
 

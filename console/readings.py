@@ -68,6 +68,7 @@ class Domain:
     rerouted: int = 0
     compared: int = 0
     mismatched: int = 0
+    regressions: tuple[str, ...] = ()  # operation and field, in which the service differs
 
 
 @dataclass(frozen=True, slots=True)

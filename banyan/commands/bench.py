@@ -56,3 +56,13 @@ def soak(requests: int, workers: int, seed: int, as_json: bool) -> None:
     from load.bench.soak import run, show_report
 
     _show(run(requests, workers, seed, _progress), show_report, as_json)
+
+
+@bench.command()
+@click.option("--seconds", type=click.IntRange(2, 600), default=10, show_default=True, help="Load in each state.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object as the last line.")
+def shadow(seconds: int, as_json: bool) -> None:
+    """What clients notice of shadowed reads when the shadowed side is well, dead, slow (5 s) or lying."""
+    from load.bench.shadow import run, show_report
+
+    _show(run(seconds, _progress), show_report, as_json)

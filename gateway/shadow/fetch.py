@@ -16,6 +16,10 @@ class FetchFailed(Exception):
     """The response did not come, or cannot be compared: too long, or packed in a way that is broken."""
 
 
+class SideAway(FetchFailed):
+    """It is not there, or does not speak HTTP, or does not answer in time: the next request will hardly fare better."""
+
+
 class _Collector:
     """Both waiter for a connection and sink of the response."""
 
@@ -63,7 +67,8 @@ class _Collector:
 
     def on_lost(self, cause: Cause) -> None:
         if not self.answer.done():
-            self.answer.set_exception(FetchFailed(cause.detail))
+            kind = FetchFailed if cause is Cause.OVERFLOW else SideAway
+            self.answer.set_exception(kind(cause.detail))
 
     def on_switched(self, response: Response, rest: bytes) -> None:
         self.on_lost(Cause.BROKEN)
@@ -78,7 +83,7 @@ class _Collector:
 
 
 async def fetch(pool: Pool, method: bytes, data: bytes, within: float) -> Answer:
-    """`data`: the whole request. Raises: FetchFailed, TimeoutError (seconds `within`)."""
+    """`data`: the whole request. Raises: FetchFailed; SideAway, also after `within` seconds."""
     collector = _Collector(method, data, asyncio.get_running_loop().create_future())
     endpoint = pool.pick()
     connection = endpoint.take(repeatable=True)
@@ -89,6 +94,8 @@ async def fetch(pool: Pool, method: bytes, data: bytes, within: float) -> Answer
     try:
         async with asyncio.timeout(within):
             response, body = await collector.answer
+    except TimeoutError:
+        raise SideAway(f"no answer within {within} s") from None
     finally:
         collector.abandon()
     try:

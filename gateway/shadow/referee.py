@@ -77,7 +77,7 @@ class Referee:
         return kept[1]
 
     async def judge(self, copy: Copy, policy: DomainPolicy, known: OperationPolicy) -> None:
-        """Raises: FetchFailed, TimeoutError, Incomparable, KeyError."""
+        """Raises: FetchFailed, Incomparable, KeyError."""
         case = Case(copy, policy, known, self.tally(copy.domain, copy.operation, known.mark))
         if copy.method == b"GET":
             await self._judge_read(case)

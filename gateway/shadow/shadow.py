@@ -18,7 +18,7 @@ from gateway.http1.pool import Pool
 from gateway.meter import Meter
 from gateway.shadow.answer import Incomparable
 from gateway.shadow.capture import Capture, Copy, copy_of, is_comparable_read, is_comparable_write
-from gateway.shadow.fetch import FetchFailed
+from gateway.shadow.fetch import FetchFailed, SideAway
 from gateway.shadow.policy import policies_of
 from gateway.shadow.referee import Referee
 
@@ -28,6 +28,10 @@ if TYPE_CHECKING:
 RUNNING = 8
 WAITING = 64
 WAITING_BYTES = 8 * 1024 * 1024
+# A side that is away gets few copies: after three failures in a row, none for so many seconds, twice as long each time.
+PATIENT_WITH = 3
+SHORTEST_REST = 0.2
+LONGEST_REST = 2.0
 
 
 class Shadow:
@@ -42,11 +46,16 @@ class Shadow:
         self._waiting: deque[Copy] = deque()
         self._waiting_bytes = 0
         self._running: set[asyncio.Task[None]] = set()
+        self._failures: dict[str, int] = {}  # of an upstream, in a row
+        self._resting: dict[str, float] = {}  # upstream → until when, on the loop's clock
         self._policies = policies_of(RouteTable(0, {}))
         self.referee = Referee(pools, meter, watermarks)
 
     def take(self, table: RouteTable) -> None:
         self._policies = policies_of(table)
+        for upstream in self._failures.keys() - table.upstreams.keys():
+            self._failures.pop(upstream)
+            self._resting.pop(upstream, None)
         self.referee.take(self._policies)
 
     def capture(self, exchange: Exchange, response: Response) -> Capture | None:
@@ -54,6 +63,8 @@ class Shadow:
         route = exchange.route
         policy = self._policies.get(route.domain)
         if policy is None or self._is_full:
+            return None
+        if self._resting and self._resting.get(exchange.decision.shadow or "", 0.0) > exchange.gateway.now:
             return None
         share = policy.reads if exchange.read else policy.writes
         if share < 100 and random.random() * 100 >= share:  # noqa: S311
@@ -100,8 +111,18 @@ class Shadow:
                 continue
             try:
                 await self.referee.judge(copy, policy, known)
-            except (FetchFailed, TimeoutError, KeyError, Incomparable):  # KeyError: the upstream has left the table
+                self._failures.pop(copy.other, None)
+            except SideAway:
                 self.dropped(copy.domain)
+                self._rest(copy.other)
+            except (FetchFailed, KeyError, Incomparable):  # KeyError: the upstream has left the table
+                self.dropped(copy.domain)
+
+    def _rest(self, upstream: str) -> None:
+        failures = self._failures[upstream] = self._failures.get(upstream, 0) + 1
+        if failures >= PATIENT_WITH:
+            seconds = min(LONGEST_REST, SHORTEST_REST * 2 ** min(failures - PATIENT_WITH, 8))
+            self._resting[upstream] = asyncio.get_running_loop().time() + seconds
 
     def snapshot(self) -> dict[str, Any]:
         return self.referee.snapshot()

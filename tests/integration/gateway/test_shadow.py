@@ -245,3 +245,28 @@ async def test_whatever_the_shadowed_side_does_clients_get_legacy_s_answers(
         await until(lambda: stage.event("shadow_dropped") > 0)
         assert stage.event("shadow_compared") == 0
     assert stage.gateway.breaker("shop", "service").closed, "what copies meet says nothing of clients' calls"
+
+
+async def test_a_side_that_is_away_is_left_alone_for_a_while(stage: Stage) -> None:
+    stage.wave(phase="shadow", shadow_percent=100)
+    port = stage.service.port
+    await stage.service.kill()
+    for _ in range(50):
+        await stage.client.get("/items")
+        await until(lambda: not stage.gateway.shadow._running)
+    assert 3 <= stage.event("shadow_dropped") < 20
+    stage.service.port = port
+    await stage.service.start()
+
+    async def compared() -> bool:
+        await stage.client.get("/items")
+        return stage.event("shadow_compared") > 0
+
+    await until(compared)
+
+
+async def test_a_table_without_shadow_asks_the_shadow_nothing(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    stage.wave(phase="shadow", shadow_percent=0)
+    monkeypatch.setattr(stage.gateway.shadow, "capture", None)
+    assert (await stage.client.get("/items")).status_code == 200
+    assert (await stage.client.put("/items/1", json={})).status_code == 200

@@ -10,6 +10,7 @@ from click.testing import CliRunner
 
 from banyan.cli import cli
 from banyan.errors import ServerMissing
+from load.bench.shadow import run as run_shadow
 
 
 @pytest.mark.bench
@@ -44,3 +45,15 @@ def test_without_wrk_it_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(shutil, "which", lambda name: None)
     with pytest.raises(ServerMissing, match="apt-get install wrk"):
         CliRunner().invoke(cli, ["bench", "gateway"], catch_exceptions=False)
+
+
+@pytest.mark.bench
+def test_shadowed_reads_cost_clients_nothing_whatever_the_shadowed_side_does() -> None:
+    """Short, and at a pace that any machine keeps; what is asserted of times is what a blocked client would break."""
+    report = run_shadow(2, per_second=200)
+    assert report.bench == "shadow"
+    assert report.figures["errors"] == 0
+    for state in ("off", "well", "dead", "slow", "lying"):
+        assert report.figures[state]["requests"] >= 300
+        assert report.figures[state]["p50_ms"] < 1000, "the slow side takes 5 s"
+    assert {"well_p99", "dead_p99", "slow_p99", "lying_p99", "lying_cpu"} <= report.ratios.keys()

@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from console import pages
+from console import decode, pages
 from console.domains import stations, verified_view
 from console.readings import (
     Domain,
@@ -19,6 +19,9 @@ from console.readings import (
 )
 from console.runs import runs
 from console.view import view
+from gateway.control.table import Domain as TableDomain
+from gateway.control.table import RouteTable
+from gateway.control.table import Wave as TableWave
 from tests.unit.console.test_words import domain, wave
 
 NOW = datetime(2026, 3, 1, 10, 30, tzinfo=UTC)
@@ -205,3 +208,15 @@ def test_what_sources_say_is_escaped_on_the_page():
     page = pages.page(view(readings, (), NOW))
     assert evil not in page
     assert "&lt;script&gt;" in page
+
+
+def test_fields_in_which_the_service_differs_are_named_with_the_command_that_shows_them():
+    fields = [{"operation": "prices.list", "field": f"$.f{number}"} for number in range(7)]
+    table = RouteTable(1, {}, {"pricing": TableDomain("pricing", [TableWave(0, 0, 1024)])})
+    seen = decode.gateway(table, {"domains": {"pricing": {"shadow": {"compared": 9, "regressions": fields}}}})
+    html = pages.fragments(view(Readings(gateway=Part(seen, NOW)), (), NOW))["domain-pricing"]
+    assert "prices.list $.f0" in html
+    assert "and 2 more" in html
+    assert "banyan shadow pricing" in html
+    alike = pages.fragments(view(Readings(gateway=gateway(pricing=domain(wave()))), (), NOW))["domain-pricing"]
+    assert "banyan shadow" not in alike
