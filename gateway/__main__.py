@@ -59,7 +59,7 @@ def explain(method: str, path: str, file: Path, key: str | None, headers: tuple[
     from gateway.control.stored import load_file
     from gateway.routing.explain import explain as explained
 
-    for line in explained(load_file(file), method, path, headers, key):
+    for line in explained(load_file(file), method, path, headers, key).lines():
         click.echo(line)
 
 

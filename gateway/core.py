@@ -40,6 +40,7 @@ class Gateway:
         self.max_body = settings.max_body
         self.log = log
         self.board = board
+        self.override_key = settings.override_key
         self.sharing: PinPost | None = None  # with several nodes
         self.meter = Meter()
         self.room = HoldRoom(perf_counter, self.loop.call_later)

@@ -26,6 +26,7 @@ class Cell:
 
 
 EVENTS = (
+    "overridden", "override_refused",
     "fallback", "held", "held_refused", "hold_expired", "rerouted", "retried", "pinned", "breaker_opened",
     "shed", "bulkhead_full", "client_stalled",
     "shadow_compared", "shadow_mismatched", "shadow_unsettled", "shadow_dropped",

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from gateway.errors import SettingsRefused
+from gateway.policies.override import override_key
 
 LONGEST_SOCKET_PATH = 100  # bytes; the kernel allows 107
 
@@ -46,6 +47,7 @@ class Settings:
     idle_timeout: float = 75.0  # seconds a client may keep an idle connection
     tunnel_timeout: float = 600.0  # seconds without a byte in a tunnel
     drain_seconds: float = 10.0
+    override_key: bytes | None = field(default=None, repr=False)  # signs testers' overrides; without it there are none
     nodes: int = 2  # 1: no other gateway node takes writes, so that none has to be told of them
     clock_skew: float = 0.1  # seconds by which the clocks of databases and gateways may differ
     trusted_hops: int = 0  # proxies before us whose word on who the client is counts
@@ -115,6 +117,7 @@ def from_environment(environment: Mapping[str, str]) -> Settings:
         table=Path(table) if table else None,
         patience=_number(environment, "GATEWAY_PATIENCE", default.patience, 0, 10),
         hold_seconds=_number(environment, "GATEWAY_HOLD_SECONDS", default.hold_seconds, 0, 60),
+        override_key=override_key(environment),
         nodes=int(_number(environment, "GATEWAY_NODES", default.nodes, 1, 1000)),
         clock_skew=_number(environment, "GATEWAY_CLOCK_SKEW", default.clock_skew, 0, 10),
         max_body=int(_number(environment, "GATEWAY_MAX_BODY", default.max_body, 1, 1 << 40)),

@@ -310,7 +310,7 @@ def compile_(out: Path) -> None:
     """Write the stream files (`pricing.forward.json`, …) and the first route table (`table.json`)."""
     with opened() as context:
         streams = compiling.compile_streams(context.plan, context.env)
-        table = compiling.compile_table(context.plan, *_known(context), 1, context.env)
+        table = compiling.compile_table(context.plan, *known(context), 1, context.env)
     try:
         out.mkdir(parents=True, exist_ok=True)
         for name, stream in streams.items():
@@ -321,7 +321,7 @@ def compile_(out: Path) -> None:
     click.echo(f"{len(streams)} streams and the route table are in {out}")
 
 
-def _known(context: Context) -> tuple[compiling.Ownership, compiling.Phases]:
+def known(context: Context) -> tuple[compiling.Ownership, compiling.Phases]:
     """What the ledger knows; before `prepare`, everything is at legacy."""
     try:
         states = context.ledger().states()

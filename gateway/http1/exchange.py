@@ -15,6 +15,7 @@ from gateway.http1.body import NO_BODY, Body
 from gateway.http1.call import Call
 from gateway.http1.forward import upstream_head, usable_request_id
 from gateway.http1.head import IDEMPOTENT, Malformed, Request, all_values
+from gateway.http1.overriding import overridden
 from gateway.http1.patience import Patience
 from gateway.http1.recovery import give_up, recover
 from gateway.http1.withhold import pin
@@ -90,6 +91,8 @@ class Exchange:
             pinned = slot.pinned is not slot.read and gateway.is_pinned(self)
             usable = slot.read.side == "legacy" or gateway.usable(route.domain, slot.read.upstream)
             self.decision = decide(slot, is_read=True, pinned=pinned, service_usable=usable)
+            if self.request.special and gateway.override_key is not None:
+                self.decision = overridden(self, gateway.override_key)
         else:
             self.decision = slot.write
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 # RFC 9110 §7.6.1; what only a gateway may say; and what makes some servers take another path than the one we routed by.
 _FROM_REQUEST = (
     rb"\r\n(?:connection|keep-alive|proxy-[a-z-]+|te|transfer-encoding|upgrade|expect|forwarded"
-    rb"|x-forwarded-[a-z-]+|x-real-ip|x-original-url|x-rewrite-url|banyan-(?:route|shadow|owner|epoch|identity)):[^\r]*"
+    rb"|x-forwarded-[a-z-]+|x-real-ip|x-original-url|x-rewrite-url|banyan-(?:route|shadow|owner|epoch|identity|override)):[^\r]*"
 )
 _FROM_RESPONSE = (
     rb"\r\n(?:connection|keep-alive|proxy-connection|te|trailer|transfer-encoding|upgrade|banyan-route|x-request-id)"

@@ -9,7 +9,7 @@ from gateway.control.table import Wave
 
 Side = Literal["legacy", "service"]
 Reason = Literal[
-    "default", "phase", "canary", "owner", "pin", "fallback", "native", "rerouted", "breaker-open"
+    "default", "phase", "canary", "owner", "pin", "fallback", "native", "rerouted", "breaker-open", "override"
 ]  # fmt: skip
 
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.control.table import Operation
+from gateway.control.table import Condition, Operation
 from gateway.errors import SettingsRefused
 from gateway.http1.head import parse_request
 from gateway.routing.bucket import bucket
@@ -145,11 +145,52 @@ def test_a_write_is_also_known_by_its_path_though_another_key_comes_first() -> N
 
 
 def test_explain_says_side_and_reason() -> None:
-    lines = list(explain(table(wave(phase="canary", canary_percent=100)), "GET", "/books", ["X-Reader: 42"], None))
+    found = explain(table(wave(phase="canary", canary_percent=100)), "GET", "/books", ["X-Reader: 42"], None)
+    lines = list(found.lines())
     assert "side: service" in lines
     assert "reason: canary" in lines
     assert "key: '42', bucket 744" in lines
-    assert "fallback: legacy answers when the service fails" in lines
+    assert "canary: this bucket is in it" in lines
+    assert "or: legacy (fallback) when the service fails before its answer begins" in lines
+    assert "or: legacy (pin) after a write of this client, until the sync has passed it" in lines
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "near"),
+    [
+        ("PUT", "/books", ["books.list of library (GET /books): another method, GET"]),
+        ("GET", "/books/", ["books.list of library (GET /books): the path ends with /"]),
+        ("GET", "/Books", ["books.list of library (GET /books): upper and lower case differ"]),
+        ("GET", "/book/7", ["books.get of library (GET /books/{id}): 'book' where it has 'books'"]),
+        ("GET", "/elsewhere/at/all", []),
+    ],
+)
+def test_explain_lists_the_operations_that_a_request_just_misses(method: str, path: str, near: list[str]) -> None:
+    found = explain(table(), method, path, [], None)
+    assert (found.side, found.reason, found.operation) == ("legacy", "default", "default")
+    assert found.near_misses[: len(near)] == near
+    assert near or not found.near_misses
+
+
+def test_explain_says_which_condition_is_not_met() -> None:
+    beta = Operation("beta", "GET", "/tea", "read", when=[Condition("header:x-beta", exact="1")])
+    found = explain(table(operations=[beta]), "GET", "/tea", [], None)
+    assert found.near_misses == ["beta of library (GET /tea): the request does not meet header:x-beta = '1'"]
+    assert explain(table(operations=[beta]), "GET", "/tea", ["X-Beta: 1"], None).operation == "beta"
+
+
+def test_explain_says_who_gets_a_write_when_the_table_is_old() -> None:
+    found = explain(table(wave(hold=True)), "POST", "/books/1/loans", [], "7")
+    assert (found.side, found.reason, found.hold) == ("legacy", "owner", True)
+    assert [(a.side, a.reason) for a in found.alternatives] == [("service", "rerouted")]
+
+
+def test_what_explain_says_is_what_the_gateway_does() -> None:
+    waves = [wave(0, 0, 300, phase="service", owner="service"), wave(1, 300, 1024, phase="canary", canary_percent=30)]
+    router = Router(table(*waves))
+    for key in map(str, range(200)):
+        found = explain(table(*waves), "GET", f"/books/{key}", [], None)
+        assert (found.side, found.reason) == ask(router, f"GET /books/{key}")[:2]
 
 
 def test_explain_refuses_what_the_gateway_would() -> None:
