@@ -233,12 +233,11 @@ async def test_a_node_that_alone_is_cut_off_still_takes_writes_and_nobody_reads_
     await writes_and_reads(pair, 20, "whole")
 
 
-async def test_neither_a_redis_that_comes_back_empty_nor_a_node_that_is_killed_loses_a_pin(
-    pair: Pair, starting: Start
-) -> None:
+async def test_a_redis_that_stops_for_a_moment_and_comes_back_empty_loses_no_pin(pair: Pair) -> None:
     await pair.write(pair.one, "before", "1")
     pair.redis.stop()
     pair.redis.start()
+    pair.set_watermark(1.0)
     deadline = time.monotonic() + 4 * LEASE_SECONDS
     turn = 0
     while time.monotonic() < deadline:
@@ -246,10 +245,3 @@ async def test_neither_a_redis_that_comes_back_empty_nor_a_node_that_is_killed_l
         assert (await pair.read(pair.other, "before")).text == "1"
         await pair.write(pair.one, f"turn-{turn}", "2")
         assert (await pair.read(pair.other, f"turn-{turn}")).text == "2"
-    await pair.write(pair.one, "me", "kept")
-    pair.one.process.kill()
-    await asyncio.to_thread(pair.one.process.wait, 5)
-    again = starting("node-0", GATEWAY_WORKERS="2", GATEWAY_REDIS_URL=pair.redis.url)
-    await ready(again)
-    assert (await pair.read(again, "me")).text == "kept"
-    assert (await pair.read(pair.other, "me")).text == "kept"
