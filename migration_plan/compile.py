@@ -6,7 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
+import msgspec
+
 from gateway.control.comparison import Thresholds
+from gateway.control.front import Auth
 from gateway.control.table import Condition, Domain, Operation, Owner, RouteTable, Upstream, Wave, encode_table
 from migration_plan.environment import need
 from migration_plan.journey import Stand
@@ -68,13 +71,23 @@ def compile_table(plan: Plan, ownership: Ownership, phases: Phases, version: int
     """
     upstreams = {name: compile_upstream(plan, name, env) for name in plan.upstreams}
     domains = {name: compile_domain(plan, name, ownership, phases) for name in plan.domains}
-    return RouteTable(version=version, upstreams=upstreams, domains=domains).validated()
+    auth = compile_auth(plan, env)
+    return RouteTable(version=version, upstreams=upstreams, domains=domains, facade=plan.facade, auth=auth).validated()
+
+
+def compile_auth(plan: Plan, env: Mapping[str, str]) -> Auth | None:
+    """Raises: NotConfigured when an issuer's JWKS has no URL."""
+    if plan.auth is None:
+        return None
+    replace = msgspec.structs.replace
+    return replace(plan.auth, issuers=[replace(one, jwks=need(env, one.jwks)) for one in plan.auth.issuers])
 
 
 def compile_upstream(plan: Plan, name: str, env: Mapping[str, str]) -> Upstream:
     """Raises: NotConfigured."""
     upstream = plan.upstreams[name]
     urls = need(env, upstream.url).replace(",", " ").split()
+    cookies = None if upstream.cookies is None else list(upstream.cookies)
     return Upstream(
         urls,
         upstream.health,
@@ -84,6 +97,8 @@ def compile_upstream(plan: Plan, name: str, env: Mapping[str, str]) -> Upstream:
         connect_timeout=upstream.connect_timeout,
         outliers=upstream.outliers,
         shedding=upstream.shedding,
+        cookies=cookies,
+        identity=upstream.identity,
     )
 
 
@@ -111,6 +126,8 @@ def compile_domain(
             op.compare,
             timeout=op.timeout,
             try_timeout=op.try_timeout,
+            limits=list(op.limits),
+            auth=op.auth,
         )
         for op in domain.operations
     ]
@@ -127,6 +144,7 @@ def compile_domain(
         breaker=domain.breaker,
         bulkhead=domain.bulkhead,
         retry_percent=domain.retry_percent,
+        limits=list(domain.limits),
     )
 
 
@@ -137,6 +155,7 @@ def _conditions(operation: PlanOperation) -> list[Condition]:
 __all__ = [
     "Ownership",
     "Phases",
+    "compile_auth",
     "compile_domain",
     "compile_stream",
     "compile_streams",

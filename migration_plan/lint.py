@@ -7,6 +7,7 @@ from itertools import combinations, pairwise
 
 from cdc import mapping as mappings
 from gateway.control.comparison import problems_of_comparison
+from gateway.control.front_rules import of_front
 from gateway.control.overlaps import clashes, of_conditions
 from gateway.control.resilience import is_repeatable, problems_of_outliers, problems_of_shedding, problems_of_times
 from gateway.control.rules import READ_METHODS, parameters
@@ -24,6 +25,7 @@ def problems(plan: Plan, doc: Document, *, mappings: bool = True) -> list[str]:
         found += _shadow(name, domain, plan, doc)
         if mappings:
             found += _mapping(plan, name, doc)
+    found += [doc.problem(at, f"{at}: {reason}") for at, reason in of_front(plan, in_plan=True)]
     return found + list(_upstreams(plan, doc)) + list(_routes(plan, doc))
 
 

@@ -9,6 +9,7 @@ from typing import Annotated, Literal, TypeVar
 from msgspec import Meta, Struct
 
 from gateway.control.comparison import NO_RULES, Comparison
+from gateway.control.front import Auth, Facade, Limit
 from gateway.control.resilience import Breaker, Bulkhead, Count, Outliers, Seconds, Shedding
 from migration_plan import document
 from migration_plan.errors import NameUnknown, PlanInvalid
@@ -44,6 +45,8 @@ class Upstream(Struct, frozen=True, forbid_unknown_fields=True):
     connect_timeout: Annotated[float, Meta(gt=0, le=60)] = 1.0
     outliers: Outliers = Outliers()
     shedding: Shedding | None = None  # unset: no limit but the connections
+    cookies: tuple[str, ...] | None = None  # the only ones that it gets and may set; none given: all
+    identity: bool = False  # it believes the gateway's signed word about who calls
 
 
 class Condition(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -67,6 +70,8 @@ class Operation(Struct, frozen=True, forbid_unknown_fields=True):
     compare: Comparison = NO_RULES  # besides the domain's
     timeout: Seconds | None = None  # until the answer's head, and between its bytes; unset: the gateway's
     try_timeout: Seconds | None = None  # until the head of one try, when there may be another
+    limits: tuple[Limit, ...] = ()  # besides the domain's, which its operations share
+    auth: Literal["required"] | None = None
 
 
 class Wave(Struct, frozen=True, forbid_unknown_fields=True):
@@ -112,6 +117,7 @@ class Domain(Struct, frozen=True, forbid_unknown_fields=True):
     breaker: Breaker = Breaker()
     bulkhead: Bulkhead | None = None  # unset: none
     retry_percent: Percent = 20  # of the requests may be sent once more
+    limits: tuple[Limit, ...] = ()
     # Ids below it are the monolith's, from it on the service's: they never meet, so a switch moves no sequence.
     sequence_split: Annotated[int, Meta(gt=1)] = 1_000_000_000
     gates: Gates = Gates()
@@ -127,6 +133,8 @@ class Plan(Struct, frozen=True):
     databases: dict[str, Database]
     upstreams: dict[str, Upstream]
     domains: dict[str, Domain]
+    facade: Facade | None = None
+    auth: Auth | None = None  # an issuer's `jwks` names the variable with the URL
 
     def domain(self, name: str) -> Domain:
         """Raises: NameUnknown, naming the domains that there are."""
@@ -149,7 +157,7 @@ class Plan(Struct, frozen=True):
 
 
 T = TypeVar("T", bound=Struct)
-SECTIONS = ("legacy", "databases", "upstreams", "domains")
+SECTIONS = ("legacy", "databases", "upstreams", "domains", "facade", "auth")
 
 
 class _Legacy(Struct, frozen=True, forbid_unknown_fields=True):
@@ -177,9 +185,11 @@ def load(path: Path | None = None, *, mappings: bool = True) -> Plan:
     databases = _each(doc, "databases", Database, problems)
     upstreams = _each(doc, "upstreams", Upstream, problems)
     domains = _each(doc, "domains", Domain, problems)
+    facade = doc.convert(doc.data["facade"], Facade, "facade", problems) if "facade" in doc.data else None
+    auth = doc.convert(doc.data["auth"], Auth, "auth", problems) if "auth" in doc.data else None
     if problems or legacy is None:
         raise PlanInvalid(problems)
-    plan = Plan(doc.path.resolve(), legacy.database, legacy.upstream, databases, upstreams, domains)
+    plan = Plan(doc.path.resolve(), legacy.database, legacy.upstream, databases, upstreams, domains, facade, auth)
     if found := lint.problems(plan, doc, mappings=mappings):
         raise PlanInvalid(found)
     return plan

@@ -17,6 +17,8 @@ _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _HEADER = re.compile(r"[a-z][a-z0-9-]{0,63}")
 _NAME = re.compile(r"[a-z][a-z0-9_-]{0,39}")
 _MEDIA = re.compile(r"[a-z0-9.+-]+/[a-z0-9.+-]+")
+_URL = re.compile(r"https?://[!-~]+")
+_VARIABLE = re.compile(r"[A-Z][A-Z0-9_]*")
 _PARAMETER = re.compile(r"\{([a-z_][a-z0-9_]*)\}")
 # What the gateway or the framing decides must not come out of a claim.
 _NEVER_FROM_CLAIM = re.compile(
@@ -62,13 +64,14 @@ class Front(Protocol):
     def auth(self) -> Auth | None: ...
 
 
-def of_front(front: Front) -> Found:
+def of_front(front: Front, *, in_plan: bool = False) -> Found:
+    """`in_plan`: places of others are named by variables."""
     for name, upstream in front.upstreams.items():
         yield from _of_cookies(f"upstreams.{name}.cookies", upstream.cookies)
     if front.facade is not None:
         yield from _of_facade(front.facade)
     if front.auth is not None:
-        yield from _of_auth(front.auth, front.upstreams)
+        yield from _of_auth(front.auth, front.upstreams, _VARIABLE if in_plan else _URL)
     has_jwt = front.auth is not None and bool(front.auth.issuers)
     for name, domain in front.domains.items():
         yield from _of_limits(f"domains.{name}.limits", domain.limits, (), has_jwt)
@@ -107,7 +110,7 @@ def _of_facade(facade: Facade) -> Found:
             yield f"{at}.domain", f"must be a host's name, not {shown.domain!r}"
 
 
-def _of_auth(auth: Auth, upstreams: Mapping[str, object]) -> Found:
+def _of_auth(auth: Auth, upstreams: Mapping[str, object], place: re.Pattern[str]) -> Found:
     if not 5 <= auth.assertion_seconds <= 3600:
         yield "auth.assertion_seconds", f"{auth.assertion_seconds:g} is not within 5..3600"
     if len({issuer.issuer for issuer in auth.issuers}) != len(auth.issuers):
@@ -115,16 +118,17 @@ def _of_auth(auth: Auth, upstreams: Mapping[str, object]) -> Found:
     if len({session.credential for session in auth.sessions}) != len(auth.sessions):
         yield "auth.sessions", "names a credential twice"
     for number, issuer in enumerate(auth.issuers):
-        yield from _of_issuer(f"auth.issuers[{number}]", issuer)
+        yield from _of_issuer(f"auth.issuers[{number}]", issuer, place)
     for number, session in enumerate(auth.sessions):
         yield from _of_session(f"auth.sessions[{number}]", session, upstreams)
 
 
-def _of_issuer(at: str, issuer: Issuer) -> Found:
+def _of_issuer(at: str, issuer: Issuer, place: re.Pattern[str]) -> Found:
     if not issuer.issuer:
         yield f"{at}.issuer", "is empty"
-    if not re.fullmatch(r"https?://[!-~]+|[A-Z][A-Z0-9_]*", issuer.jwks):  # in a plan: the variable with the URL
-        yield f"{at}.jwks", f"must be the URL of a JWKS, not {issuer.jwks!r}"
+    if not place.fullmatch(issuer.jwks):
+        what = "the URL of a JWKS" if place is _URL else "the variable with the URL of a JWKS"
+        yield f"{at}.jwks", f"must be {what}, not {issuer.jwks!r}"
     if not issuer.audiences or not all(issuer.audiences):
         yield f"{at}.audiences", "names nobody: a token for somebody else would be believed"
     if not issuer.algorithms:

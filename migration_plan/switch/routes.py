@@ -10,7 +10,7 @@ import msgspec
 
 from gateway.control.table import Domain, RouteTable, Upstream, Wave
 from gateway.errors import AdminError, AdminUnreachable, VersionConflict
-from migration_plan.compile import compile_domain, compile_upstream
+from migration_plan.compile import compile_auth, compile_domain, compile_upstream
 from migration_plan.context import Context
 from migration_plan.errors import NotConfigured, Unreachable
 from migration_plan.journey import Stand
@@ -87,8 +87,13 @@ class GatewayRoutes:
         # Whoever had the counting of differences begin anew meant it for good.
         counted = now.domains[self._domain].shadow_round if self._domain in now.domains else 0
         domain: Domain = msgspec.structs.replace(compiled, waves=waves, shadow_round=counted)
-        upstreams = {**now.upstreams, **self._upstreams()}
-        return msgspec.structs.replace(now, upstreams=upstreams, domains={**now.domains, self._domain: domain})
+        return msgspec.structs.replace(
+            now,
+            upstreams={**now.upstreams, **self._upstreams()},
+            domains={**now.domains, self._domain: domain},
+            facade=plan.facade,
+            auth=compile_auth(plan, self._context.env),
+        )
 
     def _newest(self, known: Wave | None, compiled: Wave) -> Wave:
         if known is None or (compiled.bucket_from, compiled.bucket_to) != (known.bucket_from, known.bucket_to):
