@@ -21,6 +21,8 @@ METHODS = frozenset(b"GET HEAD POST PUT PATCH DELETE OPTIONS".split())
 IDEMPOTENT = frozenset(b"GET HEAD PUT DELETE OPTIONS".split())
 
 HOST = re.compile(rb"[A-Za-z0-9._~%-]+(?::[0-9]{1,5})?|\[[0-9A-Fa-f:.]+\](?::[0-9]{1,5})?")
+_GOOD_HOSTS: set[bytes] = set()  # most requests are for one of few hosts, and to look one up costs a third
+_MOST_HOSTS = 256
 # What two servers may take for two different paths: dot segments, hidden separators, broken escapes.
 _AMBIGUOUS = re.compile(
     rb"/(?:\.|%2e){1,2}(?:[/;]|$)|%2f|%5c|\\|%00|%(?![0-9a-f]{2})",
@@ -173,8 +175,11 @@ def _check_host(request: Request) -> None:
     if request.low.find(b"\r\nhost:", at + 7) >= 0:
         raise Malformed(400, "Host is given twice")
     host = request.head[at + 7 : request.head.index(b"\r\n", at + 7)].strip(b" \t")
-    if not HOST.fullmatch(host):
-        raise Malformed(400, "Host is not a host")
+    if host not in _GOOD_HOSTS:
+        if not HOST.fullmatch(host):
+            raise Malformed(400, "Host is not a host")
+        if len(_GOOD_HOSTS) < _MOST_HOSTS:
+            _GOOD_HOSTS.add(host)
     request.host = host
 
 
