@@ -66,3 +66,14 @@ def shadow(seconds: int, as_json: bool) -> None:
     from load.bench.shadow import run, show_report
 
     _show(run(seconds, _progress), show_report, as_json)
+
+
+@bench.command()
+@click.option("--seconds", type=click.IntRange(1, 600), default=10, show_default=True, help="Load and changes.")
+@click.option("--workers", type=click.IntRange(1, 16), default=2, show_default=True)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object as the last line.")
+def swap(seconds: int, workers: int, as_json: bool) -> None:
+    """How long a published route table takes to be live on all workers under load; no request may fail."""
+    from load.bench.swap import run, show_report
+
+    _show(run(seconds, workers, _progress), show_report, as_json)

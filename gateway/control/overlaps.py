@@ -26,18 +26,43 @@ class Routed(Protocol):
 
 
 T = TypeVar("T")
+_Placed = tuple[int, list[str]]  # its number, its path's shape
 
 
 def clashes(operations: Iterable[T], routed: Callable[[T], Routed]) -> Iterator[tuple[T, T, str]]:
-    """Every pair without an order, and why. Only paths of one method and length can meet."""
-    groups: dict[tuple[str, int], list[T]] = {}
-    for operation in operations:
+    """Every pair without an order, and why."""
+    every = list(operations)
+    groups: dict[tuple[str, int], list[_Placed]] = {}
+    for number, operation in enumerate(every):
         found = routed(operation)
-        groups.setdefault((found.method, found.path.count("/")), []).append(operation)
-    for group in groups.values():
-        for one, other in combinations(group, 2):
-            if why := _clash(routed(one), routed(other)):
-                yield one, other, why
+        parts = shape(found.path)
+        groups.setdefault((found.method, len(parts)), []).append((number, parts))
+    meeting = {pair for group in groups.values() for pair in _meeting(group, 0)}
+    for one, other in sorted(meeting):
+        if why := _clash(routed(every[one]), routed(every[other])):
+            yield every[one], every[other], why
+
+
+def _meeting(group: list[_Placed], at: int) -> Iterator[tuple[int, int]]:
+    """Pairs that some path matches both of; some come twice. A check of every pair would take a big table's time."""
+    if len(group) < 2:
+        return
+    if at == len(group[0][1]):
+        yield from combinations((number for number, _ in group), 2)
+        return
+    literals: dict[str, list[_Placed]] = {}
+    opens = [placed for placed in group if placed[1][at] == "{}"]
+    for placed in group:
+        if placed[1][at] != "{}":
+            literals.setdefault(placed[1][at], []).append(placed)
+    for same in literals.values():
+        yield from _meeting(sorted(same + opens, key=_number) if opens else same, at + 1)
+    if len(literals) != 1:
+        yield from _meeting(opens, at + 1)
+
+
+def _number(placed: _Placed) -> int:
+    return placed[0]
 
 
 def _clash(one: Routed, other: Routed) -> str | None:

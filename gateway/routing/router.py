@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from typing import Literal
 from urllib.parse import unquote_to_bytes
 
@@ -57,6 +57,7 @@ class Route:
         identities: Sequence[Finder],
         parameters: Sequence[Source] = (),
         when: Sequence[Condition] = (),
+        distinct: Set[Slot] | None = None,
         limits: Limits | None = None,
         auth: Literal["required"] | None = None,
     ) -> None:
@@ -70,15 +71,15 @@ class Route:
         self.sources = tuple(sources)
         self.slots = tuple(slots)
         self.keyless = keyless
-        first = self.slots[0] if self.slots else keyless
+        distinct = distinct or {*self.slots, keyless}
         # Most of the time all buckets fare alike, and no key is needed to know the side.
-        self.uniform = first if first is keyless and all(slot is first for slot in self.slots) else None
+        self.uniform = keyless if len(distinct) == 1 else None
         self.identities = tuple(identities)
         self.parameters = tuple(parameters)
         self.when = tuple(when)
         self.limits = limits
         self.auth = auth
-        self.pinnable = any(slot.pinned is not slot.read for slot in {*self.slots, keyless})
+        self.pinnable = any(slot.pinned is not slot.read for slot in distinct)
 
     def slot_for(self, key: str | None) -> Slot:
         if self.uniform is not None:
@@ -159,8 +160,9 @@ class Router:
     def _add_domain(self, name: str, domain: Domain) -> None:
         shares = {"shadowed": domain.shadow_percent > 0, "rehearsed": domain.shadow_writes > 0}
         maker = SlotMaker(name, domain.service, self.version, **shares)
-        slots, keyless = _slots(maker, domain.waves)
-        native = maker.native(any(slot.write.hold for slot in {*slots, keyless}))
+        made, keyless = _slots(maker, domain.waves)
+        slots, distinct = tuple(made), {*made, keyless}  # for all its routes: a table is live in milliseconds
+        native = maker.native(any(slot.write.hold for slot in distinct))
         specs = {spec for op in domain.operations for spec in op.key if spec.startswith(IDENTITY_KINDS)}
         identities = [finder(spec, ()) for spec in sorted(specs)]
         for operation in domain.operations:
@@ -177,6 +179,7 @@ class Router:
                 identities=identities,
                 parameters=[source(spec, names) for spec in operation.key[1:] if spec.startswith("path:")],
                 when=operation.when,
+                distinct={native} if operation.native else distinct,
                 limits=limits_of(name, domain.limits, operation),
                 auth=operation.auth,
             )

@@ -57,3 +57,17 @@ def test_shadowed_reads_cost_clients_nothing_whatever_the_shadowed_side_does() -
         assert report.figures[state]["requests"] >= 300
         assert report.figures[state]["p50_ms"] < 1000, "the slow side takes 5 s"
     assert {"well_p99", "dead_p99", "slow_p99", "lying_p99", "lying_cpu"} <= report.ratios.keys()
+
+
+@pytest.mark.bench
+@pytest.mark.skipif(shutil.which("wrk") is None, reason="wrk is not installed")
+def test_many_swaps_of_the_table_under_load_fail_no_request_on_several_workers() -> None:
+    done = CliRunner().invoke(cli, ["bench", "swap", "--seconds", "2", "--json"], catch_exceptions=False)
+    assert done.exit_code == 0
+    report = msgspec.json.decode(done.stdout.strip().splitlines()[-1])
+    assert report["bench"] == "swap"
+    assert report["figures"]["workers"] == 2
+    assert report["figures"]["swaps"] >= 2, "each was confirmed by every worker"
+    assert report["figures"]["requests"] > 100
+    assert report["figures"]["failed"] == 0
+    assert report["met"] in (True, False)

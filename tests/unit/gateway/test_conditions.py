@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from itertools import combinations
+
 import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway.control.overlaps import ambiguous, clashes
 from gateway.control.table import Condition, Operation, RouteTable, decode_table, encode_table
 from gateway.errors import TableRefused
 from gateway.http1.head import parse_request
@@ -161,3 +164,17 @@ def test_the_order_in_the_table_changes_nothing(operations: list[Operation], giv
     for path in ("/books", "/books/new", "/books?draft=1"):
         expected = found(Router(table(operations=VERSIONED)), f"GET {path}", *lines)
         assert found(Router(shuffled), f"GET {path}", *lines) == expected
+
+
+SEGMENT = st.sampled_from(["a", "b", "{x}", "{y}"])
+PATHS = st.lists(SEGMENT, min_size=1, max_size=3, unique_by=lambda s: s if s.startswith("{") else object()).map(
+    lambda parts: "/" + "/".join(parts)
+)
+
+
+@given(st.lists(PATHS, max_size=12))
+def test_no_pair_that_overlaps_is_overlooked(paths: list[str]) -> None:
+    operations = [op(f"o{number}", path=path) for number, path in enumerate(paths)]
+    found = {(one.id, other.id) for one, other, _ in clashes(operations, lambda operation: operation)}
+    expected = {(one.id, other.id) for one, other in combinations(operations, 2) if ambiguous(one.path, other.path)}
+    assert found == expected
