@@ -37,7 +37,7 @@ class Settings:
                 streams[f"{domain}.{match['direction'].lower()}"] = url.rstrip("/")
         return cls(
             gateway_admin_url=env.get("BANYAN_GATEWAY_ADMIN_URL", "").rstrip("/"),
-            gateway_admin_token=env.get("GATEWAY_ADMIN_TOKEN", ""),
+            gateway_admin_token=env.get("GATEWAY_VIEWER_TOKEN") or env.get("GATEWAY_ADMIN_TOKEN", ""),
             ledger_dsn=env.get("BANYAN_LEDGER_DSN", ""),
             streams=_in_order(streams),
             components=_components(env, streams),

@@ -32,6 +32,8 @@ class Settings:
     state_dir: Path = Path(".banyan/gateway")
     workers: int = 1
     admin_token: str = ""
+    viewer_token: str = field(default="", repr=False)
+    admin_tokens: Path | None = None  # a file with more of them (control.roles)
     assertion_key: str = field(default="", repr=False)  # signs who calls, for upstreams that believe us
     table: Path | None = None
     patience: float = 1.0  # seconds a write may wait for its owner, from when it first has to
@@ -113,6 +115,8 @@ def from_environment(environment: Mapping[str, str]) -> Settings:
         state_dir=Path(environment.get("GATEWAY_STATE_DIR") or default.state_dir),
         workers=int(_number(environment, "GATEWAY_WORKERS", default.workers, 1, 64)),
         admin_token=token,
+        viewer_token=_viewer(environment, token),
+        admin_tokens=_path(environment, "GATEWAY_ADMIN_TOKENS"),
         assertion_key=_key(environment, "GATEWAY_ASSERTION_KEY"),
         table=Path(table) if table else None,
         patience=_number(environment, "GATEWAY_PATIENCE", default.patience, 0, 10),
@@ -132,6 +136,20 @@ def from_environment(environment: Mapping[str, str]) -> Settings:
         trusted_hops=_whole(environment, "GATEWAY_TRUSTED_HOPS", default.trusted_hops, 0, 16),
         log_sample=_number(environment, "GATEWAY_LOG_SAMPLE", default.log_sample, 0, 1),
     )
+
+
+def _viewer(environment: Mapping[str, str], operator: str) -> str:
+    given = environment.get("GATEWAY_VIEWER_TOKEN", "")
+    if given and len(given) < 16:
+        raise SettingsRefused("GATEWAY_VIEWER_TOKEN must have at least 16 characters")
+    if given == operator:
+        raise SettingsRefused("GATEWAY_VIEWER_TOKEN is GATEWAY_ADMIN_TOKEN: a viewer could change everything")
+    return given
+
+
+def _path(environment: Mapping[str, str], name: str) -> Path | None:
+    given = environment.get(name)
+    return Path(given) if given else None
 
 
 def _key(environment: Mapping[str, str], name: str) -> str:

@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 import re
-from secrets import compare_digest
 from typing import Annotated, Any
+from uuid import uuid4
 
 import msgspec
+import structlog
 from litestar import Litestar, MediaType, Request, Response, Router, get, patch, put
 from litestar.connection import ASGIConnection
 from litestar.di import Provide
-from litestar.exceptions import HTTPException, NotAuthorizedException, NotFoundException
+from litestar.exceptions import HTTPException, NotAuthorizedException, NotFoundException, PermissionDeniedException
 from litestar.handlers import BaseRouteHandler
 from litestar.params import Parameter
 
+from gateway.control.audit import Source
 from gateway.control.change import DomainChange
 from gateway.control.client import Applied
 from gateway.control.node import Node
+from gateway.control.roles import Tokens
 from gateway.control.scores import scores
 from gateway.control.status import metrics, status
 from gateway.control.table import RouteTable, decode_table
 from gateway.errors import GatewayError, TableRefused, VersionConflict
+
+log = structlog.get_logger("gateway.admin")
 
 Problem = Response[dict[str, Any]]
 
@@ -48,13 +53,19 @@ def _failed(_: Request[Any, Any, Any], error: Exception) -> Problem:
     return _problem(500, "Internal Server Error", f"the change was not made: {error}")
 
 
-def needs_token(token: str) -> Any:
-    wanted = f"Bearer {token}".encode()
+def needs_token(tokens: Tokens) -> Any:
+    """Everybody with a token may read; only operators may do anything else."""
 
     def guard(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
-        given = connection.headers.get("authorization", "").encode("latin-1", "replace")
-        if not compare_digest(given, wanted):
+        scheme, _space, given = connection.headers.get("authorization", "").partition(" ")
+        holder = tokens.holder(given.strip()) if scheme.lower() == "bearer" else None
+        if holder is None:
             raise NotAuthorizedException("the admin API needs the bearer token", headers={"WWW-Authenticate": "Bearer"})
+        method = str(connection.scope.get("method", ""))
+        if method not in ("GET", "HEAD") and not holder.may_change:
+            log.warning("a viewer tried to change", token=holder.name, method=method, path=connection.url.path)
+            raise PermissionDeniedException(f"{holder.name} is a viewer: a change needs an operator's token")
+        connection.state.holder = holder
 
     return guard
 
@@ -73,6 +84,26 @@ def _actor(request: Request[Any, Any, Any]) -> str:
     if not actor or len(actor) > 200:
         raise HTTPException("Banyan-Actor must say who makes the change", status_code=400)
     return actor
+
+
+def _why(given: str) -> str:
+    """Nobody can look into it later without."""
+    if not given.strip() or len(given) > 2000:
+        raise HTTPException("Banyan-Reason, or `reason`, must say why the change is made", status_code=400)
+    return given.strip()
+
+
+def _source(request: Request[Any, Any, Any]) -> Source:
+    """Where a change comes from. The client's correlation is kept, so that its own log can be found."""
+    given = request.headers.get("x-request-id", "")
+    client = request.client
+    return Source(
+        token=request.state.holder.name,
+        call=f"{request.method} {request.url.path}",
+        request_id=given if re.fullmatch(r"[!-~]{1,128}", given) else uuid4().hex,
+        traceparent=request.headers.get("traceparent", "")[:100],
+        address=client.host if client is not None else "",
+    )
 
 
 def _told(applied: Applied) -> Response[dict[str, Any]]:
@@ -94,8 +125,8 @@ def read_table(node: Node) -> Response[Any]:
 async def put_table(request: Request[Any, Any, Any], node: Node) -> Response[dict[str, Any]]:
     actor, expected = _actor(request), _expected(request)
     table = decode_table(await request.body())
-    reason = request.headers.get("banyan-reason", "")
-    return _told(await node.keeper.change(expected, lambda _: table, actor, reason))
+    reason = _why(request.headers.get("banyan-reason", ""))
+    return _told(await node.keeper.change(expected, lambda _: table, actor, reason, _source(request)))
 
 
 @get("/v1/domains", sync_to_thread=False)
@@ -125,7 +156,8 @@ async def patch_domain(domain: str, request: Request[Any, Any, Any], node: Node)
         change = msgspec.json.decode(await request.body(), type=DomainChange)
     except msgspec.DecodeError as error:
         raise TableRefused([str(error)]) from error
-    return _told(await node.keeper.change(expected, lambda table: change.apply(table, domain), actor, change.reason))
+    reason, source = _why(change.reason), _source(request)
+    return _told(await node.keeper.change(expected, lambda table: change.apply(table, domain), actor, reason, source))
 
 
 @get("/v1/status")
@@ -171,13 +203,13 @@ async def readyz(node: Node) -> Response[dict[str, Any]]:
     return Response(body, status_code=200 if ready else 503)
 
 
-def make_app(node: Node, token: str) -> Litestar:
+def make_app(node: Node, tokens: Tokens) -> Litestar:
     guarded = (
         read_table, put_table, read_domains, read_domain, patch_domain, read_status, read_mismatches, read_shadow,
         read_audit,
     )  # fmt: skip
     return Litestar(
-        [Router("/", route_handlers=guarded, guards=[needs_token(token)]), read_metrics, livez, readyz],
+        [Router("/", route_handlers=guarded, guards=[needs_token(tokens)]), read_metrics, livez, readyz],
         dependencies={"node": Provide(lambda: node, sync_to_thread=False)},
         exception_handlers={
             VersionConflict: _conflict,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections import deque
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -14,21 +16,38 @@ from gateway.control.table import RouteTable
 LONGEST_LINE = 4 * 1024 * 1024
 
 
+@dataclass(frozen=True, slots=True)
+class Source:
+    """By which call a change came. `token`: whose it was, unlike the actor, which the caller only says."""
+
+    token: str = ""
+    call: str = ""
+    request_id: str = ""
+    traceparent: str = ""
+    address: str = ""
+
+
+NOWHERE = Source()
+
+
 class Audit:
     def __init__(self, path: Path) -> None:
         self._path = path
 
-    def add(self, actor: str, reason: str, before: RouteTable, after: RouteTable) -> None:
+    def add(self, actor: str, reason: str, before: RouteTable, after: RouteTable, source: Source = NOWHERE) -> None:
         entry = {
             "at": datetime.now(UTC).isoformat(timespec="milliseconds"),
             "actor": actor,
             "reason": reason,
+            **{name: value for name, value in asdict(source).items() if value},
             "before": _changed(before, after),
             "after": _changed(after, before),
         }
         self._path.parent.mkdir(parents=True, exist_ok=True)
         with self._path.open("ab") as file:
             file.write(msgspec.json.encode(entry) + b"\n")
+            file.flush()
+            os.fsync(file.fileno())
 
     def newest(self, limit: int) -> list[dict[str, Any]]:
         """The newest entries, oldest first."""
@@ -45,6 +64,9 @@ def _changed(one: RouteTable, other: RouteTable) -> dict[str, Any]:
     told: dict[str, Any] = {"version": one.version}
     if one.upstreams != other.upstreams:
         told["upstreams"] = msgspec.to_builtins(one.upstreams)
+    for part in ("facade", "auth"):
+        if getattr(one, part) != getattr(other, part):
+            told[part] = msgspec.to_builtins(getattr(one, part))
     differing = {name: domain for name, domain in one.domains.items() if other.domains.get(name) != domain}
     for name, domain in differing.items():
         seen = msgspec.to_builtins(domain)

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import msgspec
 
 from gateway.control import link, stored
-from gateway.control.audit import Audit
+from gateway.control.audit import NOWHERE, Audit, Source
 from gateway.control.client import Applied
 from gateway.control.table import RouteTable
 from gateway.errors import VersionConflict
@@ -32,7 +32,14 @@ class Keeper:
         self.audit = Audit(settings.audit_file)
         self.claim: Claim | None = None
 
-    async def change(self, expected: int, make: Callable[[RouteTable], RouteTable], actor: str, reason: str) -> Applied:
+    async def change(
+        self,
+        expected: int,
+        make: Callable[[RouteTable], RouteTable],
+        actor: str,
+        reason: str,
+        source: Source = NOWHERE,
+    ) -> Applied:
         """Replace the table if it still is at `expected`. Raises, nothing changed: VersionConflict, TableRefused."""
         started = perf_counter()
         async with self._lock:
@@ -43,7 +50,7 @@ class Keeper:
             if self.claim is not None:
                 await self.claim(after)
             applied = await self._take(after)
-            self.audit.add(actor, reason, before, after)
+            self.audit.add(actor, reason, before, after, source)
         return Applied(after.version, applied, self._settings.workers, round((perf_counter() - started) * 1000, 3))
 
     async def follow(self, table: RouteTable) -> None:

@@ -14,6 +14,7 @@ from granian.server.embed import Server
 
 from gateway.control.api import make_app
 from gateway.control.node import Node
+from gateway.control.roles import Tokens
 from gateway.lifeline import watch_parent
 from gateway.settings import Settings
 
@@ -45,7 +46,7 @@ async def _run(settings: Settings) -> int:
     watch_parent(stop)
     node = Node(settings)
     server = Server(
-        make_app(node, settings.admin_token),
+        make_app(node, Tokens(settings.admin_token, settings.viewer_token, settings.admin_tokens)),
         address=settings.admin_listen.host,
         port=settings.admin_listen.port,
         interface=Interfaces.ASGI,
