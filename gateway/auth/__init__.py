@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 def bridge_for(table: RouteTable, gateway: Gateway, before: Bridge | None) -> Bridge | None:
     """What the table asks for, or None; what `before` knows is kept as far as it still holds."""
     wanted = table.auth is not None or any(u.cookies is not None or u.identity for u in table.upstreams.values())
+    wanted = wanted or bool(table.facade is not None and table.facade.links)
     if before is not None and (not wanted or before.auth != table.auth):
         before.close()
         before = None

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from gateway.http1.head import Request
 
 _BEARER = re.compile(rb"\r\nauthorization:[ \t]*bearer[ \t]+([!-~]+)[ \t]*\r\n", re.IGNORECASE)
+_CODINGS = re.compile(rb"\r\naccept-encoding:[^\r]*", re.IGNORECASE)
 AWAY = HEADER + b"away\r\n"  # there is a session, but who could read it does not answer
 
 log = structlog.get_logger("gateway.auth")
@@ -166,6 +167,8 @@ class Bridge:
         """`exchange.head` for the side that the decision names."""
         if not exchange.bare:
             exchange.bare = exchange.head if self._forged is None else self._forged.sub(b"", exchange.head)
+            if self._gateway.front.link_types:
+                exchange.bare = _CODINGS.sub(b"", exchange.bare)
         exchange.head = self._dressed(exchange.bare, exchange.decision.upstream, exchange.identity, exchange.doubt)
 
     def copy_head(self, exchange: Exchange, upstream: str) -> bytes:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from gateway.facade.links import Gathering, is_rewritten, rewritten
 from gateway.http1.body import NO_BODY
 from gateway.http1.head import Response
 from gateway.http1.pool import Endpoint
@@ -30,7 +31,7 @@ class Call:
     """Waits for a connection, then is the sink of what comes over it."""
 
     __slots__ = ("_exchange", "_relay", "breaker", "connection", "endpoint", "gone")
-    _relay: Relay | Withheld  # once the answer has begun
+    _relay: Relay | Withheld | Gathering  # once the answer has begun
 
     def __init__(self, exchange: Exchange, breaker: Breaker, endpoint: Endpoint) -> None:
         self._exchange = exchange
@@ -95,6 +96,18 @@ class Call:
             self.endpoint.judge.succeeded()
         if status == 421 and misdirected(exchange, response):
             return
+        if exchange.gateway.front.link_types and is_rewritten(exchange, response):
+            if done:
+                response, body = rewritten(exchange, response, body)
+            else:
+                self._relay = gathering = Gathering(exchange, self, response)
+                gathering.write(body)
+                return
+        self.pass_on(response, body, done)
+
+    def pass_on(self, response: Response, body: bytes, done: bool) -> None:
+        """To the client, as soon as it may know of it."""
+        exchange = self._exchange
         if not exchange.read and (withheld := withhold(exchange, self, response, body, done)) is not None:
             self._relay = withheld
             withheld.start()
