@@ -43,9 +43,12 @@ class Spread:
         self._redis: Redis = Redis.from_url(url, socket_timeout=2, socket_connect_timeout=1)
         self._keeper = keeper
         self.connected = False
+        self._refused = -1  # the version in Redis that this node could not use
 
     async def claim(self, table: RouteTable) -> None:
-        """Raises: VersionConflict when another node has this version or a later one. Without Redis: nothing."""
+        """Raises: VersionConflict when another node has this version or a later one; TableRefused when that one is
+        bad (of a newer gateway, say: it is not ours to overwrite). Without Redis: nothing.
+        """
         if not self.connected:
             return
         try:
@@ -54,6 +57,12 @@ class Spread:
         except (RedisError, OSError) as error:
             log.warning("redis is away, the change goes ahead on this node", error=str(error))
             return
+        if there == self._refused:
+            raise TableRefused(
+                [
+                    f"redis holds version {there}, which this node refused: `redis-cli DEL {KEY}` takes it away, then repeat"
+                ]
+            )
         if there:
             raise VersionConflict(table.version - 1, there)
 
@@ -92,7 +101,9 @@ class Spread:
         try:
             await self._keeper.follow(decode_table(encoded))
         except TableRefused as error:
-            log.error("the table in redis is refused, ours stays in force", reason=str(error))
+            version = await self._redis.hget(KEY, "version")
+            self._refused = int(version) if version is not None and version.isdigit() else -1
+            log.error("the table in redis is refused, ours stays in force", version=self._refused, reason=str(error))
 
     async def _follow(self, channel: Any) -> None:
         while True:

@@ -82,7 +82,9 @@ def test_an_unknown_key_deep_in_a_list_is_named_with_its_line(tmp_path: Path) ->
 
 def test_an_unknown_section_is_named(tmp_path: Path) -> None:
     found = problems(tmp_path, TOY + "extras: {}\n")
-    assert found == ["plan.yaml:17: unknown key 'extras'; known keys: legacy, databases, upstreams, domains, facade, auth"]
+    assert found == [
+        "plan.yaml:17: unknown key 'extras'; known keys: legacy, databases, upstreams, domains, facade, auth"
+    ]
 
 
 def test_a_key_that_stands_twice_is_refused(tmp_path: Path) -> None:
