@@ -76,12 +76,14 @@ class Breaker:
         reset: float,
         on_change: StateListener,
         budget: RetryBudget | None = None,
+        kin: bool = True,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.domain = domain
         self.side = side
         self.closed = True
         self.costly = False  # the newest failure was a time-out: each further call would be waited for
+        self._kin = kin  # its operations belong together; else one that hangs says nothing of the others
         self.calls = 0  # judged so far
         self.opened = 0  # how often, for the metrics
         self.budget = budget or RetryBudget(clock=clock)
@@ -142,7 +144,7 @@ class Breaker:
         self.calls += 1
         self._in_a_row += 1
         self._probing_since = None
-        self.costly = costly
+        self.costly = costly and self._kin
         failures, calls = self._share.failed(self._clock(), self.calls, self.rule.window)
         if self.state == "open":
             return

@@ -12,6 +12,7 @@ from gateway.http1.pool import Pool
 from gateway.meter import Meter
 from gateway.policies.breaker import Breaker
 from gateway.policies.bulkhead import Compartment
+from gateway.routing.router import DEFAULT_DOMAIN
 
 SIDES = ("legacy", "service")
 
@@ -33,7 +34,9 @@ class Breakers:
 
     def _make(self, domain: str, side: str, read: bool) -> Breaker:
         rule = self._rule(domain)
-        breaker = Breaker(domain, side, rule=rule, reset=rule.reset or self._reset, on_change=self._changed)
+        kin = domain != DEFAULT_DOMAIN  # there it is every page of the monolith that no domain names
+        reset = rule.reset or self._reset
+        breaker = Breaker(domain, side, rule=rule, reset=reset, on_change=self._changed, kin=kin)
         breaker.door = self._doors.get((domain, side))
         breaker.budget.ratio = self._ratio(domain)
         self._all[(domain, side, read)] = breaker
@@ -51,7 +54,7 @@ class Breakers:
 
     @staticmethod
     def _keys(table: RouteTable) -> list[tuple[str, str]]:
-        return [("default", "legacy"), *((name, side) for name in table.domains for side in SIDES)]
+        return [(DEFAULT_DOMAIN, "legacy"), *((name, side) for name in table.domains for side in SIDES)]
 
     def _door(self, table: RouteTable, pools: Mapping[str, Pool], domain: str, side: str) -> Door | None:
         found = table.domains.get(domain)

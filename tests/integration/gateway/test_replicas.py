@@ -164,6 +164,21 @@ async def test_a_side_that_hangs_is_not_waited_for_by_every_write_once_its_break
         assert len(stage.legacy.seen) == 5, "it was not asked"
 
 
+async def test_a_page_that_hangs_does_not_close_the_rest_of_the_monolith() -> None:
+    async with staged(read_timeout=0.3, breaker_reset=30) as stage:
+
+        async def handler(seen: Seen, writer: asyncio.StreamWriter) -> None:
+            if seen.target == "/hangs":
+                await hang(seen, writer)
+            writer.write(response())
+
+        stage.legacy.handler = handler
+        answers = await asyncio.gather(*(stage.client.get("/hangs") for _ in range(6)))
+        assert {answer.status_code for answer in answers} == {504}
+        assert not stage.gateway.breaker("default", "legacy").closed
+        assert (await stage.client.get("/elsewhere")).status_code == 200
+
+
 async def test_writes_that_hang_do_not_take_the_reads_from_the_service() -> None:
     async with staged(read_timeout=0.3, patience=0.1, breaker_reset=30) as stage:
         stage.wave(phase="service", owner="service")
