@@ -102,16 +102,15 @@ class Referee:
     async def _settle(self, case: Case) -> Pair | None:
         """Was it only lag? A difference counts when the primary stood still while the other side caught up with it.
 
-        1. ask the primary at time t; 2. wait until each side has everything of the other up to t: in a canary it is the
-        primary that may be behind; 3. ask the other side; 4. ask the primary again. Nothing new in 3: it was lag. A
-        field that differs in 3 and is the same in 1 and 4: a mismatch. Otherwise somebody wrote, or something arrived,
-        in between: once more.
+        1. ask the primary, which has answered by time t: its answer may hold what was written just before; 2. wait
+        until each side has everything of the other up to t: in a canary it is the primary that may be behind; 3. ask
+        the other side; 4. ask the primary again. Nothing new in 3: it was lag. A field that differs in 3 and is the
+        same in 1 and 4: a mismatch. Otherwise somebody wrote, or something arrived, in between: once more.
         """
         copy = case.copy
         for _ in range(ROUNDS):
-            asked = time.time()
             before = await self._ask(case, copy.primary)
-            if not await self._caught_up(copy.domain, asked):
+            if not await self._caught_up(copy.domain, time.time()):
                 return None
             pair = await self._pair(case, before, await self._ask(case, copy.other))
             surprises = case.surprises(pair.differences)
@@ -119,8 +118,9 @@ class Referee:
                 return pair
             after = await self._ask(case, copy.primary)
             moved = await compare_in_slices(before, after, case.known.rules)
-            if any(not _touched(found.field, moved) for found in surprises):
-                return pair
+            stood = [found for found in surprises if not _touched(found.field, moved)]
+            if stood:
+                return Pair(pair.legacy, pair.service, stood + [d for d in pair.differences if d not in surprises])
         return None
 
     async def _caught_up(self, domain: str, moment: float) -> bool:

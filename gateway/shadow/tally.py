@@ -13,6 +13,8 @@ MOST_FIELDS = 100  # of an operation; what comes after is counted together
 OTHER = "(other)"
 EARLY = 20  # comparisons of an operation that are all asked twice, so that noise is known from the start
 KNOWN_AFTER = 5
+# Percent. Below, it may be the data that changes, and waiting for it to stand still tells more than counting.
+KNOWN_ABOVE = 50
 
 
 class Tally:
@@ -49,9 +51,9 @@ class Tally:
         return field if field in self.fields or len(self.fields) < MOST_FIELDS else OTHER
 
     def is_noise(self, field: str, thresholds: Thresholds) -> bool:
-        """Legacy is known to differ with itself here, about as often as the sides do."""
+        """Legacy is known to differ with itself here most of the time, and the sides not much more often."""
         found = self.fields.get(self._name(field))
-        if found is None or self.twice < KNOWN_AFTER:
+        if found is None or self.twice < KNOWN_AFTER or 100 * found[1] < KNOWN_ABOVE * self.twice:
             return False
         return judge(found[0], self.compared, found[1], self.twice, thresholds) == "noise"
 

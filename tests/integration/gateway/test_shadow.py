@@ -6,6 +6,8 @@ import asyncio
 import gzip
 import itertools
 import json
+import time
+from typing import Any
 
 import httpx
 import msgspec
@@ -270,3 +272,46 @@ async def test_a_table_without_shadow_asks_the_shadow_nothing(stage: Stage, monk
     monkeypatch.setattr(stage.gateway.shadow, "capture", None)
     assert (await stage.client.get("/items")).status_code == 200
     assert (await stage.client.put("/items/1", json={})).status_code == 200
+
+
+class Polled(dict[str, float]):
+    """Watermarks that count how often they were looked up."""
+
+    looks = 0
+
+    def get(self, name: str, default: Any = None) -> Any:
+        self.looks += 1
+        return super().get(name, default)
+
+
+async def test_a_write_that_the_first_answer_already_holds_is_waited_for(stage: Stage) -> None:
+    """The watermark must pass the moment of the answer, not that of the question."""
+    stage.wave(phase="shadow", shadow_percent=100, domain={"shadow_noise": 0})
+    across = False
+    marks = stage.gateway.board.watermarks = Polled({"shop.forward": 0.0})
+
+    async def writing(seen: Seen, writer: asyncio.StreamWriter) -> None:
+        if len(stage.legacy.seen) == 2:  # all but this write is across when it is asked
+            marks["shop.forward"] = time.time()
+        writer.write(response(body=b'{"v":2}'))
+
+    async def lagging(seen: Seen, writer: asyncio.StreamWriter) -> None:
+        writer.write(response(body=b'{"v":2}' if across else b'{"v":1}'))
+
+    stage.legacy.handler, stage.service.handler = writing, lagging
+    await stage.client.get("/items")
+    await until(lambda: marks.looks >= 8)
+    assert len(stage.service.seen) == 1, "the service is not asked before the write is across"
+    across = True
+    marks["shop.forward"] = 1e12
+    await until(lambda: stage.event("shadow_compared") == 1)
+    assert stage.event("shadow_mismatched") == 0
+
+
+async def test_a_field_that_moves_is_not_blamed_for_one_that_differs(stage: Stage) -> None:
+    stage.wave(phase="shadow", shadow_percent=100, domain={"shadow_noise": 0})
+    stage.legacy.handler = unique(b'{"price":1,"sold":%d}')
+    stage.service.handler = unique(b'{"price":2,"sold":-%d}')
+    await stage.client.get("/items")
+    await until(lambda: stage.event("shadow_mismatched") == 1)
+    assert [field["field"] for field in shadowed(stage)["fields"]] == ["$.price"]

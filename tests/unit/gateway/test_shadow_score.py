@@ -92,6 +92,10 @@ def test_noise_is_known_only_after_legacy_was_asked_twice_often_enough() -> None
         tally.add_noise([difference("$.at")])
     assert tally.is_noise("$.at", Thresholds())
     assert not tally.is_noise("$.price", Thresholds())
+    for _ in range(2 * KNOWN_AFTER):
+        tally.add([difference("$.at")])
+        tally.add_noise([])
+    assert not tally.is_noise("$.at", Thresholds()), "data that changes now and then is waited for"
 
 
 def sample(field: str, at: float = 0.0, size: int = 10) -> dict[str, object]:
