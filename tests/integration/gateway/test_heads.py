@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import re
+
+import pytest
+
 from tests.integration.gateway.stage import Stage
 from tests.integration.gateway.upstream import answering
 
@@ -42,3 +46,21 @@ async def test_hop_by_hop_headers_and_those_named_in_connection_are_removed(stag
     assert seen["host"] == "a", "a client cannot have Host removed"
     assert b"X-Private" not in answer
     assert b"Keep-Alive" not in answer
+
+
+async def test_names_in_connection_that_no_header_has_cost_no_search(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A head has room for ten thousand names: with a search for each, one request held up its worker for a second."""
+    searched = []
+    real = re.sub
+
+    def counting(pattern: bytes, *rest: bytes) -> bytes:
+        searched.append(pattern)
+        return real(pattern, *rest)
+
+    monkeypatch.setattr("gateway.http1.forward.re.sub", counting)
+    names = ",".join(f"n{number:x}" for number in range(5000))
+    await stage.raw(f"GET /items HTTP/1.1\r\nHost: a\r\nConnection: close,{names}\r\nN1F: 1\r\n\r\n".encode())
+    assert b"N1F" not in stage.legacy.seen[0].head
+    assert len(searched) == 1
