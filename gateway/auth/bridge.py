@@ -85,10 +85,11 @@ class Bridge:
             request.claims = identity.claims
 
     def _token(self, request: Request) -> bytes | None:
-        if not self.verifier.rings or b"\r\nauthorization:" not in request.low:
+        """None also when several are given: whoever is behind us might read another one."""
+        if not self.verifier.rings or request.low.count(b"\r\nauthorization:") != 1:
             return None
-        found = _BEARER.findall(request.head)
-        return found[0] if len(found) == 1 else None
+        found = _BEARER.search(request.head)
+        return found[1] if found is not None else None
 
     # before an attempt
 

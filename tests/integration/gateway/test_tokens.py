@@ -49,6 +49,17 @@ async def test_a_token_is_valid_at_either_side(stage: Stage, issuer: LoginServer
         caller(stage.service.seen[0], "legacy")  # the word to one side is not good at the other
 
 
+async def test_of_two_tokens_neither_is_believed(stage: Stage, issuer: LoginServer) -> None:
+    """The gateway might read the first one, and the server behind it the last."""
+    believe(stage, issuer=issuer, headers={"x-customer-id": "sub"})
+    line = f"Authorization: Bearer {issuer.token()}\r\n"
+    for lines in (2 * line, line + "Authorization: Basic eDp5\r\n"):
+        await stage.raw(f"GET /items HTTP/1.1\r\nHost: a\r\nConnection: close\r\n{lines}\r\n".encode())
+        head = stage.legacy.seen[-1].head.lower()
+        assert b"banyan-identity" not in head
+        assert b"x-customer-id" not in head
+
+
 async def test_nobody_outside_can_speak_in_our_name(stage: Stage, issuer: LoginServer) -> None:
     believe(stage, issuer=issuer, headers={"x-customer-id": "sub"})
     forged = {"Banyan-Identity": jwt.encode({"sub": "1"}, "guess" * 10), "X-Customer-Id": "1", "X_Customer_Id": "2"}
