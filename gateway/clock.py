@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+import structlog
+
 from gateway.http1.overdue import overdue
 
 if TYPE_CHECKING:
@@ -13,6 +15,8 @@ if TYPE_CHECKING:
 TICK = 0.1  # seconds
 TICKS_PER_SWEEP = 5  # connections are looked at less often than requests
 
+log = structlog.get_logger("gateway.clock")
+
 
 class Clock:
     def __init__(self, gateway: Gateway) -> None:
@@ -20,10 +24,13 @@ class Clock:
         self._ticks = 0
 
     async def run(self) -> None:
-        """Until cancelled."""
+        """Until cancelled. A worker whose clock stands still has no time limits and no log: no defect may stop it."""
         while True:
             await asyncio.sleep(TICK)
-            self.tick()
+            try:
+                self.tick()
+            except Exception:
+                log.exception("a tick of the clock failed")
 
     def tick(self) -> None:
         gateway = self._gateway
@@ -38,7 +45,10 @@ class Clock:
     def _look_at_exchanges(self, now: float) -> None:
         for exchange in list(self._gateway.active):
             if not exchange.over and (cause := overdue(exchange, now)) is not None:
-                exchange.timed_out(cause)
+                try:
+                    exchange.timed_out(cause)
+                except Exception:  # of one request; the others have their time all the same
+                    log.exception("a request could not be timed out", operation=exchange.route.id)
 
     def _sweep(self, now: float) -> None:
         gateway = self._gateway

@@ -149,6 +149,7 @@ class Call:
         """101 Switching Protocols: from here on bytes are bytes."""
         exchange = self._exchange
         if exchange.request.upgrade:
+            exchange.step_out()  # it may stay for hours, and is no longer a request that the side works on
             self._relay = Relay(exchange, chunked=False)
             open_tunnel(exchange, response, rest)
         else:

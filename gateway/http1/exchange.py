@@ -17,7 +17,7 @@ from gateway.http1.forward import upstream_head, usable_request_id
 from gateway.http1.head import IDEMPOTENT, Malformed, Request, all_values
 from gateway.http1.overriding import overridden
 from gateway.http1.patience import Patience
-from gateway.http1.recovery import give_up, recover
+from gateway.http1.recovery import fall_back, give_up, recover
 from gateway.http1.withhold import pin
 from gateway.policies.retry import MOST_ELSEWHERE, Cause
 from gateway.routing.decision import Decision, Slot, decide
@@ -44,6 +44,7 @@ class Exchange:
     status = 0  # of the response that went to the client; 0: nothing has
     capture: Capture | None = None  # the response, for the shadow comparison
     trouble: Cause | None = None  # why it ended badly
+    doubtful: Cause | None = None  # how an attempt ended that may have done its work
     forced: str | None = None  # the side that a 421 named as the owner
     reroutes = 0
     fresh = False  # the next attempt must not use a kept-alive connection
@@ -198,7 +199,10 @@ class Exchange:
 
     def on_place(self) -> None:
         self.queue = None
-        self.again()
+        if self.read and self.decision is self.slot.fallback and self.router is self.gateway.router:
+            fall_back(self)  # the service has failed it already: to decide anew would lose the turn and ask it again
+        else:
+            self.again()
 
     def step_out(self) -> None:
         """The attempt is over: somebody else may have its place."""

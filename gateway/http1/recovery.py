@@ -22,6 +22,8 @@ RETRY_AFTER = b"Retry-After: 1\r\n"
 def recover(exchange: Exchange, cause: Cause) -> None:
     """An attempt has failed; its call is gone."""
     gateway = exchange.gateway
+    if not cause.unsent:
+        exchange.doubtful = cause
     failed = Attempt(
         cause=cause,
         is_read=exchange.read,
@@ -41,16 +43,24 @@ def recover(exchange: Exchange, cause: Cause) -> None:
     elif step is Step.AGAIN:
         exchange.fresh = True
         gateway.meter.count(exchange.route.domain, "retried")
-        exchange.attempt()
+        _try_again(exchange)
     elif step is Step.ELSEWHERE:
         exchange.elsewhere += 1
         gateway.meter.count(exchange.route.domain, "retried")
-        exchange.attempt()
+        _try_again(exchange)
     elif step is Step.WAIT:
         gateway.meter.count(exchange.route.domain, "retried")
         exchange.patience.wait_before_retry(cause)
     else:
         give_up(exchange, cause)
+
+
+def _try_again(exchange: Exchange) -> None:
+    """Where it was, unless there is a newer table: that one may have another owner, or not know the upstream at all."""
+    if exchange.router is exchange.gateway.router:
+        exchange.attempt()
+    else:
+        exchange.again()
 
 
 def _may_retry(exchange: Exchange) -> bool:
@@ -69,9 +79,10 @@ def turned_away(exchange: Exchange, response: Response) -> bool:
     if not _may_retry(exchange):
         return False
     exchange.drop_call()
+    exchange.doubtful = Cause.ERROR
     exchange.elsewhere = MOST_ELSEWHERE
     exchange.gateway.meter.count(exchange.route.domain, "retried")
-    exchange.attempt()
+    _try_again(exchange)
     return True
 
 
@@ -107,7 +118,11 @@ def misdirected(exchange: Exchange, response: Response) -> bool:
 
 
 def give_up(exchange: Exchange, cause: Cause) -> None:
-    """Nobody will answer: we do."""
+    """Nobody will answer: we do. A write that may have been carried out is not said to be undone because its next try
+    was turned away.
+    """
+    if cause.denies and exchange.doubtful is not None and not exchange.read:
+        cause = exchange.doubtful
     client, status = exchange.client, cause.status
     exchange.status = status
     exchange.trouble = cause

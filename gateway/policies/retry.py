@@ -40,6 +40,11 @@ class Cause(Enum):
         return self in _UNSENT
 
     @property
+    def denies(self) -> bool:
+        """It tells the client that nothing was done: true only if no attempt before it may have done it."""
+        return self in _DENIALS
+
+    @property
     def blames(self) -> bool:
         """The side has failed; what the gateway itself keeps back says nothing of it."""
         return self not in _BLAMELESS
@@ -51,6 +56,7 @@ class Cause(Enum):
 
 
 _UNSENT = frozenset((Cause.CONNECT, Cause.OVERFLOW, Cause.FULL, Cause.SHED, Cause.HELD, Cause.OPEN))
+_DENIALS = frozenset((Cause.FULL, Cause.SHED, Cause.HELD, Cause.OPEN))
 _BLAMELESS = frozenset(
     (
         Cause.STALE,

@@ -10,10 +10,10 @@ from time import perf_counter
 import httpx
 import msgspec
 
-from gateway.control.resilience import Bulkhead, Shedding
+from gateway.control.resilience import Breaker, Bulkhead, Shedding
 from gateway.control.table import Domain, Operation, Wave
 from tests.integration.gateway.stage import Stage, side, staged, until
-from tests.integration.gateway.upstream import Seen, echo, response
+from tests.integration.gateway.upstream import HangUp, Seen, echo, response
 
 
 def compartments(stage: Stage, bulkhead: Bulkhead | None) -> None:
@@ -247,3 +247,60 @@ async def test_what_has_waited_in_a_hold_is_not_shed(stage: Stage) -> None:
     gate.open.set()
     assert (await held).status_code == 200
     assert sorted([(await read).status_code for read in full]) == [200, 503]
+
+
+async def test_a_tunnel_takes_no_place_from_requests(stage: Stage) -> None:
+    async def switch(seen: Seen, writer: asyncio.StreamWriter) -> None:
+        upgrades = b"HTTP/1.1 101 X\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n"
+        writer.write(upgrades if "upgrade" in seen.headers else response())
+
+    stage.legacy.handler = switch
+    compartments(stage, Bulkhead(in_flight=1, waiting=0))
+    reader, writer = await asyncio.open_connection("127.0.0.1", stage.port)
+    writer.write(b"GET /items HTTP/1.1\r\nHost: x\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n")
+    assert b" 101 " in await reader.readline()
+    assert (await stage.client.get("/items")).status_code == 200
+    writer.close()
+    await until(lambda: not stage.gateway.active)
+    assert in_flight(stage, "shop", "legacy") == (0, 0)
+
+
+async def test_a_read_that_fell_back_and_waits_for_a_place_does_not_ask_the_service_again(stage: Stage) -> None:
+    stage.wave(phase="service", owner="service", domain={"breaker": Breaker(failures=1000, failure_percent=0)})
+    compartments(stage, Bulkhead(in_flight=1, waiting=16))
+
+    async def fails(seen: Seen, writer: asyncio.StreamWriter) -> None:
+        writer.write(response(500))
+
+    async def slowly(seen: Seen, writer: asyncio.StreamWriter) -> None:
+        await asyncio.sleep(0.03)
+        writer.write(response())
+
+    stage.service.handler, stage.legacy.handler = fails, slowly
+    answers = await asyncio.gather(*(stage.client.get("/items") for _ in range(8)))
+    assert [(answer.status_code, side(answer)) for answer in answers] == [(200, "legacy")] * 8
+    assert len(stage.service.seen) == len(stage.legacy.seen) == 8
+
+
+async def test_a_write_that_may_have_been_carried_out_is_not_said_to_be_undone_when_its_next_try_finds_no_place(
+    stage: Stage,
+) -> None:
+    lost = asyncio.Event()
+
+    async def loses_the_first(seen: Seen, writer: asyncio.StreamWriter) -> None:
+        if not lost.is_set():
+            lost.set()
+            raise HangUp
+        await asyncio.sleep(0.3)
+        writer.write(response())
+
+    async def in_the_way() -> None:
+        await lost.wait()
+        await stage.client.get("/items")
+
+    stage.legacy.handler = loses_the_first
+    compartments(stage, Bulkhead(in_flight=1, waiting=0))
+    answer, _ = await asyncio.gather(stage.client.put("/items/1", content=b"x"), in_the_way())
+    assert stage.event("bulkhead_full") == 1
+    assert answer.status_code == 502
+    assert "not carried out" not in answer.text

@@ -5,10 +5,14 @@ from __future__ import annotations
 import asyncio
 from time import monotonic
 
+import msgspec
 import pytest
 
-from tests.integration.gateway.stage import Stage, staged, until
-from tests.integration.gateway.upstream import HangUp, Seen, response
+from gateway.control.table import Operation
+from gateway.http1.exchange import Exchange
+from gateway.policies.retry import Cause
+from tests.integration.gateway.stage import Stage, side, staged, until
+from tests.integration.gateway.upstream import HangUp, Seen, hang, response
 
 
 async def test_a_write_waits_for_an_owner_that_is_starting_again(stage: Stage) -> None:
@@ -86,3 +90,34 @@ async def test_connections_that_the_server_closed_while_idle_cost_nobody_a_reque
         assert (await stage.client.get("/items")).status_code == 200
         stage.legacy.hang_up()
         assert (await stage.client.post("/items", content=b"x")).status_code == 200
+
+
+async def test_a_try_on_another_server_goes_by_the_newest_table_which_may_not_know_the_upstream(stage: Stage) -> None:
+    lone = Operation("v2.slow", "GET", "/v2/slow", "read", native=True, try_timeout=0.2)
+    stage.wave(phase="service", owner="service", domain={"operations": [lone]})
+    stage.service.handler = hang
+    asked = asyncio.create_task(stage.client.get("/v2/slow"))
+    await until(lambda: stage.service.seen)
+    table = stage.gateway.router.table
+    upstreams = {"legacy": table.upstreams["legacy"]}
+    left = msgspec.structs.replace(table, version=table.version + 1, upstreams=upstreams, domains={})
+    assert stage.gateway.swap(left.validated())
+    answer = await asked
+    assert (answer.status_code, side(answer)) == (200, "legacy")
+
+
+async def test_a_request_that_cannot_be_timed_out_does_not_stop_the_clock(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(exchange: Exchange, cause: Cause) -> None:
+        raise RuntimeError("a defect")
+
+    monkeypatch.setattr(Exchange, "timed_out", fails)
+    stage.wave(domain={"operations": [Operation("items.list", "GET", "/items", "read", timeout=0.1)]})
+    stage.legacy.handler = hang
+    asked = asyncio.create_task(stage.client.get("/items"))
+    await until(lambda: stage.legacy.seen)
+    await asyncio.sleep(0.4)
+    before = stage.gateway.now
+    await until(lambda: stage.gateway.now > before, within=1)
+    asked.cancel()
