@@ -58,11 +58,8 @@ class Spread:
             log.warning("redis is away, the change goes ahead on this node", error=str(error))
             return
         if there == self._refused:
-            raise TableRefused(
-                [
-                    f"redis holds version {there}, which this node refused: `redis-cli DEL {KEY}` takes it away, then repeat"
-                ]
-            )
+            remedy = f"`redis-cli DEL {KEY}` takes it away, then repeat"
+            raise TableRefused([f"redis holds version {there}, which this node refused: {remedy}"])
         if there:
             raise VersionConflict(table.version - 1, there)
 
