@@ -16,6 +16,7 @@ class Settings:
     backoffice_key: str
     smtp_url: str | None = None
     cron: bool = False
+    assertion_key: str = ""
 
 
 def from_env(env: Mapping[str, str] = os.environ) -> Settings:
@@ -25,6 +26,7 @@ def from_env(env: Mapping[str, str] = os.environ) -> Settings:
         backoffice_key=require(env, "LEGACY_BACKOFFICE_KEY"),
         smtp_url=env.get("LEGACY_SMTP_URL") or None,
         cron=env.get("LEGACY_CRON") == "1",
+        assertion_key=env.get("GATEWAY_ASSERTION_KEY", ""),
     )
 
 

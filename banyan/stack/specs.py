@@ -84,7 +84,12 @@ def legacy(config: Config) -> Spec:
             "legacy_monolith.wsgi:app",
         ],
         env=config.pick(
-            "LEGACY_DATABASE_URL", "LEGACY_SECRET_KEY", "LEGACY_BACKOFFICE_KEY", "LEGACY_SMTP_URL", "LEGACY_CRON"
+            "LEGACY_DATABASE_URL",
+            "LEGACY_SECRET_KEY",
+            "LEGACY_BACKOFFICE_KEY",
+            "LEGACY_SMTP_URL",
+            "LEGACY_CRON",
+            "GATEWAY_ASSERTION_KEY",
         ),
         ready_url=f"{config['BANYAN_LEGACY_URL']}/health",
     )
@@ -110,7 +115,11 @@ def services(config: Config) -> list[Spec]:
                 f"services.{name}.app:app",
             ],
             env=config.pick(
-                f"{name.upper()}_DATABASE_URL", "LEGACY_SECRET_KEY", "LEGACY_BACKOFFICE_KEY", "LEGACY_SMTP_URL"
+                f"{name.upper()}_DATABASE_URL",
+                "LEGACY_SECRET_KEY",
+                "LEGACY_BACKOFFICE_KEY",
+                "LEGACY_SMTP_URL",
+                "GATEWAY_ASSERTION_KEY",
             ),
             ready_url=f"{config[f'BANYAN_{name.upper()}_URL']}/readyz",
         )

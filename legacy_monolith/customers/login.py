@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from flask import Blueprint, Response, jsonify, session
 
-from legacy_monolith import db, validators
+from legacy_monolith import auth, db, validators
 from legacy_monolith.customers import passwords
 from legacy_monolith.customers.models import Customer
 from legacy_monolith.errors import ApiError
@@ -29,3 +29,9 @@ def login() -> Response:
 def logout() -> Response:
     session.clear()
     return jsonify(customer_id=None)
+
+
+@blueprint.get("/session")
+def who() -> Response:
+    """Whose session this is, for those who cannot read the cookie."""
+    return jsonify(customer_id=auth.require(auth.CUSTOMER).id)

@@ -55,7 +55,13 @@ def create_app(
     engine = create_engine(settings)
     reader = engine.execution_options(isolation_level="AUTOCOMMIT")
     device_of = None if device_lookup is None else device_lookup(reader)
-    authenticator = Authenticator(settings.secret_key, settings.backoffice_key, device_of)
+    authenticator = Authenticator(
+        settings.secret_key,
+        settings.backoffice_key,
+        device_of,
+        assertion_key=settings.assertion_key,
+        audience=settings.name,
+    )
 
     @asynccontextmanager
     async def lifespan(app: Litestar) -> AsyncIterator[None]:

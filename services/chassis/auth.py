@@ -1,4 +1,7 @@
-"""Who calls: the back office by its key, a device by its token, a customer by the monolith's session cookie."""
+"""Who calls: the back office by its key, a device by its token, a customer by the monolith's session cookie.
+
+Or whoever the gateway says, when it has found out: a login that only another side can read is valid here too.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import jwt
 from itsdangerous import BadSignature, URLSafeTimedSerializer
 from litestar.connection import ASGIConnection
 from litestar.handlers import BaseRouteHandler
@@ -53,8 +57,19 @@ class Caller:
 class Authenticator:
     """Checks keys, tokens and cookies; keeps the secrets, and no state."""
 
-    def __init__(self, secret_key: str, backoffice_key: str, device_of: DeviceLookup | None = None) -> None:
+    def __init__(
+        self,
+        secret_key: str,
+        backoffice_key: str,
+        device_of: DeviceLookup | None = None,
+        *,
+        assertion_key: str = "",
+        audience: str = "",
+    ) -> None:
+        """`assertion_key`: the gateway's; empty: its word on who calls is not listened to. `audience`: our name."""
         self._key = backoffice_key.encode()
+        self._assertion_key = assertion_key
+        self._audience = audience
         self._sessions = URLSafeTimedSerializer(
             secret_key, salt=_SALT, signer_kwargs={"key_derivation": "hmac", "digest_method": hashlib.sha1}
         )
@@ -67,6 +82,8 @@ class Authenticator:
             if not hmac.compare_digest(key.encode(), self._key):
                 raise Problem(401, "invalid api key")
             return Caller("backoffice")
+        if self._assertion_key and (said := headers.get("banyan-identity")) is not None:
+            return self.caller_of(said)
         token = headers.get("x-device-token", _bearer(headers.get("authorization")))
         if token is not None:
             device = await self._device_of(token_sha1(token)) if self._device_of else None
@@ -77,6 +94,29 @@ class Authenticator:
         if customer is None:
             raise Problem(401, "authentication required")
         return Caller("customer", customer)
+
+    def caller_of(self, said: str) -> Caller:
+        """Who calls, by the gateway's signed word (docs/architecture.md §7).
+
+        Raises: Problem 503 when it could not find out, 401 when it is not its word.
+        """
+        if said == "away":
+            raise Problem(503, "who calls cannot be checked now", headers={"Retry-After": "1"})
+        try:
+            claims = jwt.decode(
+                said,
+                self._assertion_key,
+                algorithms=["HS256"],
+                audience=self._audience,
+                issuer="banyan-gateway",
+                leeway=5,
+                options={"require": ["exp", "iss", "aud", "sub"]},
+            )
+            if claims["kind"] in ("customer", "device"):
+                return Caller(claims["kind"], int(claims["sub"]))
+        except (jwt.PyJWTError, KeyError, ValueError):
+            pass
+        raise Problem(401, "invalid identity")
 
     def customer_of(self, cookie: str | None) -> int | None:
         """The customer of a session cookie that the monolith signed; None when it is forged, stale or foreign.

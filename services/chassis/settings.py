@@ -19,6 +19,7 @@ class Settings:
     backoffice_key: str = field(repr=False)
     smtp_url: str | None = None
     pool_size: int = 10
+    assertion_key: str = field(default="", repr=False)
 
 
 def load(name: str, environ: Mapping[str, str] | None = None) -> Settings:
@@ -38,6 +39,7 @@ def load(name: str, environ: Mapping[str, str] | None = None) -> Settings:
         backoffice_key=env[required[2]],
         smtp_url=env.get("LEGACY_SMTP_URL") or None,
         pool_size=_whole_number(env, f"{prefix}_POOL_SIZE", default=10, least=1, most=100),
+        assertion_key=env.get("GATEWAY_ASSERTION_KEY", ""),
     )
 
 
