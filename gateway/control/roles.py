@@ -103,7 +103,7 @@ def _mark(file: Path) -> tuple[int, int, int]:
         found = file.stat()
     except OSError as error:
         raise SettingsRefused(f"cannot read the tokens in {file}: {error.strerror}") from error
-    return found.st_mtime_ns, found.st_size, found.st_ino
+    return found.st_ctime_ns, found.st_size, found.st_ino  # ctime: chmod is a change too, it may mend what was refused
 
 
 def _digest(token: str) -> bytes:

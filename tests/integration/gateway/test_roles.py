@@ -100,3 +100,15 @@ def test_a_file_of_tokens_that_others_can_read_is_refused(tmp_path: Path) -> Non
         Tokens("x" * 16, file=file)
     with pytest.raises(SettingsRefused, match="cannot read"):
         Tokens("x" * 16, file=tmp_path / "none")
+
+
+def test_what_chmod_mends_takes_effect(tmp_path: Path) -> None:
+    """An editor left the file open to all: what it takes out counts as soon as the file is closed again."""
+    file = tokens(tmp_path / "tokens", f"operator ann {ANN}\n")
+    known = Tokens("x" * 16, file=file)
+    assert known.holder(ANN) is not None
+    file.write_text("# ann has left\n")
+    file.chmod(0o644)
+    assert known.holder(ANN) is not None, "the last good one stays in force"
+    file.chmod(0o600)
+    assert known.holder(ANN) is None
