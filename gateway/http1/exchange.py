@@ -45,6 +45,12 @@ class Exchange:
     capture: Capture | None = None  # the response, for the shadow comparison
     trouble: Cause | None = None  # why it ended badly
     doubtful: Cause | None = None  # how an attempt ended that may have done its work
+    sent = 0  # bytes of the response
+    answered = 0.0  # when its head went out; perf_counter, 0: not yet
+    attempts = 1
+    endpoint: Endpoint | None = None  # the server of the newest attempt
+    key: str | None = None  # the partition key, where it decided something
+    waited = 0.0  # seconds
     forced: str | None = None  # the side that a 421 named as the owner
     reroutes = 0
     fresh = False  # the next attempt must not use a kept-alive connection
@@ -84,7 +90,8 @@ class Exchange:
         if route.uniform is not None and not route.pinnable:
             slot = route.uniform
         else:
-            slot = route.slot_for(route.key_of(self.request, self.values))
+            key = self.key = route.key_of(self.request, self.values)
+            slot = route.slot_for(key)
         self.slot = slot
         if self.forced is not None:
             self.decision = slot.rerouted[self.forced]
@@ -161,9 +168,11 @@ class Exchange:
         if not self.head:
             authority = gateway.authority(decision.upstream)
             self.head = upstream_head(self.request, self.client.hops.lines(self.request), self.request_id, authority)
+        else:
+            self.attempts += 1
         if bridge is not None:
             bridge.dress(self)
-        endpoint = gateway.pools[decision.upstream].pick(self.avoid)
+        endpoint = self.endpoint = gateway.pools[decision.upstream].pick(self.avoid)
         call = self.call = Call(self, breaker, endpoint)
         connection = None if self.fresh else endpoint.take(repeatable=self.read or self.idempotent)
         if connection is None:
@@ -299,7 +308,7 @@ class Exchange:
         if self.stay is not None:
             self.step_out()
         self.call = self._patience = None  # they know us: nobody is left to be found by the garbage collector
-        gateway, decision, route, request = self.gateway, self.decision, self.route, self.request
+        gateway, decision, route = self.gateway, self.decision, self.route
         gateway.active.discard(self)
         seconds = perf_counter() - self.started
         status = self.status
@@ -307,11 +316,7 @@ class Exchange:
         if decision is self.slot.fallback or decision is self.slot.detour:
             gateway.meter.count(route.domain, "fallback")  # after a failure, or at once because the breaker was open
         if gateway.log is not None:
-            reason = decision.reason if self.trouble is None else f"{decision.reason}; {self.trouble.word}"
-            gateway.log.add(
-                request.method, request.path, status, seconds, route.domain, decision.side, reason,
-                self.request_id,
-            )  # fmt: skip
+            gateway.log.add(self, seconds)
         if not self.read and (status >= 500 or not status):
             pin(self)  # it may have been carried out all the same
         if self.capture is not None:

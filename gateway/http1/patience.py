@@ -20,12 +20,13 @@ LONGEST_PAUSE = 0.1  # seconds between two attempts
 
 
 class Patience:
-    __slots__ = ("_cause", "_exchange", "_held", "_pauses", "_since", "_unheld", "_written")
+    __slots__ = ("_cause", "_entered", "_exchange", "_held", "_pauses", "_since", "_unheld", "_written")
 
     def __init__(self, exchange: Exchange) -> None:
         self._exchange = exchange
         self._since = 0.0  # when it first had to wait, or an attempt failed; 0: never
         self._pauses = 0
+        self._entered = 0.0  # the room
         self._cause = Cause.HELD  # why it is in the room
         self._held = False
         self._unheld = False  # sent although its wave has a hold: that one is too old
@@ -97,6 +98,7 @@ class Patience:
 
     def _enter(self, cause: Cause, ask_after: float) -> bool:
         self._cause = cause
+        self._entered = perf_counter()
         return self._exchange.gateway.room.enter(self, self.deadline(), self._size(), ask_after)
 
     def _size(self) -> int:
@@ -112,10 +114,17 @@ class Patience:
         return self._held
 
     def release(self) -> None:
+        self._waited()
         self._exchange.again()
+
+    def _waited(self) -> None:
+        if self._entered:
+            self._exchange.waited += perf_counter() - self._entered
+            self._entered = 0.0
 
     def refuse(self) -> None:
         """The time in the room is up, or there was no place."""
+        self._waited()
         exchange = self._exchange
         if self._cause is Cause.HELD:
             exchange.gateway.meter.count(exchange.route.domain, "held_refused")
@@ -123,4 +132,5 @@ class Patience:
 
     def leave(self) -> None:
         """Nothing is waited for any more."""
+        self._waited()
         self._exchange.gateway.room.leave(self)

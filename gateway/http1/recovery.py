@@ -132,5 +132,7 @@ def give_up(exchange: Exchange, cause: Cause) -> None:
     if status == 503:
         extra += RETRY_AFTER
     bodiless = exchange.request.method == b"HEAD"
-    client.write(problem(status, cause.detail, extra=extra, close=not client.keep_alive, bodiless=bodiless))
+    data = problem(status, cause.detail, extra=extra, close=not client.keep_alive, bodiless=bodiless)
+    exchange.sent = len(data)
+    client.write(data)
     exchange.finish()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from time import perf_counter
 from typing import TYPE_CHECKING
 
 from gateway.http1.chunked import encode_chunk, last_chunk
@@ -53,6 +54,8 @@ def begin(exchange: Exchange, response: Response, body: bytes) -> bool:
     data = client_head(response, extra, exchange)
     if body:
         data += encode_chunk(body) if chunked else body
+    exchange.answered = perf_counter()
+    exchange.sent = len(data)
     client.write(data)
     return chunked
 
@@ -71,7 +74,10 @@ def open_tunnel(exchange: Exchange, response: Response, rest: bytes) -> None:
     upgrade = response.header(b"upgrade") or b""
     extra = exchange.decision.banner + b"Connection: upgrade\r\nUpgrade: " + upgrade + b"\r\n"
     exchange.client.keep_alive = False
-    exchange.client.open_tunnel(client_head(response, extra, exchange) + rest)
+    data = client_head(response, extra, exchange) + rest
+    exchange.answered = perf_counter()
+    exchange.sent = len(data)
+    exchange.client.open_tunnel(data)
 
 
 class Relay:
@@ -87,7 +93,10 @@ class Relay:
         exchange = self._exchange
         if exchange.capture is not None:
             keep(exchange, data)
-        exchange.client.write(encode_chunk(data) if self._chunked else data)
+        if self._chunked:
+            data = encode_chunk(data)
+        exchange.sent += len(data)
+        exchange.client.write(data)
 
     def end(self, trailers: Sequence[bytes] = ()) -> bool:
         """True: the answer is complete.

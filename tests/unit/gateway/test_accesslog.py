@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import threading
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 from hypothesis import given
@@ -18,8 +19,18 @@ def lines(written: list[bytes]) -> list[dict[str, Any]]:
     return [json.loads(line) for line in b"".join(written).decode().splitlines()]
 
 
-def add(log: AccessLog, path: bytes = b"/items", status: int = 200, request_id: bytes = b"id-1") -> None:
-    log.add(b"GET", path, status, 0.01234, "shop", "legacy", "phase", request_id)
+def add(
+    log: AccessLog, path: bytes = b"/items", status: int = 200, request_id: bytes = b"id-1", trouble: Any = None
+) -> None:
+    """Of an exchange that is over, as far as the log looks at it."""
+    request = SimpleNamespace(method=b"GET", path=path, given_id=request_id, head=b"", low=b"")
+    decision = SimpleNamespace(banner=b"", domain="shop", side="legacy", reason="phase")
+    exchange = SimpleNamespace(
+        request=request, decision=decision, route=SimpleNamespace(id="items.list"), status=status,
+        endpoint=SimpleNamespace(authority=b"a:1"), attempts=1, body=SimpleNamespace(size=3), sent=99, key=None,
+        started=10.0, answered=10.002, waited=0.001, trouble=trouble, head=b"", request_id=request_id,
+    )  # fmt: skip
+    log.add(cast("Any", exchange), 0.01234)
 
 
 def test_a_line_says_what_was_asked_and_decided() -> None:
@@ -31,7 +42,8 @@ def test_a_line_says_what_was_asked_and_decided() -> None:
     assert line.pop("at") > 1.7e9
     assert line == {
         "method": "GET", "path": "/items", "status": 200, "ms": 12.34, "domain": "shop", "side": "legacy",
-        "reason": "phase", "request_id": "id-1",
+        "reason": "phase", "request_id": "id-1", "operation": "items.list", "upstream": "a:1", "attempts": 1,
+        "bytes_in": 3, "bytes_out": 99, "waited_ms": 1.0, "upstream_ms": 1.0, "bucket": None, "trace_id": "",
     }  # fmt: skip
 
 

@@ -9,7 +9,6 @@ import httpx
 import msgspec
 import pytest
 
-from gateway.accesslog import AccessLog
 from gateway.control import stored
 from gateway.control.audit import Audit
 from gateway.control.client import AdminClient
@@ -193,14 +192,3 @@ def test_settings_come_from_the_environment(tmp_path: Path) -> None:
     assert (found.listen, found.workers) == (Address("::1", 80), 3)
     deep = Settings(state_dir=tmp_path / ("d" * 120))
     assert len(str(deep.socket(0))) <= LONGEST_SOCKET_PATH
-
-
-def test_the_access_log_is_json_and_keeps_failures_when_it_samples() -> None:
-    written: list[bytes] = []
-    log = AccessLog(0.0, written.append)
-    log.add(b"GET", b'/a"\\b', 200, 0.01, "d", "legacy", "phase", b"id")
-    log.add(b"GET", b'/a"\\b', 502, 0.01, "d", "legacy", "phase", b"id")
-    log.close()
-    (line,) = b"".join(written).splitlines()
-    entry = msgspec.json.decode(line)
-    assert (entry["path"], entry["status"], entry["request_id"]) == ('/a"\\b', 502, "id")
