@@ -2,6 +2,9 @@
 
 GatewayError
 ├── SettingsRefused     the environment or a file named by it is unusable
+├── TlsRefused          a certificate, key or CA file cannot be used
+├── NoPredecessor       there is no running gateway to take over from
+├── HandoverFailed      the new gateway did not get ready; the old one goes on
 ├── TableRefused        a route table is wrong as a whole; carries every reason
 ├── PortTaken           somebody else listens on the gateway's port
 └── AdminError          a call of the admin API failed
@@ -22,6 +25,18 @@ class GatewayError(Exception):
 
 class SettingsRefused(GatewayError):
     """A setting is missing or makes no sense."""
+
+
+class TlsRefused(GatewayError):
+    """A file for TLS is missing, unreadable, or does not fit the others."""
+
+
+class NoPredecessor(GatewayError):
+    """Nobody answers at the state folder's handover socket."""
+
+
+class HandoverFailed(GatewayError):
+    """The old gateway was not replaced and serves as before."""
 
 
 class PortTaken(GatewayError):

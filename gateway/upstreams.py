@@ -9,6 +9,7 @@ from gateway.control.table import RouteTable, Upstream
 from gateway.http1.pool import Pool, PoolLimits
 from gateway.policies.health import watch
 from gateway.policies.shedding import Limiter
+from gateway.tls import Secure, Watched, upstream_tls
 
 SHADOW_LIMITS = PoolLimits(connections=8, waiting=16)
 
@@ -23,6 +24,7 @@ class Upstreams:
         self.pools: dict[str, Pool] = {}
         self.shadow_pools: dict[str, Pool] = {}
         self._known: dict[str, Upstream] = {}
+        self.tls: dict[str, Watched] = {}
         self._watches: dict[str, asyncio.Task[None]] = {}
 
     def take(self, table: RouteTable) -> None:
@@ -32,6 +34,7 @@ class Upstreams:
                 continue
             self._forget(name)
             self._known[name] = upstream
+            secure = self._secured(name, upstream)
             limits = PoolLimits(upstream.connections, upstream.waiting, upstream.connect_timeout)
             shedding = upstream.shedding
             self.pools[name] = Pool(
@@ -39,18 +42,27 @@ class Upstreams:
                 upstream.health,
                 limits,
                 self._loop.time,
+                secure,
                 outliers=upstream.outliers,
                 limiter=None if shedding is None else Limiter(shedding, self._loop.time),
             )
-            self.shadow_pools[name] = Pool(upstream.urls, upstream.health, SHADOW_LIMITS, self._loop.time)
+            self.shadow_pools[name] = Pool(upstream.urls, upstream.health, SHADOW_LIMITS, self._loop.time, secure)
             self._watches[name] = self._loop.create_task(
                 watch(self.pools[name], self._interval, lambda name=name: self._on_up(name))  # type: ignore[misc]
             )
         for name in self.pools.keys() - table.upstreams.keys():
             self._forget(name)
 
+    def _secured(self, name: str, upstream: Upstream) -> Secure | None:
+        watched = upstream_tls(name, upstream)
+        if watched is None:
+            return None
+        self.tls[name] = watched
+        return Secure(watched, upstream.server_name)
+
     def _forget(self, name: str) -> None:
         self._known.pop(name, None)
+        self.tls.pop(name, None)
         for pools in (self.pools, self.shadow_pools):
             pool = pools.pop(name, None)
             if pool is not None:

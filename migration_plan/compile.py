@@ -99,6 +99,10 @@ def compile_upstream(plan: Plan, name: str, env: Mapping[str, str]) -> Upstream:
         shedding=upstream.shedding,
         cookies=cookies,
         identity=upstream.identity,
+        ca=upstream.ca,
+        certificate=upstream.certificate,
+        certificate_key=upstream.certificate_key,
+        server_name=upstream.server_name,
     )
 
 

@@ -26,6 +26,7 @@ Name = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9_-]{0,39}$")]
 KeySource = Annotated[str, Meta(pattern=r"^((path|query|header|cookie):[A-Za-z0-9_-]+|jwt:[A-Za-z0-9_.:/-]+)$")]
 ConditionSource = Annotated[str, Meta(pattern=r"^(query|header):[A-Za-z0-9_.-]+$")]
 ConditionText = Annotated[str, Meta(min_length=1, max_length=200)]
+PemFile = Annotated[str, Meta(pattern=r"^/\S+$")]  # on each gateway node
 
 
 class Database(Struct, frozen=True, forbid_unknown_fields=True):
@@ -47,6 +48,10 @@ class Upstream(Struct, frozen=True, forbid_unknown_fields=True):
     shedding: Shedding | None = None  # unset: no limit but the connections
     cookies: tuple[str, ...] | None = None  # the only ones that it gets and may set; none given: all
     identity: bool = False  # it believes the gateway's signed word about who calls
+    ca: PemFile | None = None  # of servers at https://; unset: the gateway machine's own authorities
+    certificate: PemFile | None = None  # shown to servers that ask for one
+    certificate_key: PemFile | None = None
+    server_name: Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9.-]*$")] | None = None  # unset: the url's host
 
 
 class Condition(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):

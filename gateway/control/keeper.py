@@ -16,6 +16,7 @@ from gateway.control.client import Applied
 from gateway.control.table import RouteTable
 from gateway.errors import VersionConflict
 from gateway.settings import Settings
+from gateway.tls import refuse_unusable
 
 
 class Claim(Protocol):
@@ -47,6 +48,7 @@ class Keeper:
             if before.version != expected:
                 raise VersionConflict(expected, before.version)
             after = msgspec.structs.replace(make(before), version=before.version + 1).validated()
+            refuse_unusable(after)
             if self.claim is not None:
                 await self.claim(after)
             applied = await self._take(after)
@@ -58,7 +60,8 @@ class Keeper:
         async with self._lock:
             if table.version > self.table.version:
                 before = self.table
-                await self._take(table.validated())
+                refuse_unusable(table.validated())
+                await self._take(table)
                 self.audit.add("another gateway node", "followed its change", before, table)
 
     async def _take(self, table: RouteTable) -> int:

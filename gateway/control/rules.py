@@ -25,6 +25,7 @@ KEY_KINDS = frozenset({"path", "query", "header", "cookie", "jwt"})
 _NAME = re.compile(r"[a-z][a-z0-9_-]{0,39}")
 _OPERATION_ID = re.compile(r"[a-z0-9][a-z0-9._-]{0,79}")
 _PARAMETER = re.compile(r"\{([a-z_][a-z0-9_]*)\}")
+_SERVER_NAME = re.compile(r"(?=.{1,253}$)[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?(?:\.[A-Za-z0-9-]+)*")
 _LITERAL = re.compile(r"[A-Za-z0-9._~!$&'()*+,;=:@%-]+")
 
 
@@ -65,7 +66,26 @@ def _of_upstream(name: str, upstream: Upstream) -> Iterator[str]:
         yield from problems_of_shedding(upstream.shedding)
     for url in upstream.urls:
         if not _is_origin(url):
-            yield f"url must be http://host:port, not {url!r}"
+            yield f"url must be http://host:port or https://host:port, not {url!r}"
+    yield from _of_tls(upstream)
+
+
+def _of_tls(upstream: Upstream) -> Iterator[str]:
+    schemes = {url.partition(":")[0] for url in upstream.urls}
+    if schemes == {"http", "https"}:
+        yield "mixes http and https: its servers are equal, so all are reached alike"
+    if "https" not in schemes:
+        for name in ("ca", "certificate", "certificate_key", "server_name"):
+            if getattr(upstream, name) is not None:
+                yield f"{name} is for https, and its urls are not"
+    if upstream.certificate is None and upstream.certificate_key is not None:
+        yield "certificate_key without a certificate"
+    for name in ("ca", "certificate", "certificate_key"):
+        file = getattr(upstream, name)
+        if file is not None and not file.startswith("/"):
+            yield f"{name} must be the absolute path of a file on the gateway's machine, not {file!r}"
+    if upstream.server_name is not None and not _SERVER_NAME.fullmatch(upstream.server_name):
+        yield f"server_name must be a host's name, not {upstream.server_name!r}"
 
 
 def _is_origin(url: str) -> bool:
@@ -75,7 +95,7 @@ def _is_origin(url: str) -> bool:
     except ValueError:
         return False
     bare = not (parts.path.strip("/") or parts.query or parts.fragment or parts.username or parts.password)
-    return parts.scheme == "http" and bool(parts.hostname) and bare and port != 0
+    return parts.scheme in ("http", "https") and bool(parts.hostname) and bare and port != 0
 
 
 def _of_domains(table: RouteTable) -> Iterator[str]:

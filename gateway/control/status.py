@@ -87,6 +87,7 @@ class _Collector:
         yield from _of_requests(totals)
         yield from _of_events(totals)
         yield from self._of_state(live)
+        yield from _of_tls(live)
 
     def _of_state(self, live: list[dict[str, Any]]) -> Iterator[Metric]:
         yield GaugeMetricFamily("banyan_gateway_table_version", "Version of the route table", self._table.version)
@@ -138,6 +139,25 @@ def _of_crowds(table: RouteTable, live: list[dict[str, Any]]) -> Iterator[Metric
             limits.add_metric((name,), sum(found_limits))
     yield limits
     yield ejected
+
+
+def _of_tls(live: list[dict[str, Any]]) -> Iterator[Metric]:
+    """Of the listener's certificate and those shown to upstreams; workers add up, or the soonest end counts."""
+    expires = GaugeMetricFamily(
+        "banyan_gateway_tls_certificate_expires_seconds", "When the certificate ends (Unix time)", labels=("of",)
+    )
+    failures = CounterMetricFamily(
+        "banyan_gateway_tls_reload_failures", "Changed files that could not be used", labels=("of",)
+    )
+    reloads = CounterMetricFamily("banyan_gateway_tls_reloads", "Changed files that were taken", labels=("of",))
+    told = [one for worker in live for one in worker.get("tls", [])]
+    for name in sorted({one["of"] for one in told}):
+        mine = [one for one in told if one["of"] == name]
+        if ends := [one["expires"] for one in mine if one["expires"] is not None]:
+            expires.add_metric((name,), min(ends))
+        failures.add_metric((name,), sum(one["failures"] for one in mine))
+        reloads.add_metric((name,), sum(one["reloads"] for one in mine))
+    yield from (expires, failures, reloads)
 
 
 def _of_requests(totals: Totals) -> Iterator[Metric]:

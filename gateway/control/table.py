@@ -37,6 +37,10 @@ class Upstream(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_def
     shedding: Shedding | None = None
     cookies: list[str] | None = None
     identity: bool = False
+    ca: str | None = None  # https: a PEM file on each gateway node; None: the system's
+    certificate: str | None = None  # the client certificate that we show, with its key (PEM files)
+    certificate_key: str | None = None
+    server_name: str | None = None  # for SNI and the check of the certificate; None: the host of the url
 
 
 class Wave(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

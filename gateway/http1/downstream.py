@@ -74,6 +74,8 @@ class Downstream(asyncio.Protocol):
         """A client may close its sending half and still wait for the response."""
         if self._mode == _TUNNEL or self._mode in (_LENGTH, _CHUNKED):
             return False
+        if not self._transport.can_write_eof():  # TLS has no half-closed connections here
+            return False
         self._eof = True
         if self._exchange is None and self._buffer:  # perhaps a whole request, whose turn is about to come
             self._next()
@@ -299,14 +301,13 @@ class Downstream(asyncio.Protocol):
     def _linger(self, *, unread: bool) -> None:
         """Closing with unread bytes makes the kernel send RST, which may take the response from the client again."""
         self.keep_alive = False
-        if not unread:
+        if not unread or not self._transport.can_write_eof():  # the end of TLS reads on by itself
             self._close()
             return
         self._mode = _LINGER
         self.since = self._gateway.now
         self._linger_until = self.since + LONGEST_LINGER
-        if self._transport.can_write_eof():
-            self._transport.write_eof()
+        self._transport.write_eof()
         self.resume()
 
     def _close(self) -> None:
@@ -327,7 +328,7 @@ class Downstream(asyncio.Protocol):
             if self._buffer and not self._full:
                 if age > slow:
                     self.fail(Malformed(408, "the request's head did not come in time"))
-            elif age > idle or self._gateway.draining:
+            elif age > idle:
                 self._close()
         elif self._mode in (_LENGTH, _CHUNKED):
             if self._awaited and age > CONTINUE_SECONDS:

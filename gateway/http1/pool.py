@@ -15,6 +15,9 @@ from gateway.http1.upstream import UpstreamConnection
 from gateway.policies.outlier import Replicas
 from gateway.policies.retry import Cause
 from gateway.policies.shedding import Limiter
+from gateway.tls import Secure
+
+TLS_PATIENCE = 3  # times the time to connect: a handshake is two more turns and some work
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,12 +44,13 @@ class Waiter(Protocol):
 class Endpoint:
     """One server of an upstream."""
 
-    def __init__(self, url: str, limits: PoolLimits, clock: Callable[[], float]) -> None:
+    def __init__(self, url: str, limits: PoolLimits, clock: Callable[[], float], secure: Secure | None = None) -> None:
         parts = urlsplit(url)
         assert parts.hostname, "the table was validated"
         self.url = url
         self.host = parts.hostname
-        self.port = parts.port or 80
+        self.port = parts.port or (80 if secure is None else 443)
+        self._secure = secure
         self.authority = parts.netloc.encode()
         self.healthy = True
         self.open = 0
@@ -58,6 +62,10 @@ class Endpoint:
         self._waiters: deque[Waiter] = deque()
         self._connecting: set[asyncio.Task[None]] = set()
         self._closed = False
+
+    def connect_options(self) -> dict[str, Any]:
+        """Of asyncio's create_connection and open_connection: what makes it TLS."""
+        return {} if self._secure is None else self._secure.options(self.host)
 
     @property
     def busy(self) -> int:
@@ -91,13 +99,17 @@ class Endpoint:
     async def _open(self) -> None:
         loop = asyncio.get_running_loop()
         try:
-            async with asyncio.timeout(self._limits.connect_timeout):
-                _, connection = await loop.create_connection(lambda: UpstreamConnection(self), self.host, self.port)
+            patience = self._limits.connect_timeout * (1 if self._secure is None else TLS_PATIENCE)
+            async with asyncio.timeout(patience):
+                _, connection = await loop.create_connection(
+                    lambda: UpstreamConnection(self), self.host, self.port, **self.connect_options()
+                )
             if connection.transport.is_closing():
                 raise ConnectionError("closed as soon as it was made")
-        except OSError:  # TimeoutError is one
+        except OSError as error:  # TimeoutError and SSLError are some
+            cause = Cause.CONNECT if self._secure is None else self._secure.cause_of(error, self.url)
             if (waiter := self._next_waiter()) is not None:
-                waiter.on_no_connection(Cause.CONNECT)
+                waiter.on_no_connection(cause)
             self._connecting.discard(cast("asyncio.Task[None]", asyncio.current_task()))
             self._connect_if_wanted()  # those beyond the limit have nobody who tries for them yet
             return
@@ -177,6 +189,7 @@ class Pool:
         health: str,
         limits: PoolLimits,
         clock: Callable[[], float],
+        secure: Secure | None = None,
         *,
         outliers: Outliers | None = None,
         limiter: Limiter | None = None,
@@ -184,7 +197,7 @@ class Pool:
         self.urls = tuple(urls)
         self.health = health
         self.limiter = limiter
-        self.endpoints = [Endpoint(url, limits, clock) for url in urls]
+        self.endpoints = [Endpoint(url, limits, clock, secure) for url in urls]
         self.replicas: Replicas | None = None
         self._clock = clock
         self._usable = self.endpoints

@@ -16,7 +16,7 @@ async def answers(endpoint: Endpoint, path: str, within: float) -> bool:
     writer: asyncio.StreamWriter | None = None
     try:
         async with asyncio.timeout(within):
-            reader, writer = await asyncio.open_connection(endpoint.host, endpoint.port)
+            reader, writer = await asyncio.open_connection(endpoint.host, endpoint.port, **endpoint.connect_options())
             writer.write(
                 b"GET %b HTTP/1.1\r\nHost: %b\r\nConnection: close\r\n\r\n" % (path.encode(), endpoint.authority)
             )

@@ -24,6 +24,8 @@ class Cause(Enum):
     BEHIND = (503, "the server behind this gateway is failing, and the other one does not have your last write yet")
     OPEN = (503, "the server behind this gateway is failing; the request was not carried out")
 
+    CERTIFICATE = (502, "the server behind this gateway cannot be trusted: its certificate is not valid")
+    HANDSHAKE = (502, "the server behind this gateway and it could not agree on a secure connection")
     REHEARSAL = (501, "the monolith cannot rehearse: a dry run there would be the real thing; nothing was done")
 
     @property
@@ -55,7 +57,9 @@ class Cause(Enum):
         return self.name.lower().replace("_", "-")
 
 
-_UNSENT = frozenset((Cause.CONNECT, Cause.OVERFLOW, Cause.FULL, Cause.SHED, Cause.HELD, Cause.OPEN))
+_UNSENT = frozenset(
+    (Cause.CONNECT, Cause.CERTIFICATE, Cause.HANDSHAKE, Cause.OVERFLOW, Cause.FULL, Cause.SHED, Cause.HELD, Cause.OPEN)
+)
 _DENIALS = frozenset((Cause.FULL, Cause.SHED, Cause.HELD, Cause.OPEN))
 _BLAMELESS = frozenset(
     (
@@ -70,6 +74,8 @@ _BLAMELESS = frozenset(
     )
 )
 _CROWDED = frozenset((Cause.OVERFLOW, Cause.FULL, Cause.SHED))  # waiting would only add to the crowd
+# A moment later it would be the same.
+_FINAL = frozenset((Cause.BROKEN, Cause.ERROR, Cause.TIMEOUT, Cause.SLOW, Cause.CERTIFICATE, Cause.HANDSHAKE))
 MOST_ELSEWHERE = 2  # tries of one request on other servers of the side
 
 
@@ -111,7 +117,7 @@ def next_step(attempt: Attempt) -> Step:
         return Step.ELSEWHERE
     if attempt.is_read and attempt.has_fallback:
         return Step.FALLBACK
-    if not attempt.time_left or cause in _CROWDED or cause in (Cause.BROKEN, Cause.ERROR, Cause.TIMEOUT, Cause.SLOW):
+    if not attempt.time_left or cause in _CROWDED or cause in _FINAL:
         return Step.REFUSE
     if cause.unsent or attempt.idempotent:
         return Step.WAIT

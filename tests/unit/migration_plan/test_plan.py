@@ -315,3 +315,21 @@ def test_a_mistake_in_resilience_is_told_with_its_line(tmp_path: Path, old: str,
     (found,) = problems(tmp_path, old=old, new=new)
     assert found.startswith("plan.yaml:")
     assert problem in found
+
+
+TLS = "health: /readyz, ca: /etc/ca.pem, certificate: /etc/own.pem, server_name: shop.internal}"
+
+
+def test_tls_to_an_upstream_reaches_the_table(tmp_path: Path) -> None:
+    (tmp_path / "plan.yaml").write_text(TOY.replace("health: /readyz}", TLS))
+    (tmp_path / "toys.yaml").write_text(MAPPING)
+    plan = plans.load(tmp_path / "plan.yaml")
+    urls = {upstream.url: "https://127.0.0.1:1" for upstream in plan.upstreams.values()}
+    found = compile_table(plan, {}, {}, 1, urls).upstreams.values()
+    assert ("/etc/ca.pem", "/etc/own.pem", "shop.internal") in [(u.ca, u.certificate, u.server_name) for u in found]
+
+
+def test_a_tls_file_without_an_absolute_path_is_told_with_its_line(tmp_path: Path) -> None:
+    (told,) = problems(tmp_path, TOY.replace("health: /readyz}", "health: /readyz, ca: ca.pem}"))
+    assert "ca" in told
+    assert any(part.isdigit() for part in told.replace(":", " ").split())
