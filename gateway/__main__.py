@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -24,28 +25,50 @@ def _settings() -> Settings:
 
 
 @cli.command()
-def serve() -> None:
+@click.option("--take-over", is_flag=True, help="Replace the gateway that runs with the same GATEWAY_STATE_DIR.")
+def serve(take_over: bool) -> None:
     """Serve clients and the admin API until SIGTERM. Settings come from the environment (GATEWAY_…)."""
     from gateway.parent import Parent
 
-    sys.exit(Parent(_settings()).run())
+    sys.exit(Parent(_settings()).run(take_over=take_over))
+
+
+@cli.command()
+def upgrade() -> None:
+    """Let the running gateway start a new one in its place; no request is lost. Answers when it serves."""
+    from gateway.upgrade import upgrade as upgraded
+
+    old, new = upgraded(_settings())
+    click.echo(f"the gateway with pid {new} serves; {old} finishes what is under way")
+
+
+@cli.command()
+def reload() -> None:
+    """Let the running gateway read its certificates, and open its access log, anew."""
+    from gateway.upgrade import running
+
+    os.kill(running(_settings()), signal.SIGHUP)
 
 
 @cli.command(hidden=True)
 @click.option("--index", type=int, required=True)
-def worker(index: int) -> None:
+@click.option("--plain", type=int, multiple=True, help="A socket's file descriptor.")
+@click.option("--tls", type=int, multiple=True)
+@click.option("--waits", is_flag=True)
+def worker(index: int, plain: tuple[int, ...], tls: tuple[int, ...], waits: bool) -> None:
     """One worker; started by `serve`."""
     from gateway.worker import run
 
-    run(_settings(), index)
+    run(_settings(), index, plain, tls, waits=waits)
 
 
 @cli.command(hidden=True)
-def admin() -> None:
+@click.option("--fd", type=int, required=True, help="A socket's file descriptor.")
+def admin(fd: int) -> None:
     """The admin process; started by `serve`."""
     from gateway.control.process import run
 
-    run(_settings())
+    run(_settings(), fd)
 
 
 @cli.command()

@@ -29,6 +29,8 @@ from gateway.upstreams import Upstreams
 if TYPE_CHECKING:
     from gateway.http1.exchange import Exchange
 
+LAST_WORD_SECONDS = 1.0  # that an idle connection is kept when the gateway ends
+
 
 class Gateway:
     def __init__(self, settings: Settings, table: RouteTable, board: PinBoard, log: AccessLog | None) -> None:
@@ -117,13 +119,17 @@ class Gateway:
     async def run_clock(self) -> None:
         await Clock(self).run()
 
-    async def drain(self) -> None:
-        """Let what is under way finish; idle connections are closed."""
+    async def drain(self, at_least: float = 0.0) -> None:
+        """Let what is under way finish, for `at_least` some seconds. Idle connections are closed after a moment: the
+        client may be sending its next request right now, and its answer tells it to connect anew.
+        """
         self.draining = True
-        deadline = self.loop.time() + self.settings.drain_seconds
-        while self.clients and self.loop.time() < deadline:
+        began = self.loop.time()
+        while (self.clients or self.loop.time() < began + at_least) and (
+            self.loop.time() < began + self.settings.drain_seconds
+        ):
             for client in list(self.clients):
-                client.check(self.loop.time(), 0.0, self.settings.slow_timeout)
+                client.check(self.loop.time(), LAST_WORD_SECONDS, self.settings.slow_timeout)
             await asyncio.sleep(0.02)
 
     async def close(self) -> None:

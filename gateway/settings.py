@@ -26,8 +26,11 @@ class Address:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    listen: Address = Address("127.0.0.1", 8000)
+    listen: Address | None = Address("127.0.0.1", 8000)  # None: TLS only
     admin_listen: Address = Address("127.0.0.1", 8001)
+    tls_listen: Address | None = None
+    tls_certificate: Path | None = None  # PEM, with the chain
+    tls_key: Path | None = None
     redis_url: str | None = None
     state_dir: Path = Path(".banyan/gateway")
     workers: int = 1
@@ -35,6 +38,7 @@ class Settings:
     viewer_token: str = field(default="", repr=False)
     admin_tokens: Path | None = None  # a file with more of them (control.roles)
     assertion_key: str = field(default="", repr=False)  # signs who calls, for upstreams that believe us
+    generation: int = 0  # 0 or 1; the other one's workers may still be serving their last requests
     table: Path | None = None
     patience: float = 1.0  # seconds a write may wait for its owner, from when it first has to
     hold_seconds: float = 3.0  # a hold whose controller says nothing more is honoured so long
@@ -56,6 +60,7 @@ class Settings:
     breaker_failures: int = 5  # in a row, where the table does not say
     breaker_reset: float = 1.0
     health_interval: float = 1.0
+    access_log: Path | None = None  # None: standard output
     log_sample: float = 1.0  # share of requests in the access log; failures are always there
 
     @property
@@ -88,7 +93,12 @@ class Settings:
 
     def socket(self, worker: int) -> Path:
         """The control socket of a worker."""
-        return self._short(f"worker-{worker}.sock")
+        return self._short(f"worker-{worker}{'.next' * self.generation}.sock")
+
+    @property
+    def handover_socket(self) -> Path:
+        """Where a gateway that is to replace this one asks for its ports."""
+        return self._short("handover.sock")
 
     def _short(self, name: str) -> Path:
         """In the system's temporary folder when the state's path is too long for a socket."""
@@ -108,9 +118,14 @@ def from_environment(environment: Mapping[str, str]) -> Settings:
             "GATEWAY_ADMIN_TOKEN must be set to at least 16 characters: the admin API is not open to all"
         )
     table = environment.get("GATEWAY_TABLE")
+    listen, tls_listen = _listeners(environment)
     return Settings(
-        listen=_address(environment, "GATEWAY_LISTEN", default.listen),
+        listen=listen,
+        tls_listen=tls_listen,
+        tls_certificate=_path(environment, "GATEWAY_TLS_CERT"),
+        tls_key=_path(environment, "GATEWAY_TLS_KEY"),
         admin_listen=_address(environment, "GATEWAY_ADMIN_LISTEN", default.admin_listen),
+        generation=_whole(environment, "GATEWAY_GENERATION", 0, 0, 1),
         redis_url=environment.get("GATEWAY_REDIS_URL") or None,
         state_dir=Path(environment.get("GATEWAY_STATE_DIR") or default.state_dir),
         workers=int(_number(environment, "GATEWAY_WORKERS", default.workers, 1, 64)),
@@ -133,7 +148,9 @@ def from_environment(environment: Mapping[str, str]) -> Settings:
         slow_rate=_number(environment, "GATEWAY_SLOW_RATE", default.slow_rate, 0, 1e9),
         breaker_reset=_number(environment, "GATEWAY_BREAKER_RESET", default.breaker_reset, 0.05, 600),
         health_interval=_number(environment, "GATEWAY_HEALTH_INTERVAL", default.health_interval, 0.05, 60),
+        drain_seconds=_number(environment, "GATEWAY_DRAIN_SECONDS", default.drain_seconds, 0, 3600),
         trusted_hops=_whole(environment, "GATEWAY_TRUSTED_HOPS", default.trusted_hops, 0, 16),
+        access_log=_path(environment, "GATEWAY_ACCESS_LOG"),
         log_sample=_number(environment, "GATEWAY_LOG_SAMPLE", default.log_sample, 0, 1),
     )
 
@@ -147,16 +164,28 @@ def _viewer(environment: Mapping[str, str], operator: str) -> str:
     return given
 
 
-def _path(environment: Mapping[str, str], name: str) -> Path | None:
-    given = environment.get(name)
-    return Path(given) if given else None
-
-
 def _key(environment: Mapping[str, str], name: str) -> str:
     given = environment.get(name, "")
     if given and len(given) < 32:
         raise SettingsRefused(f"{name} must have at least 32 characters: whoever guesses it can be anybody")
     return given
+
+
+def _listeners(environment: Mapping[str, str]) -> tuple[Address | None, Address | None]:
+    """(plain, TLS). Certificate and key are looked at when they are loaded."""
+    listen, tls = Settings().listen, None
+    if given := environment.get("GATEWAY_LISTEN"):
+        listen = None if given == "off" else _parsed("GATEWAY_LISTEN", given)
+    if given := environment.get("GATEWAY_TLS_LISTEN"):
+        tls = _parsed("GATEWAY_TLS_LISTEN", given)
+    for name in ("GATEWAY_TLS_CERT", "GATEWAY_TLS_KEY"):
+        if bool(environment.get(name)) != (tls is not None):
+            raise SettingsRefused(f"GATEWAY_TLS_LISTEN, GATEWAY_TLS_CERT and GATEWAY_TLS_KEY go together: see {name}")
+    if listen is None and tls is None:
+        raise SettingsRefused("GATEWAY_LISTEN is off and GATEWAY_TLS_LISTEN is not set: nobody could be served")
+    if listen is not None and listen == tls and listen.port:
+        raise SettingsRefused(f"GATEWAY_LISTEN and GATEWAY_TLS_LISTEN are both {listen}")
+    return listen, tls
 
 
 def _number(environment: Mapping[str, str], name: str, default: float, least: float, most: float) -> float:
@@ -172,6 +201,11 @@ def _number(environment: Mapping[str, str], name: str, default: float, least: fl
     return value
 
 
+def _path(environment: Mapping[str, str], name: str) -> Path | None:
+    given = environment.get(name)
+    return Path(given) if given else None
+
+
 def _whole(environment: Mapping[str, str], name: str, default: int, least: int, most: int) -> int:
     value = _number(environment, name, default, least, most)
     if value != int(value):
@@ -181,8 +215,10 @@ def _whole(environment: Mapping[str, str], name: str, default: int, least: int, 
 
 def _address(environment: Mapping[str, str], name: str, default: Address) -> Address:
     given = environment.get(name)
-    if not given:
-        return default
+    return default if not given else _parsed(name, given)
+
+
+def _parsed(name: str, given: str) -> Address:
     host, colon, port = given.rpartition(":")
     if not colon or not host or not port.isdigit() or int(port) > 65535:
         raise SettingsRefused(f"{name} must be host:port, not {given!r}")

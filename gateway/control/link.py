@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import socket
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -33,7 +34,7 @@ async def listen(path: Path, answer: Callable[[Message], Message]) -> asyncio.Ab
         finally:
             writer.close()
 
-    _make_way(path)
+    make_way(path)
     old_mask = os.umask(0o177)
     try:
         return await asyncio.start_unix_server(serve, path, limit=LONGEST_LINE)
@@ -41,7 +42,8 @@ async def listen(path: Path, answer: Callable[[Message], Message]) -> asyncio.Ab
         os.umask(old_mask)
 
 
-def _make_way(path: Path) -> None:
+def make_way(path: Path) -> None:
+    """For a socket of ours."""
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     path.unlink(missing_ok=True)
 
@@ -60,6 +62,21 @@ async def ask(path: Path, message: Message, within: float = 2.0) -> Message:
         if writer is not None:
             with contextlib.suppress(OSError, RuntimeError):
                 writer.close()
+    if not isinstance(answer, dict):
+        raise LinkDown(f"{path.name}: not a message")
+    return answer
+
+
+def ask_now(path: Path, message: Message, within: float = 2.0) -> Message:
+    """As `ask`, for a process without an event loop. Raises: LinkDown."""
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock, sock.makefile("rb") as lines:
+            sock.settimeout(within)
+            sock.connect(str(path))
+            sock.sendall(msgspec.json.encode(message) + b"\n")
+            answer = msgspec.json.decode(lines.readline())
+    except (OSError, msgspec.DecodeError) as error:
+        raise LinkDown(f"{path.name}: {error or type(error).__name__}") from error
     if not isinstance(answer, dict):
         raise LinkDown(f"{path.name}: not a message")
     return answer

@@ -7,8 +7,10 @@ import logging
 import os
 import signal
 import sys
+from typing import Any
 
 import structlog
+from granian._granian import SocketHolder
 from granian.constants import Interfaces
 from granian.server.embed import Server
 
@@ -23,11 +25,20 @@ GOODBYE_SECONDS = 1.0  # for answers under way
 log = structlog.get_logger("gateway.admin")
 
 
-def run(settings: Settings) -> None:
+class _Inheriting(Server):
+    """Serves on a socket that it was given."""
+
+    fd = 0
+
+    def _init_shared_socket(self) -> None:
+        self._shd: Any = SocketHolder(self.fd, False, 128)  # type: ignore[call-arg]
+
+
+def run(settings: Settings, fd: int) -> None:
     """Until SIGTERM, or until the parent is gone. Does not return."""
     code = 1
     try:
-        code = asyncio.new_event_loop().run_until_complete(_run(settings))
+        code = asyncio.new_event_loop().run_until_complete(_run(settings, fd))
     except Exception:
         log.exception("the admin process failed")
     # Nothing here needs an orderly end: tables and audit are on disk before they are answered. So neither a client that
@@ -37,7 +48,7 @@ def run(settings: Settings) -> None:
     os._exit(code)
 
 
-async def _run(settings: Settings) -> int:
+async def _run(settings: Settings, fd: int) -> int:
     logging.getLogger("_granian").setLevel(logging.WARNING)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -45,7 +56,7 @@ async def _run(settings: Settings) -> int:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     watch_parent(stop)
     node = Node(settings)
-    server = Server(
+    server = _Inheriting(
         make_app(node, Tokens(settings.admin_token, settings.viewer_token, settings.admin_tokens)),
         address=settings.admin_listen.host,
         port=settings.admin_listen.port,
@@ -53,6 +64,7 @@ async def _run(settings: Settings) -> int:
         log_enabled=False,
         websockets=False,
     )
+    server.fd = fd
     serving = loop.create_task(server.serve())
     keeping = loop.create_task(node.run())
     stopping = loop.create_task(stop.wait())

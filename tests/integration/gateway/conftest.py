@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import signal
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
@@ -30,8 +33,8 @@ def starting(tmp_path: Path) -> Iterator[Start]:
     """Starts gateways, and ends what the test has left running."""
     running: list[Running] = []
 
-    def begin(name: str = "state", **given: str) -> Running:
-        running.append(start(tmp_path / name, **given))
+    def begin(name: str = "state", *, take_over: bool = False, **given: str) -> Running:
+        running.append(start(tmp_path / name, take_over=take_over, **given))
         return running[-1]
 
     yield begin
@@ -39,6 +42,8 @@ def starting(tmp_path: Path) -> Iterator[Start]:
         if one.process.poll() is None:
             one.process.kill()
             one.process.wait()
+        with contextlib.suppress(OSError):  # who has taken over from it
+            os.kill(one.addresses["pid"], signal.SIGKILL)
 
 
 @pytest.fixture

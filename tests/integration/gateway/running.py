@@ -69,14 +69,14 @@ def environment(folder: Path, **given: str) -> dict[str, str]:
     return {**os.environ, **settings, **given}
 
 
-def start(folder: Path, **given: str) -> Running:
-    command = [sys.executable, "-m", "gateway", "serve"]
+def start(folder: Path, *, take_over: bool = False, **given: str) -> Running:
+    command = [sys.executable, "-m", "gateway", "serve", *(["--take-over"] if take_over else [])]
     return Running(subprocess.Popen(command, env=environment(folder, **given)), folder)
 
 
 def run(folder: Path, *arguments: str, **given: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "gateway", *arguments]
-    return subprocess.run(command, env=environment(folder, **given), capture_output=True, text=True, timeout=30)
+    return subprocess.run(command, env=environment(folder, **given), capture_output=True, text=True, timeout=120)
 
 
 Start = Callable[..., Running]
