@@ -38,7 +38,8 @@ def overdue(exchange: Exchange, now: float) -> Cause | None:
     if exchange.status:
         if exchange.client.is_full:
             return Cause.UNREAD if quiet > settings.write_timeout else None
-        return Cause.TIMEOUT if call is not None and exchange.body.done and quiet > timeout else None
+        its_turn = exchange.body.done or exchange.client.is_paused
+        return Cause.TIMEOUT if call is not None and its_turn and quiet > timeout else None
     if not exchange.body.done:
         return Cause.TIMEOUT if call is not None and exchange.client.is_paused and quiet > timeout else None
     if perf_counter() - (exchange.complete or exchange.started) > max(

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 
-from tests.integration.gateway.stage import Stage, staged
+import msgspec
+
+from tests.integration.gateway.stage import Stage, staged, until
 from tests.integration.gateway.upstream import HangUp, Seen
 
 
@@ -105,3 +108,27 @@ async def test_bodies_of_50_mb_pass_both_ways_without_being_collected() -> None:
         assert most < 2 * 1024 * 1024
         writer.close()
     server.close()
+
+
+async def test_a_server_that_began_its_answer_and_takes_no_more_of_the_body_has_its_time() -> None:
+    async def stuck(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nabc")
+        with contextlib.suppress(OSError):
+            await reader.read(1)
+            await asyncio.sleep(30)
+
+    async with staged(read_timeout=0.5) as stage:
+        server = await asyncio.start_server(stuck, "127.0.0.1", 0, limit=1024)
+        table = stage.gateway.router.table
+        there = msgspec.structs.replace(
+            table.upstreams["legacy"], urls=[f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"]
+        )
+        upstreams = {**table.upstreams, "legacy": there}
+        assert stage.gateway.swap(msgspec.structs.replace(table, version=2, upstreams=upstreams).validated())
+        reader, writer = await asyncio.open_connection("127.0.0.1", stage.port)
+        writer.write(b"POST /items HTTP/1.1\r\nHost: a\r\nContent-Length: 30000000\r\n\r\n" + bytes(30_000_000))
+        assert b"200" in await reader.readline()
+        await until(lambda: not stage.gateway.active)
+        writer.close()
+        server.close()
