@@ -90,8 +90,11 @@ class Call:
             exchange.stay.answered(exchange.route.id)
         if status >= 500 and self._is_bad(response):
             return
-        if done or not self.breaker.closed:  # of a long answer the end counts, but a probe cannot wait for it
-            self.breaker.success()
+        breaker = self.breaker
+        if done and breaker.calm:  # nearly always
+            breaker.calls += 1
+        elif done or not breaker.closed:  # of a long answer the end counts, but a probe cannot wait for it
+            breaker.success()
         if self.endpoint.judge is not None and status not in GATEWAY_ERRORS:
             self.endpoint.judge.succeeded()
         if status == 421 and misdirected(exchange, response):

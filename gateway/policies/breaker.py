@@ -82,6 +82,7 @@ class Breaker:
         self.domain = domain
         self.side = side
         self.closed = True
+        self.calm = True  # closed, and the newest call did not fail: a good one need only be counted
         self.costly = False  # the newest failure was a time-out: each further call would be waited for
         self._kin = kin  # its operations belong together; else one that hangs says nothing of the others
         self.calls = 0  # judged so far
@@ -138,11 +139,13 @@ class Breaker:
         self._probing_since = None
         if self.state != "open":  # an answer to a call from before it opened proves nothing
             self._breaker.call(_nothing)
+        self.calm = self.closed
 
     def failure(self, *, costly: bool = False) -> None:
         """`costly`: a time-out."""
         self.calls += 1
         self._in_a_row += 1
+        self.calm = False
         self._probing_since = None
         self.costly = costly and self._kin
         failures, calls = self._share.failed(self._clock(), self.calls, self.rule.window)
