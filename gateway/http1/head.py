@@ -22,13 +22,16 @@ IDEMPOTENT = frozenset(b"GET HEAD PUT DELETE OPTIONS".split())
 
 HOST = re.compile(rb"[A-Za-z0-9._~%-]+(?::[0-9]{1,5})?|\[[0-9A-Fa-f:.]+\](?::[0-9]{1,5})?")
 _GOOD_HOSTS: set[bytes] = set()  # most requests are for one of few hosts, and to look one up costs a third
-_MOST_HOSTS = 256
+_MOST_LINES = 256
 # What two servers may take for two different paths: dot segments, hidden separators, broken escapes.
 _AMBIGUOUS = re.compile(
     rb"/(?:\.|%2e){1,2}(?:[/;]|$)|%2f|%5c|\\|%00|%(?![0-9a-f]{2})",
     re.IGNORECASE,
 )
 _CONTENT_LENGTH = re.compile(rb"\r\ncontent-length:[^\r]*", re.IGNORECASE)
+# llhttp lets anything be the reason phrase, which goes on to the client.
+_STATUS_LINE = re.compile(rb"HTTP/1\.[01] [1-5][0-9][0-9](?: [\t -~\x80-\xff]*)?")
+_GOOD_STATUS_LINES: set[bytes] = set()  # of HTTP/1.1
 _REQUEST_LINE = re.compile(rb"([!#-'*+.^-z|~0-9A-Z-]+) [!-~]+ HTTP/([0-9]\.[0-9])\r\n")
 
 
@@ -178,7 +181,7 @@ def _check_host(request: Request) -> None:
     if host not in _GOOD_HOSTS:
         if not HOST.fullmatch(host):
             raise Malformed(400, "Host is not a host")
-        if len(_GOOD_HOSTS) < _MOST_HOSTS:
+        if len(_GOOD_HOSTS) < _MOST_LINES:
             _GOOD_HOSTS.add(host)
     request.host = host
 
@@ -217,12 +220,14 @@ def parse_response(head: bytes, method: bytes) -> Response:
     low = head.lower()
     response = Response(head, low, parser.get_status_code())
     status = response.status
-    if not 100 <= status <= 599:
-        raise Malformed(502, f"the upstream's status {status} does not exist")
-    if not low.startswith(b"http/1.1 "):
-        if not low.startswith(b"http/1.0 "):
-            raise Malformed(502, "the upstream does not speak HTTP/1.1")
-        response.keep_alive = False
+    line = head[: head.index(b"\r\n")]
+    if line not in _GOOD_STATUS_LINES:
+        if _STATUS_LINE.fullmatch(line) is None:
+            raise Malformed(502, f"the upstream's status line is not one of HTTP/1.1: {status}")
+        if line.startswith(b"HTTP/1.0"):
+            response.keep_alive = False
+        elif len(_GOOD_STATUS_LINES) < _MOST_LINES:
+            _GOOD_STATUS_LINES.add(line)
     at = low.find(b"\r\nconnection:")
     if at >= 0:
         response.connection = low[at + 13 : low.index(b"\r\n", at + 13)].strip(b" \t")

@@ -32,7 +32,10 @@ _SPICE = [
 
 def mutated(rng: random.Random) -> bytes:
     """One to three messages, with up to four changes."""
-    data = bytearray(b"".join(rng.choices(_SEEDS, k=rng.choice((1, 1, 2, 3)))))
+    return broken(bytearray(b"".join(rng.choices(_SEEDS, k=rng.choice((1, 1, 2, 3))))), _SEEDS, rng)
+
+
+def broken(data: bytearray, seeds: Sequence[bytes], rng: random.Random) -> bytes:
     for _ in range(rng.randrange(5)):
         at = rng.randrange(len(data) + 1)
         match rng.randrange(5):
@@ -47,7 +50,7 @@ def mutated(rng: random.Random) -> bytes:
                 lines.insert(rng.randrange(len(lines) + 1), rng.choice(lines))
                 data = bytearray(b"\r\n".join(lines))
             case 4:
-                other = rng.choice(_SEEDS)
+                other = rng.choice(seeds)
                 begin = rng.randrange(len(other) + 1)
                 data[at:at] = other[begin : begin + rng.randrange(40)]
     return bytes(data)

@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.conformance.loop import run
+from tests.fuzz import answers
 from tests.fuzz.framing import check, fuzz, mutated, split
 from tests.fuzz.readers import Disagreement, by_llhttp, requests_in
 from tests.fuzz.wire import wired
@@ -72,6 +73,13 @@ def test_what_is_sent_arrives_as_h11_and_llhttp_read_it_however_it_is_split(sent
 @pytest.mark.parametrize("seed", range(3))
 def test_a_few_seconds_of_broken_requests_find_nothing(seed: int) -> None:
     tried, through = run(fuzz(3, seed))
+    assert tried > 50
+    assert through > 10, "if nothing gets through, nothing is tested"
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_a_few_seconds_of_broken_answers_find_nothing(seed: int) -> None:
+    tried, through = run(answers.fuzz(3, seed))
     assert tried > 50
     assert through > 10, "if nothing gets through, nothing is tested"
 

@@ -10,7 +10,9 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 import h11
+import msgspec
 
+from gateway.control.table import RouteTable
 from gateway.core import Gateway
 from gateway.http1.downstream import Downstream
 from tests.conformance.gateway import gateway_before
@@ -124,6 +126,25 @@ class Wire:
     async def tell(self, pieces: Sequence[bytes], within: float = 10.0) -> Told:
         """Send these pieces, then the end; wait until the gateway closes. Raises: Disagreement."""
         self.seen, self.wrong = [], []
+        written = await self._play(pieces, within)
+        if self.wrong:
+            raise Disagreement("; ".join(self.wrong))
+        seen = tuple(
+            (
+                read.method,
+                read.target,
+                tuple((n, _OWN.sub(b"-", v)) for n, v in read.headers if n != b"expect"),
+                read.body,
+            )
+            for read in self.seen
+        )
+        return Told(_DETAIL.sub(b"", _CHANGES.sub(b"", written.replace(_CONTINUE, b""))), seen)
+
+    async def ask(self, request: bytes, within: float = 10.0) -> bytes:
+        """All that comes back for this, as it is. Raises: Disagreement."""
+        return await self._play([request], within)
+
+    async def _play(self, pieces: Sequence[bytes], within: float) -> bytes:
         protocol, transport = Downstream(self.gateway), HandTransport()
         protocol.connection_made(transport)
         try:
@@ -140,18 +161,7 @@ class Wire:
         except TimeoutError:
             raise Disagreement(f"{pieces!r} are not answered: {transport.written!r} up to now") from None
         protocol.connection_lost(None)
-        if self.wrong:
-            raise Disagreement("; ".join(self.wrong))
-        seen = tuple(
-            (
-                read.method,
-                read.target,
-                tuple((n, _OWN.sub(b"-", v)) for n, v in read.headers if n != b"expect"),
-                read.body,
-            )
-            for read in self.seen
-        )
-        return Told(_DETAIL.sub(b"", _CHANGES.sub(b"", transport.written.replace(_CONTINUE, b""))), seen)
+        return transport.written
 
 
 @asynccontextmanager
@@ -161,12 +171,13 @@ async def wired() -> AsyncIterator[Wire]:
         wire = Wire(gateway)
         server = await asyncio.get_running_loop().create_server(lambda: ReadingServer(wire), "127.0.0.1", 0)
         port = server.sockets[0].getsockname()[1]
-        gateway.swap(_elsewhere(gateway, port))
+        gateway.swap(pointed_at(port))
         yield wire
         server.close()
     await origin.stop()
 
 
-def _elsewhere(gateway: Gateway, port: int) -> Any:
+def pointed_at(port: int) -> RouteTable:
+    """A table with this server on both sides."""
     url = f"http://127.0.0.1:{port}"
-    return first_table(url, url)
+    return msgspec.structs.replace(first_table(url, url), version=2).validated()

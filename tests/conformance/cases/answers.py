@@ -118,6 +118,8 @@ def _bad() -> list[Case]:
         "a NUL": reply("200 OK", "X: y\0z", "Content-Length: 0"),
         "a space before the colon": reply("200 OK", "Content-Length : 2", body=b"ok"),
         "a bare CR": reply("200 OK", "X: y\rSet-Cookie: a=b", "Content-Length: 0"),
+        "a NUL in the reason phrase": reply("200 O\0K", "Content-Length: 0"),
+        "a control byte in the reason phrase": reply("200 O\x0bK", "Content-Length: 0"),
         "two lengths that differ": reply("200 OK", "Content-Length: 2", "Content-Length: 3", body=b"ok"),
         "two lengths that agree": reply("200 OK", "Content-Length: 2", "Content-Length: 2", body=b"ok"),
         "a negative length": reply("200 OK", "Content-Length: -2", body=b"ok"),
