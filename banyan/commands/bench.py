@@ -77,3 +77,34 @@ def swap(seconds: int, workers: int, as_json: bool) -> None:
     from load.bench.swap import run, show_report
 
     _show(run(seconds, workers, _progress), show_report, as_json)
+
+
+@bench.command()
+@click.option("--mib", type=click.IntRange(1, 1 << 20), default=1024, show_default=True, help="Of each body.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object as the last line.")
+def stream(mib: int, as_json: bool) -> None:
+    """Large uploads and downloads, by length and chunked: how far the gateway's memory grows."""
+    from load.bench.stream import run, show_report
+
+    _show(run(mib, _progress), show_report, as_json)
+
+
+@bench.command()
+@click.option("--messages", type=click.IntRange(100, 100_000_000), default=100_000, show_default=True)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object as the last line.")
+def websocket(messages: int, as_json: bool) -> None:
+    """Messages through tunnels: each comes back as it was sent, in order."""
+    from load.bench.sockets import run, show_report
+
+    _show(run(messages, _progress), show_report, as_json)
+
+
+@bench.command()
+@click.option("--connections", type=click.IntRange(10, 50_000), default=2000, show_default=True, help="Slow ones.")
+@click.option("--seconds", type=click.IntRange(2, 600), default=8, show_default=True, help="Of each phase.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object as the last line.")
+def slowloris(connections: int, seconds: int, as_json: bool) -> None:
+    """Clients that drip or do not read, beside normal ones: these must not notice, those must be cut off."""
+    from load.bench.slowloris import run, show_report
+
+    _show(run(connections, seconds, _progress), show_report, as_json)

@@ -71,6 +71,13 @@ class Call:
         if self.connection is not None:
             self.connection.write(data)
 
+    def send_eof(self) -> bool:
+        """Pass on the end of the client's half of a tunnel. False: this transport (TLS) has no halves."""
+        if self.connection is None or not self.connection.transport.can_write_eof():
+            return False
+        self.connection.transport.write_eof()
+        return True
+
     def on_upstream_full(self, full: bool) -> None:
         self._exchange.touched = self._exchange.gateway.now
         if full:
@@ -223,4 +230,7 @@ class Call:
     def hang_up(self) -> None:
         """The other end of a tunnel has left; what it said last still goes out."""
         if self.connection is not None:
-            self.connection.transport.close()
+            gateway, transport = self._exchange.gateway, self.connection.transport
+            transport.close()
+            if transport.get_write_buffer_size():  # it may not read any more
+                gateway.loop.call_later(gateway.settings.write_timeout, transport.abort)

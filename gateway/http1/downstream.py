@@ -71,7 +71,9 @@ class Downstream(asyncio.Protocol):
             exchange.cancel()
 
     def eof_received(self) -> bool:
-        """A client may close its sending half and still wait for the response."""
+        """A client may close its sending half and still wait for the response, or for the other end of a tunnel."""
+        if self._mode == _TUNNEL and self._exchange is not None:
+            return self._exchange.on_client_eof()
         if self._mode == _TUNNEL or self._mode in (_LENGTH, _CHUNKED):
             return False
         if not self._transport.can_write_eof():  # TLS has no half-closed connections here
@@ -344,7 +346,7 @@ class Downstream(asyncio.Protocol):
             if age > LINGER_SECONDS or now > self._linger_until:
                 self._transport.abort()
         elif self._mode == _CLOSING and age > self._gateway.settings.write_timeout:
-            self._transport.abort()
+            self.abort(reset=True)
 
     def _begin_window(self, exchange: Exchange) -> None:
         self.since = self._gateway.now

@@ -61,6 +61,7 @@ class Exchange:
     over = False
     gone = False  # the client has left
     tunnel = False
+    half_closed = False  # the client's half of it
     decision: Decision
     slot: Slot
     _patience: Patience | None = None
@@ -245,6 +246,12 @@ class Exchange:
         if self.call is not None:
             self.call.send_end()
 
+    def on_client_eof(self) -> bool:
+        """The client of a tunnel sends no more; whether it may still be sent to."""
+        self.half_closed = True
+        self.touched = self.gateway.now
+        return self.call is not None and self.call.send_eof()
+
     def on_client_full(self, full: bool) -> None:
         if self.call is not None:
             self.call.on_client_full(full)
@@ -300,7 +307,8 @@ class Exchange:
         self.capture = None
         # An HTTP/1.0 client may take the end of its connection for the end of the answer.
         self.trouble = cause
-        self.client.abort(reset=not self.request.v11)
+        # What a client does not read would stay in the kernel long after an orderly close.
+        self.client.abort(reset=not self.request.v11 or self.client.is_full)
         self.finish()
 
     def finish(self) -> None:

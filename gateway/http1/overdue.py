@@ -10,6 +10,7 @@
 | the head, from the request's last byte, over all tries | the server | GATEWAY_TOTAL_TIMEOUT, or `timeout` if longer |
 | the client does not read | the client | GATEWAY_WRITE_TIMEOUT without progress |
 | a tunnel | either | `tunnel_timeout` without a byte |
+| a tunnel whose client sends no more | the server | GATEWAY_READ_TIMEOUT without a byte |
 
 Only what the server is late with is held against it.
 """
@@ -29,7 +30,8 @@ def overdue(exchange: Exchange, now: float) -> Cause | None:
     """What to end this exchange's attempt for; None: nothing is late. Called ten times a second."""
     settings, call, quiet = exchange.gateway.settings, exchange.call, now - exchange.touched
     if exchange.tunnel:
-        return Cause.TIMEOUT if quiet > settings.tunnel_timeout else None
+        limit = settings.read_timeout if exchange.half_closed else settings.tunnel_timeout
+        return Cause.TIMEOUT if quiet > limit else None
     timeout = exchange.route.timeout or settings.read_timeout
     if exchange.queue is not None:
         return Cause.FULL if quiet > min(settings.queue_timeout, timeout) else None

@@ -78,6 +78,13 @@ class Faulty:
         if line.split(" ")[1] == "/health":
             writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
             return
+        if line.split(" ")[1] == "/endless":  # for those who do not read
+            writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 16)
+            writer.write(b"HTTP/1.1 200 OK\r\n\r\n")
+            while not writer.transport.is_closing():
+                writer.write(b"z" * 65536)
+                await writer.drain()
+            raise Close
         if self.keep_seen:
             self.seen.append(asked.id)
         act = FAULTS[self.forced or asked.fault]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from typing import Any
 
 import msgspec
 import pytest
@@ -71,3 +72,45 @@ def test_many_swaps_of_the_table_under_load_fail_no_request_on_several_workers()
     assert report["figures"]["requests"] > 100
     assert report["figures"]["failed"] == 0
     assert report["met"] in (True, False)
+
+
+@pytest.mark.bench
+def test_a_short_soak_mixes_nothing_up_and_leaks_nothing() -> None:
+    report = _report("soak", "--requests", "5000")
+    figures = report["figures"]
+    assert figures["requests"] >= 5000
+    assert figures["cut_short"] > 0, "faults were met"
+    assert figures["statuses"]["200"] > 3000
+    assert {name: figures[name] for name in report["bar"]} == dict.fromkeys(report["bar"], 0), report["notes"]
+
+
+@pytest.mark.bench
+def test_bodies_of_64_mib_do_not_stay_in_the_gateway() -> None:
+    report = _report("stream", "--mib", "64")
+    assert report["met"]
+    for course in ("upload, length", "upload, chunked", "download, length", "download, chunked"):
+        assert report["figures"][course]["grown_mb"] < 32
+
+
+@pytest.mark.bench
+def test_messages_through_tunnels_come_back() -> None:
+    figures = _report("websocket", "--messages", "2000")["figures"]
+    assert (figures["echoed"], figures["wrong"], figures["lost"]) == (2000, 0, 0)
+
+
+@pytest.mark.bench
+def test_slow_clients_are_all_cut_off() -> None:
+    figures = _report("slowloris", "--connections", "200", "--seconds", "2")["figures"]
+    assert figures["left"] == 0
+    assert min(figures["cut_off"].values()) > 0
+    assert figures["resident_grown_mb"] < 200 * 0.5
+    assert figures["requests"] > 0
+
+
+def _report(bench: str, *arguments: str) -> Any:
+    """The last line of what the command prints."""
+    done = CliRunner().invoke(cli, ["bench", bench, *arguments, "--json"], catch_exceptions=False)
+    assert done.exit_code == 0
+    report = msgspec.json.decode(done.stdout.strip().splitlines()[-1])
+    assert report["bench"] == bench
+    return report
