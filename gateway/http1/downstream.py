@@ -26,6 +26,7 @@ LINGER_SECONDS = 1.0  # without a byte from the client
 LONGEST_LINGER = 30.0  # seconds
 CONTINUE_SECONDS = 1.0  # an upstream that has not said 100 by then may not know the word: we say it
 _RESET = struct.pack("ii", 1, 0)  # SO_LINGER: close with RST
+START_BYTES = 64 * 1024  # of a body that have come when a busy server is asked, if it is longer
 MOST_CLIENTS = 10_000  # connections of one worker
 
 
@@ -133,9 +134,7 @@ class Downstream(asyncio.Protocol):
             if self._eof and self._mode != _BUSY:  # the rest will never come
                 self._transport.close()
                 return
-            # Most bodies come with their head: then one write carries both to the upstream.
-            if self._exchange is exchange and not exchange.over:
-                exchange.start()
+            self._start_when_due(exchange)
             return
         self._mode = _BUSY
         self._buffer = rest
@@ -203,6 +202,18 @@ class Downstream(asyncio.Protocol):
             self._buffer = rest
             self._decoder = None
             exchange.on_request_end()
+        self._start_when_due(exchange)
+
+    def _start_when_due(self, exchange: Exchange) -> None:
+        """Most bodies come with their head: then one write carries both. Bodies that drip may occupy half of the
+        connections to a server; the others wait here until all of them has come, or a good part.
+        """
+        if exchange.begun or exchange.over or self._exchange is not exchange:
+            return
+        body, gateway = exchange.body, self._gateway
+        enough = body.done or body.size >= min(START_BYTES, gateway.replay_bytes)
+        if enough or exchange.request.expects or gateway.pools[exchange.decision.upstream].roomy:
+            exchange.start()
 
     # for the exchange
 

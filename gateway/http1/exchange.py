@@ -61,6 +61,7 @@ class Exchange:
     over = False
     gone = False  # the client has left
     tunnel = False
+    begun = False  # what goes before it has a limit of its own
     half_closed = False  # the client's half of it
     decision: Decision
     slot: Slot
@@ -106,6 +107,7 @@ class Exchange:
             self.decision = slot.write
 
     def start(self) -> None:
+        self.begun = True
         gateway = self.gateway
         gateway.active.add(self)
         if self.route.limits is not None and gateway.limiter.refuses(self, self.route.limits):

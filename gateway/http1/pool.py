@@ -71,6 +71,11 @@ class Endpoint:
     def busy(self) -> int:
         return self.open - len(self._idle) + len(self._waiters)
 
+    @property
+    def roomy(self) -> bool:
+        """Half of its connections are free: one may be given to who will keep it for long."""
+        return self.busy < self._limits.connections // 2
+
     def take(self, *, repeatable: bool) -> UpstreamConnection | None:
         """An idle connection, the one used last first."""
         idle = self._idle
@@ -212,6 +217,10 @@ class Pool:
     @property
     def healthy(self) -> bool:
         return self._only.healthy if self._only is not None else any(e.healthy for e in self.endpoints)
+
+    @property
+    def roomy(self) -> bool:
+        return any(endpoint.roomy for endpoint in self.endpoints)
 
     def pick(self, avoid: Endpoint | None = None) -> Endpoint:
         """`avoid`: the server that just failed this request; it gets it again only when there is no other."""

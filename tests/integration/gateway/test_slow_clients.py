@@ -65,6 +65,24 @@ async def test_dripping_is_answered_408_in_time(first: bytes, drop: bytes) -> No
         await until(lambda: not stage.gateway.clients)
 
 
+async def test_bodies_that_drip_leave_connections_to_the_others(stage: Stage) -> None:
+    """More of them than there are connections to the server: the others are answered all the same."""
+    dripping = []
+    for _ in range(300):
+        _, writer = await asyncio.open_connection("127.0.0.1", stage.port)
+        writer.write(b"POST /items HTTP/1.1\r\nHost: a\r\nContent-Length: 1000\r\n\r\nx")
+        dripping.append(writer)
+    endpoint = stage.gateway.pools["legacy"].endpoints[0]
+    await until(lambda: len(stage.gateway.clients) == 300 and endpoint.open >= 128)
+    for _ in range(20):
+        assert (await stage.client.get("/items")).status_code == 200
+    assert endpoint.busy <= 128
+    dripping[-1].write(b"x" * 999)
+    await until(lambda: any(seen.body == b"x" * 1000 for seen in stage.legacy.seen))
+    for writer in dripping:
+        writer.transport.abort()
+
+
 async def test_empty_lines_do_not_keep_an_idle_connection() -> None:
     async with staged(idle_timeout=0.6, slow_timeout=0.6) as stage:
         await drip(stage.port, b"", b"\r\n")
