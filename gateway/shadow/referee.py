@@ -61,6 +61,9 @@ class Referee:
         self._watermarks = watermarks
         self.tallies: dict[tuple[str, str], tuple[str, Tally]] = {}  # (domain, operation) → (mark, counts)
         self.samples = Samples()
+        self._rehearsing: set[str] = set()  # by the table of now: a hold may have begun since a copy was made
+        self._proven: set[str] = set()  # domains whose service has shown that it rehearses
+        self._trial = asyncio.Lock()
         self.refusing: set[str] = set()  # domains whose service answered a dry run as if it were the real thing
 
     def take(self, policies: Mapping[str, DomainPolicy]) -> None:
@@ -68,6 +71,8 @@ class Referee:
         somebody has set the domain's `shadow_writes` to 0."""
         marks = {(name, op): known.mark for name, policy in policies.items() for op, known in policy.operations.items()}
         self.tallies = {key: kept for key, kept in self.tallies.items() if marks.get(key) == kept[0]}
+        self._rehearsing = {name for name, policy in policies.items() if policy.rehearsing}
+        self._proven &= self._rehearsing
         self.refusing = {name for name in self.refusing if name in policies and policies[name].writes}
 
     def tally(self, domain: str, operation: str, mark: str) -> Tally:
@@ -160,8 +165,14 @@ class Referee:
 
     async def _rehearsed(self, case: Case, said: Answer) -> Pair | None:
         """None: the service did not rehearse. One that ignores the header may have kept the write: never again."""
+        if case.copy.domain in self._proven:
+            return await self._rehearse(case, said)
+        async with self._trial:  # one at a time, so that no second write is at risk
+            return await self._rehearse(case, said)
+
+    async def _rehearse(self, case: Case, said: Answer) -> Pair | None:
         copy = case.copy
-        if copy.domain in self.refusing:
+        if copy.domain in self.refusing or copy.domain not in self._rehearsing:
             return None
         answer = await self._ask(case, copy.other, DRY_RUN)
         if answer.header(b"banyan-dry-run") != b"1":
@@ -169,6 +180,8 @@ class Referee:
                 self.refusing.add(copy.domain)
             self._meter.count(copy.domain, "shadow_unrehearsed")
             return None
+        if copy.domain in self._rehearsing:
+            self._proven.add(copy.domain)
         if answer.status == 421:  # its database lets nobody write, not even to try
             self._meter.count(copy.domain, "shadow_unrehearsed")
             return None
