@@ -12,7 +12,10 @@ from gateway.errors import AdminRefused, AdminUnauthorized, AdminUnreachable, Ve
 
 
 class Applied(msgspec.Struct, frozen=True):
-    """What a change of the table came to: `applied` of `total` local workers route by `version`, after `ms`."""
+    """What a change of the table came to.
+
+    `applied` of `total` local workers route by `version`, `ms` milliseconds after the change was asked for.
+    """
 
     version: int
     applied: int

@@ -9,6 +9,7 @@ from time import perf_counter
 from typing import Any, Protocol
 
 import msgspec
+import structlog
 
 from gateway.control import link, stored
 from gateway.control.audit import NOWHERE, Audit, Source
@@ -17,6 +18,8 @@ from gateway.control.table import RouteTable
 from gateway.errors import VersionConflict
 from gateway.settings import Settings
 from gateway.tls import refuse_unusable
+
+log = structlog.get_logger("gateway.keeper")
 
 
 class Claim(Protocol):
@@ -32,6 +35,7 @@ class Keeper:
         self.table = table
         self.audit = Audit(settings.audit_file)
         self.claim: Claim | None = None
+        self._live = 0.0  # when the workers had confirmed the newest table
 
     async def change(
         self,
@@ -53,7 +57,7 @@ class Keeper:
                 await self.claim(after)
             applied = await self._take(after)
             self.audit.add(actor, reason, before, after, source)
-        return Applied(after.version, applied, self._settings.workers, round((perf_counter() - started) * 1000, 3))
+        return Applied(after.version, applied, self._settings.workers, round((self._live - started) * 1000, 3))
 
     async def follow(self, table: RouteTable) -> None:
         """Another node has made this table the newest."""
@@ -65,10 +69,18 @@ class Keeper:
                 self.audit.add("another gateway node", "followed its change", before, table)
 
     async def _take(self, table: RouteTable) -> int:
-        # The disk first: a worker that restarts in this very moment must not come back with the old table.
-        await asyncio.to_thread(stored.save, self._settings.table_file, table)
+        # A file first: a worker that restarts in this very moment must not come back with the old table, and a disk
+        # that is full must say so before anything has changed. To make it durable takes longer than all the rest.
+        stored.announce(self._settings.table_file, table)
         self.table = table
-        return await self.push()
+        saving = asyncio.create_task(asyncio.to_thread(stored.save, self._settings.table_file, table))
+        applied = await self.push()
+        self._live = perf_counter()
+        try:
+            await saving
+        except OSError as error:
+            log.error("the table is live and not on the disk", version=table.version, error=str(error))
+        return applied
 
     async def push(self) -> int:
         """Give the table to all workers; how many have it."""

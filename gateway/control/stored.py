@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 
 from gateway.control.table import RouteTable, decode_table, encode_table
 from gateway.errors import SettingsRefused, TableRefused
+
+
+def announce(path: Path, table: RouteTable) -> None:
+    """Beside the stored table, for a worker that starts while the new one is on its way to the disk. Not durable."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_suffix(f".{os.getpid()}.new")
+    temporary.write_bytes(encode_table(table))
+    temporary.replace(_next(path))
+
+
+def _next(path: Path) -> Path:
+    return path.with_suffix(".next")
 
 
 def save(path: Path, table: RouteTable) -> None:
@@ -23,12 +36,17 @@ def save(path: Path, table: RouteTable) -> None:
         os.fsync(folder)
     finally:
         os.close(folder)
+    _next(path).unlink(missing_ok=True)
 
 
 def load(last_known_good: Path, first: Path | None) -> RouteTable:
     """The last known good table; without one, the first table. Raises: SettingsRefused."""
     try:
-        return decode_table(last_known_good.read_bytes())
+        kept = decode_table(last_known_good.read_bytes())
+        with contextlib.suppress(OSError, TableRefused):
+            announced = decode_table(_next(last_known_good).read_bytes())
+            return announced if announced.version > kept.version else kept
+        return kept
     except FileNotFoundError:
         pass
     except (OSError, TableRefused) as error:

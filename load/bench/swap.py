@@ -2,7 +2,7 @@
 
 The gateway runs as in production (parent, workers, admin process) under wrk's load while its table changes many times.
 A change is live when every worker has confirmed that its next request is decided by it; its time includes the check of
-the whole table, the disk (fsync) and the way to the workers.
+the whole table, its file and the way to the workers. The answer to who published it waits for the disk as well.
 """
 
 from __future__ import annotations
