@@ -25,7 +25,7 @@ def clients(stack: Stack, domain: str) -> Iterator[None]:
     try:
         yield
         working.send_signal(signal.SIGINT)
-        said, _ = working.communicate(timeout=90)
+        said, _ = working.communicate(timeout=180)
     finally:
         working.kill()
     assert working.returncode == 0, said[-4000:]
@@ -34,7 +34,7 @@ def clients(stack: Stack, domain: str) -> Iterator[None]:
 
 def wait_for_comparisons(stack: Stack, domain: str, samples: int = 300) -> None:
     """Until shadow has compared what the plan asks for before the canary."""
-    wait_for(lambda: state(stack, domain)["shadow"]["compared"] >= samples, f"{samples} answers of {domain}", 60)
+    wait_for(lambda: state(stack, domain)["shadow"]["compared"] >= samples, f"{samples} answers of {domain}", 180)
 
 
 def state(stack: Stack, domain: str) -> dict[str, Any]:
@@ -43,13 +43,18 @@ def state(stack: Stack, domain: str) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def at_service(stack: Stack, domain: str) -> Iterator[None]:
-    """`domain` is at its service inside the block, and back at the monolith after it."""
-    with clients(stack, domain):
+def at_service(stack: Stack, domain: str, *, under_load: bool = True) -> Iterator[None]:
+    """`domain` is at its service inside the block, and back at the monolith after it.
+
+    `under_load`: clients read and write while it moves, and shadow compares what they read; else it moves in silence.
+    """
+    with clients(stack, domain) if under_load else contextlib.nullcontext():
         stack.banyan("advance", domain, "--yes", "--reason", "test")
-        wait_for_comparisons(stack, domain)
+        if under_load:
+            wait_for_comparisons(stack, domain)
         for _ in range(2):
-            stack.banyan("advance", domain, "--yes", "--reason", "test")
+            forced = () if under_load else ("--force-gate", "shadow")
+            stack.banyan("advance", domain, "--yes", "--reason", "test", *forced)
         stack.banyan("switch", domain, "--yes", "--reason", "test")
     try:
         yield
