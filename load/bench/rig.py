@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -125,8 +126,9 @@ def rig(
 def _wait(made: Rig, folder: Path) -> None:
     deadline = time.monotonic() + 60
     while True:
-        with contextlib.suppress(link.LinkDown):
+        with contextlib.suppress(link.LinkDown, OSError):
             if made.figures():
+                socket.create_connection(("127.0.0.1", made.port), 1).close()
                 return
         if time.monotonic() > deadline or any(worker.poll() is not None for worker in made.workers):
             tail = (folder / "gateway.log").read_text(errors="replace").strip().splitlines()[-3:]
