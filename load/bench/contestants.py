@@ -22,6 +22,8 @@ from urllib.error import URLError
 from urllib.request import urlopen
 
 from banyan.errors import ServerFailed, ServerMissing
+from gateway.listening import bound_socket
+from gateway.settings import Address
 from load.bench.envoy_config import envoy_configuration
 from load.bench.rig import cpu_seconds, resident_mb
 
@@ -46,11 +48,18 @@ class Running:
 
 @contextlib.contextmanager
 def _process(
-    name: str, command: Sequence[str], port: int, log: Path, environment: dict[str, str] | None = None
+    name: str,
+    command: Sequence[str],
+    port: int,
+    log: Path,
+    environment: dict[str, str] | None = None,
+    descriptors: Sequence[int] = (),
 ) -> Iterator[Running]:
     url = f"http://127.0.0.1:{port}{PATH}"
     with log.open("ab") as out:
-        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=out, env=environment)
+        process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=out, stderr=out, env=environment, pass_fds=descriptors
+        )
     try:
         _wait_ready(name, url, process, log)
         yield Running(name, url, process.pid)
@@ -133,9 +142,12 @@ def banyan(
         "GATEWAY_TABLE": str(table),
         "GATEWAY_LOG_SAMPLE": "1",
     }
-    command = [*pin, sys.executable, "-m", "gateway", "worker", "--index", "0"]
-    with _process(name, command, port, folder / f"{name}.log", {**os.environ, **settings}) as running:
-        yield running
+    with bound_socket(Address("127.0.0.1", port)) as sock:
+        fd = sock.fileno()
+        command = [*pin, sys.executable, "-m", "gateway", "worker", "--index=0", f"--plain={fd}"]
+        with _process(name, command, port, folder / f"{name}.log", {**os.environ, **settings}, [fd]) as running:
+            sock.close()
+            yield running
 
 
 NGINX_LOG = (

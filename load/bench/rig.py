@@ -18,7 +18,8 @@ from typing import Any
 from banyan.errors import ServerFailed
 from banyan.servers.ports import free_port
 from gateway.control import link
-from gateway.settings import Settings
+from gateway.listening import bound_socket
+from gateway.settings import Address, Settings
 
 OPERATIONS = [
     {"id": "items.list", "method": "GET", "path": "/items", "kind": "read", "key": ["header:x-id"]},
@@ -108,12 +109,15 @@ def rig(
     try:
         with (folder / "gateway.log").open("ab") as log:
             for index in range(workers):
-                command = [sys.executable, "-m", "gateway", "worker", "--index", str(index)]
-                started.append(
-                    subprocess.Popen(
-                        command, stdin=subprocess.PIPE, stdout=log, stderr=log, env={**os.environ, **environment}
-                    )
-                )
+                with bound_socket(Address("127.0.0.1", port)) as sock:
+                    fd = sock.fileno()
+                    command = [sys.executable, "-m", "gateway", "worker", f"--index={index}", f"--plain={fd}"]
+                    started.append(
+                        subprocess.Popen(
+                            command, stdin=subprocess.PIPE, stdout=log, stderr=log, env={**os.environ, **environment},
+                            pass_fds=[fd],
+                        )
+                    )  # fmt: skip
         made = Rig(port, state, started)
         _wait(made, folder)
         yield made
