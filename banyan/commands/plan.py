@@ -25,6 +25,7 @@ from migration_plan.ledger import Row
 from migration_plan.verbs import Prepared, Result
 from migration_plan.verbs import advance as advance_wave
 from migration_plan.verbs import prepare as prepare_domains
+from migration_plan.verbs import publish as publish_plan
 from migration_plan.verbs import rollback as rollback_wave
 from migration_plan.verbs import switch as switch_wave
 from migration_plan.verification import verify_domain
@@ -83,7 +84,7 @@ def change_options(command: Callable[P, R]) -> Callable[P, R]:
     """What every command that changes something takes."""
     looking = "Say what would be done and what would stop it, with the exit code that it would have; change nothing."
     options = [
-        click.option("--reason", help="Why; it is kept in the ledger."),
+        click.option("--reason", help="Why; it is kept with what was done."),
         click.option("--yes", is_flag=True, help="Do not ask."),
         click.option("--dry-run", is_flag=True, help=looking),
         click.option("--json", "as_json", is_flag=True, help="Print one JSON object as the last line."),
@@ -273,7 +274,7 @@ def _plain(row: Row) -> dict[str, Any]:
 
 @click.group()
 def plan() -> None:
-    """Lint, show and compile the plan."""
+    """Lint, show, compile and publish the plan."""
 
 
 @plan.command()
@@ -319,6 +320,26 @@ def compile_(out: Path) -> None:
     except OSError as error:
         raise click.FileError(str(error.filename or out), error.strerror) from error
     click.echo(f"{len(streams)} streams and the route table are in {out}")
+
+
+@plan.command()
+@change_options
+def publish(reason: str | None, yes: bool, dry_run: bool, as_json: bool) -> None:
+    """Bring the plan's routes, facade, auth and policies to the running gateway. Moves nothing; may be run again.
+
+    Owners, epochs and phases are those of the ledger. The reason is kept in the gateway's audit.
+    """
+    with opened() as context:
+        if not dry_run and not yes:
+            preview = publish_plan(context, reason, dry_run=True)
+            if preview.parts:
+                views.show_published(preview, views.err)
+                _confirm("publish it?")
+        result = publish_plan(context, reason, dry_run=dry_run)
+    if as_json:
+        click.echo(result.to_json().decode())
+    else:
+        views.show_published(result)
 
 
 def known(context: Context) -> tuple[compiling.Ownership, compiling.Phases]:

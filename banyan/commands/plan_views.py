@@ -14,7 +14,7 @@ from rich.table import Table
 from migration_plan.ledger import Row
 from migration_plan.plan import Plan
 from migration_plan.status import UNKNOWN, DomainStatus, Status, StreamStatus
-from migration_plan.verbs import Gate, Prepared, Result
+from migration_plan.verbs import Gate, Prepared, Published, Result
 from migration_plan.verbs.inplace import Part
 from migration_plan.verification import Verification
 
@@ -55,6 +55,13 @@ def show_status(found: Status) -> None:
             err.print(f"[yellow]{domain.domain}[/]: {escape(problem)}", soft_wrap=True)
     for problem in found.problems:
         err.print(f"[yellow]note[/]: {escape(problem)}", soft_wrap=True)
+
+
+def show_published(published: Published, to: Console = out) -> None:
+    workers = f" (table {published.version}, {published.applied} of {published.workers} workers)"
+    to.print(escape(published.message + (workers if published.changed else "")), soft_wrap=True)
+    if published.unplanned:
+        to.print(f"[dim]not in the plan, left as it is: {escape(', '.join(published.unplanned))}[/]", soft_wrap=True)
 
 
 def _of_domain(domain: DomainStatus) -> list[str]:

@@ -9,10 +9,10 @@ import httpx
 import msgspec
 
 from gateway.control.table import Domain, RouteTable, Upstream, Wave
-from gateway.errors import AdminError, AdminUnreachable, VersionConflict
+from gateway.errors import AdminError, AdminUnreachable, TableRefused, VersionConflict
 from migration_plan.compile import compile_auth, compile_domain, compile_upstream
 from migration_plan.context import Context
-from migration_plan.errors import NotConfigured, Unreachable
+from migration_plan.errors import NotConfigured, Refused, Unreachable
 from migration_plan.journey import Stand
 from migration_plan.switch.ports import Owned
 
@@ -33,6 +33,19 @@ class GatewayRoutes:
         with contextlib.suppress(AdminError, NotConfigured):
             self._context.admin().table()
             self._version = self._context.admin(self._hold_timeout_s).table().version
+
+    def require_valid(self, stand: Stand) -> None:
+        """The table that ends a step to `stand`, before it begins. Raises: Refused, naming every reason."""
+        now = RouteTable(version=1, upstreams={}, domains={})
+        with contextlib.suppress(AdminError, NotConfigured):
+            now = self._context.admin().table()
+        known = now.domains[self._domain].waves if self._domain in now.domains else []
+        newest = max((wave.epoch for wave in known if wave.wave == self._wave), default=0)
+        try:
+            self._changed(now, Owned(stand.owner, newest + 1), stand).validated()
+        except TableRefused as error:
+            reasons = "; ".join(error.reasons)
+            raise Refused(f"the gateway would not take the routes that follow: {reasons}; correct the plan") from error
 
     def hold(self) -> bool:
         """Bounded by the plan's `hold_publish_ms`; a gateway that does not answer in time may hold or not."""
@@ -103,5 +116,6 @@ class GatewayRoutes:
 
     def _upstreams(self) -> dict[str, Upstream]:
         plan = self._context.plan
-        names = (plan.legacy_upstream, plan.domain(self._domain).upstream)
+        asked = [session.upstream for session in plan.auth.sessions] if plan.auth is not None else []
+        names = dict.fromkeys((plan.legacy_upstream, plan.domain(self._domain).upstream, *asked))
         return {name: compile_upstream(plan, name, self._context.env) for name in names}

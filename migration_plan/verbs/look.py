@@ -19,6 +19,11 @@ def look(run: Run) -> Result:
     if move.nothing:
         message = f"{run.domain}: already at {move.after}, nothing to do"
         return run.result(move, changed=False, message=message, dry_run=True, steps=_numbered(first, []))
+    if move.switches:
+        try:
+            run.routes.require_valid(move.after)
+        except Refused as error:
+            why = [*why, str(error)]
     measured, findings = run.judge(move)
     due = measured is not None and run.compares(move) and gates.comparison_due(measured.verified, run.plan.gates)
     why += [str(found) for found in gates.stopping(findings, run.options.forced) if not due or found.gate != "verify"]

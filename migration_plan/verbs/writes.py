@@ -45,6 +45,7 @@ def move_writes(run: Run, recovered: Recovered, move: Move) -> Result:
 def _preflight(run: Run, move: Move, stream: CdcStream, passed: list[gates.Finding]) -> dict[str, Any]:
     """Step 1; it opens the connections that the pause will use, too."""
     forced = run.options.forced
+    run.routes.require_valid(move.after)  # after the point of no return is too late to learn it
     verify_if_stale(run.context, run.domain, run.options.progress)
     stream.open()
     if "parked" in forced:
