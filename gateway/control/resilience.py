@@ -77,22 +77,23 @@ class Repeatable(Protocol):
     @property
     def kind(self) -> str: ...
     @property
-    def method(self) -> str: ...
-    @property
     def idempotent(self) -> bool | str: ...
 
 
 def is_repeatable(operation: Repeatable) -> bool:
-    """May its requests be sent again, or another side answer them?"""
-    return operation.kind == "read" or bool(operation.idempotent) or operation.method in ("PUT", "DELETE")
+    """May its requests be sent again while the first may still be carried out, or another side answer them?
+
+    The method says nothing of it: a PUT that is done a second time, after a later one, undoes that one.
+    """
+    return operation.kind == "read" or bool(operation.idempotent)
 
 
 def problems_of_times(timeout: float | None, try_timeout: float | None, *, repeatable: bool) -> Iterator[str]:
-    """Of one operation. `repeatable`: its requests may be sent again, or another side can answer them."""
+    """Of one operation. `repeatable`: as `is_repeatable` says."""
     for name, value in (("timeout", timeout), ("try_timeout", try_timeout)):
         if value is not None and not 0 < value <= 86_400:
             yield f"{name} must be within 0..86400 seconds, not {value:g}"
     if timeout is not None and try_timeout is not None and try_timeout >= timeout:
         yield f"try_timeout ({try_timeout:g}) must be below timeout ({timeout:g})"
     if try_timeout is not None and not repeatable:
-        yield "try_timeout is for requests that may be sent again; this one is neither a read nor idempotent"
+        yield "try_timeout is for requests that may be sent again; this one is neither a read nor declared idempotent"

@@ -71,7 +71,7 @@ class Operation(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_de
     `idempotent`: doing it twice is as doing it once although its method does not say so. True: always (an upsert by
     POST); "key": when the request carries an Idempotency-Key, because its server is known to honour one.
     `timeout`: seconds until the head of the answer, and between its bytes (unset: the gateway's own); `try_timeout`:
-    until the head, when the request can be sent again or elsewhere.
+    until the head of one try of a read, or of a write with `idempotent`.
     `when`: only requests that meet all of these; of several operations with one path the narrowest wins.
     """
 

@@ -189,18 +189,25 @@ class Exchange:
 
     @property
     def idempotent(self) -> bool:
-        request, declared = self.request, self.route.idempotent
-        if request.method in IDEMPOTENT or declared is True:
-            return True
+        return self.request.method in IDEMPOTENT or self._is_declared_idempotent
+
+    @property
+    def _is_declared_idempotent(self) -> bool:
         # A server that does not know the header would do the work twice: the plan names those that do.
-        return declared == "key" and bool(request.header(b"idempotency-key"))
+        declared = self.route.idempotent
+        return declared is True or (declared == "key" and bool(self.request.header(b"idempotency-key")))
 
     @property
     def has_another_try(self) -> bool:
-        """What to do if this try takes too long."""
+        """What to do if this try takes too long.
+
+        The server still works on it, and may carry it out after the next try and after the client's next write: a PUT
+        or DELETE that nobody declared to bear that would undo what came later.
+        """
         if self.body.kept is None:
             return False
-        return self.has_fallback or (self.idempotent and self.elsewhere < MOST_ELSEWHERE)
+        bears_it = self.read or self._is_declared_idempotent
+        return self.has_fallback or (bears_it and self.elsewhere < MOST_ELSEWHERE)
 
     @property
     def has_waited(self) -> bool:

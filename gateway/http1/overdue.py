@@ -6,7 +6,7 @@
 | the request's body is coming | the client | GATEWAY_SLOW_TIMEOUT (`downstream`) |
 | the server does not take the body | the server | as for its answer |
 | the answer's head, then between its bytes | the server | the operation's `timeout`, or GATEWAY_READ_TIMEOUT |
-| the head of one try that can be repeated | the server | the operation's `try_timeout`, if any |
+| the head of one try that may be repeated while it goes on | the server | the operation's `try_timeout`, if any |
 | the head, from the request's last byte, over all tries | the server | GATEWAY_TOTAL_TIMEOUT, or `timeout` if longer |
 | the client does not read | the client | GATEWAY_WRITE_TIMEOUT without progress |
 | a tunnel | either | `tunnel_timeout` without a byte |

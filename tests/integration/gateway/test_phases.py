@@ -67,6 +67,25 @@ async def test_a_try_of_the_service_that_takes_too_long_falls_back_to_legacy(sta
     assert (answer.status_code, side(answer)) == (200, "legacy")
 
 
+async def test_a_write_that_is_still_being_worked_on_is_sent_again_only_if_the_plan_says_that_it_may(
+    stage: Stage,
+) -> None:
+    """Else the first one may be carried out after what the client writes next, and undo it."""
+
+    async def handler(seen: Seen, writer: asyncio.StreamWriter) -> None:
+        if len(stage.legacy.seen) == 1:
+            await hang(seen, writer)
+        writer.write(response())
+
+    stage.legacy.handler = handler
+    operation(stage, "items.put", idempotent="key", try_timeout=0.2, timeout=0.8)
+    assert (await stage.client.put("/items/1", content=b"v1")).status_code == 504
+    assert len(stage.legacy.seen) == 1
+    stage.legacy.seen.clear()
+    answer = await stage.client.put("/items/1", content=b"v2", headers={"Idempotency-Key": "2"})
+    assert (answer.status_code, len(stage.legacy.seen)) == (200, 2)
+
+
 async def test_a_slow_upload_is_not_held_against_its_server() -> None:
     """Slower than the read timeout and the total, and the client leaves in the middle."""
     async with staged(read_timeout=0.3, total_timeout=0.4, slow_rate=1, breaker_failures=1) as stage:

@@ -53,6 +53,8 @@ def test_bad_waves(waves: list, reason: str) -> None:  # type: ignore[type-arg]
         (Operation("x", "GET", "/tea/{id}/{id}", "read"), "names a parameter twice"),
         (Operation("x", "GET", "/tea/{id}", "read", ["path:n"]), "names no parameter"),
         (Operation("x", "GET", "/tea", "read", ["body:n"]), "is not path:, query:, header:, cookie: or jwt:"),
+        (Operation("x", "PUT", "/tea", "write", try_timeout=1), "neither a read nor declared idempotent"),
+        (Operation("x", "DELETE", "/tea", "write", try_timeout=1), "neither a read nor declared idempotent"),
     ],
 )
 def test_bad_operations(operation: Operation, reason: str) -> None:

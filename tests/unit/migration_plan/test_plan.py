@@ -309,6 +309,7 @@ def test_what_the_plan_says_of_resilience_is_in_the_table(tmp_path: Path) -> Non
         ("    mapping: toys.yaml", "    mapping: toys.yaml\n    retry_percent: 101", "retry_percent"),
         ('kind: read, key: ["path:id"]}', "kind: read, timeout: 1, try_timeout: 2}", "must be below timeout"),
         ('method: PUT, path: "/toys/{id}"', 'method: PATCH, try_timeout: 2, path: "/toys/{id}"', "neither a read nor"),
+        ('method: PUT, path: "/toys/{id}"', 'method: PUT, try_timeout: 2, path: "/toys/{id}"', "neither a read nor"),
     ],
 )
 def test_a_mistake_in_resilience_is_told_with_its_line(tmp_path: Path, old: str, new: str, problem: str) -> None:
