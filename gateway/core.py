@@ -107,12 +107,12 @@ class Gateway:
             self.meter.count(route.domain, "pinned")
         return pinned
 
-    def last_write(self, exchange: Exchange) -> float:
+    def last_write(self, exchange: Exchange, owner: str) -> float:
         if self.board.quiet():
             return 0.0
         route = exchange.route
         identities = route.identities_of(exchange.request, exchange.values)
-        return self.board.last_write(route.domain, exchange.slot.owner, identities)
+        return self.board.last_write(route.domain, owner, identities)
 
     # time
 

@@ -128,7 +128,7 @@ class Exchange:
 
     def _go(self) -> None:
         if self.read:
-            if self.decision is self.slot.detour and self.patience.is_ahead_of_legacy():
+            if self.decision.behind and self.patience.is_ahead_of(self.decision.side):
                 self.patience.await_sync()
             else:
                 self.attempt()

@@ -34,4 +34,6 @@ def overridden(exchange: Exchange, key: bytes) -> Decision:
             return usual  # its identity means something
         return replace(usual, banner=usual.banner[:-2] + f"; override={why}\r\n".encode())
     meter.count(domain, "overridden")
-    return replace(other, reason="override", banner=other.banner.replace(b"reason=rerouted", b"reason=override"))
+    behind = side != slot.owner or slot.pinned.behind
+    banner = other.banner.replace(b"reason=rerouted", b"reason=override")
+    return replace(other, reason="override", banner=banner, behind=behind)

@@ -14,8 +14,9 @@ from gateway.policies.retry import Cause
 
 if TYPE_CHECKING:
     from gateway.http1.exchange import Exchange
+    from gateway.routing.decision import Side
 
-SYNC_SECONDS = 0.05  # between two looks whether legacy has the client's last write
+SYNC_SECONDS = 0.05  # between two looks whether the side has the client's last write
 LONGEST_PAUSE = 0.1  # seconds between two attempts
 
 
@@ -30,7 +31,7 @@ class Patience:
         self._cause = Cause.HELD  # why it is in the room
         self._held = False
         self._unheld = False  # sent although its wave has a hold: that one is too old
-        self._written: float | None = None  # the newest write that a fallback to legacy has to wait for
+        self._written: float | None = None  # the newest write that its read has to wait for
 
     def deadline(self) -> float:
         """Until when it may wait. Patience begins where the trouble does: a write that worked for seconds before its
@@ -67,17 +68,16 @@ class Patience:
 
     # for the sync
 
-    def is_ahead_of_legacy(self) -> bool:
-        """This client wrote at the service a moment ago, and the way back has not brought it to legacy yet.
+    def is_ahead_of(self, side: Side) -> bool:
+        """This client wrote at the other side a moment ago, and the sync has not brought it to this one yet.
 
         Only writes of before this read first asked count: later ones must not make it wait for ever.
         """
         exchange = self._exchange
-        if exchange.slot.owner != "service":
-            return False
+        other = "legacy" if side == "service" else "service"
         if self._written is None:
-            self._written = exchange.gateway.last_write(exchange)
-        return exchange.gateway.board.is_ahead(exchange.route.domain, "service", self._written)
+            self._written = exchange.gateway.last_write(exchange, other)
+        return exchange.gateway.board.is_ahead(exchange.route.domain, other, self._written)
 
     def await_sync(self) -> None:
         """Rather a little later than a read that does not see the client's own write."""

@@ -88,11 +88,12 @@ def turned_away(exchange: Exchange, response: Response) -> bool:
 
 def fall_back(exchange: Exchange) -> None:
     """Let legacy answer this read."""
-    assert exchange.slot.fallback is not None
-    if exchange.patience.is_ahead_of_legacy():
+    fallback = exchange.slot.fallback
+    assert fallback is not None
+    if fallback.behind and exchange.patience.is_ahead_of(fallback.side):
         exchange.patience.await_sync()
         return
-    exchange.decision = exchange.slot.fallback
+    exchange.decision = fallback
     exchange.avoid = None
     exchange.attempt()
 

@@ -21,7 +21,7 @@ class Cause(Enum):
     ERROR = (502, "the server behind this gateway failed")  # a 5xx of its own; never shown, its answer is passed on
     UNREAD = (499, "the client did not read the answer")  # never shown
     HELD = (503, "this data is being moved; the request was not carried out")
-    BEHIND = (503, "the server behind this gateway is failing, and the other one does not have your last write yet")
+    BEHIND = (503, "the server that could answer this does not have your last write yet")
     OPEN = (503, "the server behind this gateway is failing; the request was not carried out")
 
     CERTIFICATE = (502, "the server behind this gateway cannot be trusted: its certificate is not valid")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from gateway.control.table import Wave
@@ -18,6 +18,7 @@ class Decision:
     """`hold`: keep the request until its wave has an owner.
 
     `shadow`: the upstream that gets a copy of this read, or a dry run of this write.
+    `behind`: this side does not own all that the read may show, and is asked only when it has the client's last write.
     """
 
     domain: str
@@ -27,6 +28,7 @@ class Decision:
     banner: bytes
     hold: bool = False
     shadow: str | None = None
+    behind: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -34,7 +36,8 @@ class Slot:
     """Every decision that can be taken for the requests of one bucket; made when the table is compiled.
 
     `read`, `write`: the normal one. `pinned`: for a read of a client that wrote a moment ago. `detour`, `fallback`:
-    legacy instead of a service whose breaker is open, or that failed; None when legacy cannot answer.
+    legacy instead of a service whose breaker is open, or that failed; None when legacy cannot answer. `owner`: the side
+    whose writes pin; while it is `moving`, the one that had the writes until now.
     """
 
     read: Decision
@@ -43,7 +46,7 @@ class Slot:
     detour: Decision | None
     fallback: Decision | None
     rerouted: dict[str, Decision]
-    owner: str
+    owner: Side
 
 
 def decide(slot: Slot, *, is_read: bool, pinned: bool = False, service_usable: bool = True) -> Decision:
@@ -66,13 +69,15 @@ class SlotMaker:
         self.shadowed = shadowed
         self.rehearsed = rehearsed
 
-    def decision(self, side: Side, reason: Reason, *, hold: bool = False, shadow: bool = False) -> Decision:
+    def decision(
+        self, side: Side, reason: Reason, *, hold: bool = False, shadow: bool = False, behind: bool = False
+    ) -> Decision:
         upstream = self.service if side == "service" else "legacy"
         other = "legacy" if side == "service" else self.service
         banner = (
             f"Banyan-Route: domain={self.domain}; side={side}; reason={reason}; version={self.version}\r\n".encode()
         )
-        return Decision(self.domain, side, upstream, reason, banner, hold, other if shadow else None)
+        return Decision(self.domain, side, upstream, reason, banner, hold, other if shadow else None, behind)
 
     def of_wave(self, wave: Wave, in_canary: bool) -> Slot:
         """The slot of the wave's buckets that are inside, or outside, its canary."""
@@ -87,16 +92,20 @@ class SlotMaker:
             read = self.decision(
                 "service" if wave.phase in ("service", "retired") else "legacy", "phase", shadow=comparing
             )
-        pinned = self.decision(owner, "pin", shadow=comparing) if owner != read.side else read
+        arrived = wave.phase in ("service", "retired")
+        # The reads of a phase are at the side that has its writes until the move is over (a rollback: the service).
+        source: Side = ("service" if arrived else "legacy") if wave.owner == "moving" else owner
+        pinned = self.decision(source, "pin", shadow=comparing) if source != read.side else read
+        behind = source == "service"
         has_way_back = wave.phase != "retired"
         return Slot(
             read=read,
             write=self.decision(owner, "owner", hold=held, shadow=rehearsing),
             pinned=pinned,
-            detour=self.decision("legacy", "breaker-open") if has_way_back else None,
-            fallback=self.decision("legacy", "fallback") if has_way_back else None,
+            detour=self.decision("legacy", "breaker-open", behind=behind) if has_way_back else None,
+            fallback=self.decision("legacy", "fallback", behind=behind) if has_way_back else None,
             rerouted={side: self.decision(side, "rerouted") for side in ("legacy", "service")},
-            owner=wave.owner,
+            owner=source,
         )
 
     def native(self, held: bool) -> Slot:
@@ -114,14 +123,19 @@ class SlotMaker:
         arrived = all(slot.read.side == "service" for slot in slots)
         owners = {slot.owner for slot in slots}
         owner: Side = "service" if owners == {"service"} else "legacy"
+        mixed = len(owners) > 1  # no side has what all waves wrote
         held = any(slot.write.hold for slot in slots)
         read = slots[0].read if arrived else next(slot.read for slot in slots if slot.read.side == "legacy")
+        if mixed and not arrived:
+            read = replace(read, behind=True)
+        has_way_back = all(slot.detour is not None for slot in slots)
+        behind = mixed or owner == "service"
         return Slot(
             read=read,
             write=self.decision(owner, "owner", hold=held),
-            pinned=read if read.side == owner else self.decision(owner, "pin"),
-            detour=None if any(slot.detour is None for slot in slots) else slots[0].detour,
-            fallback=None if any(slot.fallback is None for slot in slots) else slots[0].fallback,
+            pinned=read if read.side == owner else self.decision(owner, "pin", behind=mixed),
+            detour=self.decision("legacy", "breaker-open", behind=behind) if has_way_back else None,
+            fallback=self.decision("legacy", "fallback", behind=behind) if has_way_back else None,
             rerouted=slots[0].rerouted,
             owner=owner,
         )

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from time import time
 
 from gateway.policies.override import sign
-from tests.integration.gateway.stage import Stage, reason, side, staged
+from tests.integration.gateway.stage import Stage, reason, side, staged, until
 
 KEY = b"a key that no outsider can guess"
 
@@ -51,3 +52,19 @@ async def test_without_a_key_there_are_no_overrides_and_none_goes_upstream(stage
     answer = await stage.client.get("/items", headers=header())
     assert (side(answer), answer.headers["banyan-route"].count("override")) == ("legacy", 0)
     assert b"override" not in stage.legacy.seen[0].head.lower()
+
+
+async def test_a_tester_who_wrote_at_the_owner_reads_from_the_other_side_when_that_one_has_it() -> None:
+    me = {"X-Client": "me"}
+    async with staged(override_key=KEY) as stage:
+        for owner, stream, other in (("legacy", "forward", "service"), ("service", "reverse", "legacy")):
+            stage.wave(phase="service" if owner == "service" else "legacy", owner=owner)
+            stage.gateway.take_watermarks({f"shop.{stream}": 0.0})
+            assert (await stage.client.post("/items", content=b"x", headers=me)).status_code == 200
+            read = asyncio.create_task(stage.client.get("/items", headers={**me, **header(to=other)}))
+            await until(lambda: read.done() or len(stage.gateway.room) == 1)  # noqa: B023
+            assert not read.done(), "it would not show the tester's own write"
+            stage.gateway.take_watermarks({f"shop.{stream}": 4102444800.0})
+            assert (side(await read), reason(await read)) == (other, "override")
+        stage.gateway.take_watermarks({"shop.reverse": 0.0})
+        assert side(await stage.client.get("/items", headers={**me, **header()})) == "service", "the owner has it"

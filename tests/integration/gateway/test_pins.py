@@ -5,6 +5,9 @@ from __future__ import annotations
 import asyncio
 from time import time
 
+import msgspec
+
+from gateway.control.table import Operation, Wave
 from tests.integration.gateway.stage import Stage, reason, side, staged, until
 from tests.integration.gateway.upstream import Seen, answering, response
 
@@ -88,3 +91,36 @@ async def test_a_read_of_ones_own_write_that_legacy_never_gets_is_refused_and_no
         await stage.service.kill()
         answer = await stage.client.get("/items", headers=me)
         assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
+
+
+async def test_while_a_rollback_is_under_way_a_client_reads_what_it_wrote_at_the_service(stage: Stage) -> None:
+    stage.wave(phase="service", owner="service")
+    stage.gateway.take_watermarks({"shop.forward": 4102444800.0, "shop.reverse": 0.0})
+    me = {"X-Client": "me"}
+    assert (await stage.client.post("/items", content=b"x", headers=me)).status_code == 200
+    stage.wave(phase="service", owner="moving")
+    assert side(await stage.client.get("/items", headers=me)) == "service"
+    await stage.service.kill()
+    mine = asyncio.create_task(stage.client.get("/items", headers=me))
+    await until(lambda: mine.done() or len(stage.gateway.room) == 1)
+    assert not mine.done(), "legacy does not have it yet"
+    stage.gateway.take_watermarks({"shop.reverse": 4102444800.0})
+    assert side(await mine) == "legacy"
+
+
+async def test_what_was_written_at_the_owner_of_one_wave_is_seen_by_a_read_of_all_waves(stage: Stage) -> None:
+    table = stage.gateway.router.table
+    shop = table.domains["shop"]
+    waves = [Wave(0, 0, 512, phase="service", owner="service"), Wave(1, 512, 1024)]
+    operations = [*shop.operations, Operation("items.all", "GET", "/all", "read")]
+    domains = {"shop": msgspec.structs.replace(shop, waves=waves, operations=operations)}
+    assert stage.gateway.swap(msgspec.structs.replace(table, version=2, domains=domains).validated())
+    stage.gateway.take_watermarks({"shop.forward": 4102444800.0, "shop.reverse": 0.0})
+    me = {"X-Client": "a"}  # of the first wave
+    assert side(await stage.client.post("/items", content=b"x", headers=me)) == "service"
+    assert side(await stage.client.get("/all", headers={"X-Client": "another"})) == "legacy", "who wrote nothing"
+    mine = asyncio.create_task(stage.client.get("/all", headers=me))
+    await until(lambda: mine.done() or len(stage.gateway.room) == 1)
+    assert not mine.done(), "legacy does not have it yet"
+    stage.gateway.take_watermarks({"shop.reverse": 4102444800.0})
+    assert side(await mine) == "legacy"

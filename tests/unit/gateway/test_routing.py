@@ -54,6 +54,9 @@ CASES = [
     ({}, "GET /elsewhere", (), {}, ("legacy", "default", False)),
     ({"phase": "service", "owner": "service"}, "DELETE /books", (), {}, ("legacy", "default", False)),
     ({"phase": "canary", "canary_percent": 100}, "GET /books/1", (), {"pinned": True}, ("legacy", "pin", False)),
+    ({"phase": "service", "owner": "moving"}, "GET /books/1", (), {"pinned": True}, ("service", "phase", False)),
+    ({"phase": "canary", "owner": "moving", "canary_percent": 100}, "GET /books/1", (), {"pinned": True},
+     ("legacy", "pin", False)),
     ({"phase": "legacy"}, "GET /books/1", (), {"pinned": True}, ("legacy", "phase", False)),
     (
         {"phase": "service", "owner": "service"}, "GET /books", (), {"service_usable": False},
