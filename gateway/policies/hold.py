@@ -9,8 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
+import structlog
+
 TICK = 0.02  # seconds between two looks at deadlines and at owners that were `moving`
 LONGEST_REASK = 0.1
+
+log = structlog.get_logger("gateway.hold")
 
 
 class Waiting(Protocol):
@@ -73,16 +77,24 @@ class HoldRoom:
         """The table has changed."""
         for waiting in list(self._places):
             if self.leave(waiting):
-                waiting.release()
+                _tell(waiting.release)
 
     def _tick(self) -> None:
         now = self._clock()
         for waiting, place in list(self._places.items()):
             if now >= place.deadline:
                 if self.leave(waiting):
-                    waiting.refuse()
+                    _tell(waiting.refuse)
             elif place.ask_at is not None and now >= place.ask_at and self.leave(waiting):
-                waiting.release()
+                _tell(waiting.release)
         self._ticking = bool(self._places)
         if self._ticking:
             self._call_later(TICK, self._tick)
+
+
+def _tell(what: Callable[[], None]) -> None:
+    """What goes wrong with one of them must not keep the others here."""
+    try:
+        what()
+    except Exception:
+        log.exception("a request could not leave the hold room")

@@ -59,6 +59,32 @@ def test_a_request_that_asks_again_is_released_when_its_time_comes() -> None:
     assert room.timers == [], "an empty room does not tick"
 
 
+class Broken(Waiter):
+    def release(self) -> None:
+        raise RuntimeError("release")
+
+    def refuse(self) -> None:
+        raise RuntimeError("refuse")
+
+
+def test_one_that_fails_keeps_nobody_in_the_room() -> None:
+    room, late, patient, last = Room(), Waiter(), Waiter(), Waiter()
+    now = room.clock.now
+    assert room.room.enter(Broken(), now + 1, 10, ask_after=0.02)
+    assert room.room.enter(Broken(), now + 0.01, 10)
+    assert room.room.enter(late, now + 0.01, 10)
+    assert room.room.enter(patient, now + 1, 10)
+    room.tick(0.03)
+    assert late.told == ["refused"]
+    room.tick(1)
+    assert patient.told == ["refused"], "its clock goes on"
+    assert room.room.enter(Broken(), room.clock.now + 1, 10)
+    assert room.room.enter(last, room.clock.now + 1, 10)
+    room.room.wake_all()
+    assert last.told == ["released"]
+    assert len(room.room) == 0
+
+
 def test_the_room_is_bounded_in_count_and_bytes() -> None:
     room = Room(most=2, most_bytes=100)
     deadline = room.clock.now + 1
