@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
 from collections import deque
 from dataclasses import asdict, dataclass
@@ -35,19 +37,40 @@ class Audit:
         self._path = path
 
     def add(self, actor: str, reason: str, before: RouteTable, after: RouteTable, source: Source = NOWHERE) -> None:
+        """Before the change is made: what cannot be audited must not be. Raises: OSError, nothing is written."""
         entry = {
-            "at": datetime.now(UTC).isoformat(timespec="milliseconds"),
+            "at": _now(),
             "actor": actor,
             "reason": reason,
             **{name: value for name, value in asdict(source).items() if value},
             "before": _changed(before, after),
             "after": _changed(after, before),
         }
-        self._path.parent.mkdir(parents=True, exist_ok=True)
+        self._append(entry)
+
+    def withdraw(self, actor: str, before: RouteTable, why: str) -> None:
+        """The change that was added last was not made after all; a line of its own says so, as far as one can."""
+        version = {"version": before.version}
+        entry = {"at": _now(), "actor": actor, "reason": f"not made: {why}", "before": version, "after": version}
+        with contextlib.suppress(OSError):
+            self._append(entry)
+
+    def sync(self) -> None:
+        """Until then the lines are the kernel's, not the disk's. Raises: OSError."""
         with self._path.open("ab") as file:
-            file.write(msgspec.json.encode(entry) + b"\n")
-            file.flush()
             os.fsync(file.fileno())
+
+    def _append(self, entry: dict[str, Any]) -> None:
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        with self._path.open("ab", buffering=0) as file:
+            end, line = file.seek(0, os.SEEK_END), msgspec.json.encode(entry) + b"\n"
+            try:
+                if file.write(line) != len(line):
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self._path))
+            except OSError:
+                with contextlib.suppress(OSError):
+                    file.truncate(end)  # half a line would spoil the next one
+                raise
 
     def newest(self, limit: int) -> list[dict[str, Any]]:
         """The newest entries, oldest first."""
@@ -57,6 +80,10 @@ class Audit:
         except FileNotFoundError:
             return []
         return [msgspec.json.decode(line) for line in lines if line.endswith(b"\n")]
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
 
 
 def _changed(one: RouteTable, other: RouteTable) -> dict[str, Any]:

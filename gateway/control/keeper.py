@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from time import perf_counter
 from typing import Any, Protocol
 
@@ -45,7 +46,10 @@ class Keeper:
         reason: str,
         source: Source = NOWHERE,
     ) -> Applied:
-        """Replace the table if it still is at `expected`. Raises, nothing changed: VersionConflict, TableRefused."""
+        """Replace the table if it still is at `expected`.
+
+        Raises, nothing changed: VersionConflict, TableRefused; OSError when it could be neither audited nor stored.
+        """
         started = perf_counter()
         async with self._lock:
             before = self.table
@@ -53,10 +57,20 @@ class Keeper:
                 raise VersionConflict(expected, before.version)
             after = msgspec.structs.replace(make(before), version=before.version + 1).validated()
             refuse_unusable(after)
-            if self.claim is not None:
-                await self.claim(after)
-            applied = await self._take(after)
+            # All that can fail comes before the claim: after it the other nodes have the table.
             self.audit.add(actor, reason, before, after, source)
+            try:
+                prepared = stored.prepare(self._settings.table_file, after)
+                try:
+                    if self.claim is not None:
+                        await self.claim(after)
+                except BaseException:
+                    prepared.unlink(missing_ok=True)
+                    raise
+            except BaseException as error:
+                self.audit.withdraw(actor, before, str(error) or type(error).__name__)
+                raise
+            applied = await self._take(after, prepared)
         return Applied(after.version, applied, self._settings.workers, round((self._live - started) * 1000, 3))
 
     async def follow(self, table: RouteTable) -> None:
@@ -65,22 +79,35 @@ class Keeper:
             if table.version > self.table.version:
                 before = self.table
                 refuse_unusable(table.validated())
-                await self._take(table)
-                self.audit.add("another gateway node", "followed its change", before, table)
+                prepared = stored.prepare(self._settings.table_file, table)
+                try:
+                    self.audit.add("another gateway node", "followed its change", before, table)
+                except OSError as error:  # all others have it: to stay behind would be worse
+                    log.error("a change of another node is not audited", version=table.version, error=str(error))
+                await self._take(table, prepared)
 
-    async def _take(self, table: RouteTable) -> int:
-        # A file first: a worker that restarts in this very moment must not come back with the old table, and a disk
-        # that is full must say so before anything has changed. To make it durable takes longer than all the rest.
-        stored.announce(self._settings.table_file, table)
+    async def _take(self, table: RouteTable, prepared: Path) -> int:
+        # A file first: a worker that restarts in this very moment must not come back with the old table. To make it
+        # durable takes longer than all the rest.
+        try:
+            stored.announce(self._settings.table_file, prepared)
+        except OSError as error:
+            log.error("the table is not announced to workers that start", version=table.version, error=str(error))
         self.table = table
-        saving = asyncio.create_task(asyncio.to_thread(stored.save, self._settings.table_file, table))
+        saving = asyncio.create_task(asyncio.to_thread(self._save, table))
         applied = await self.push()
         self._live = perf_counter()
         try:
             await saving
         except OSError as error:
-            log.error("the table is live and not on the disk", version=table.version, error=str(error))
+            log.error(
+                "the table is live; it, or its audit, is not safe on the disk", version=table.version, error=str(error)
+            )
         return applied
+
+    def _save(self, table: RouteTable) -> None:
+        stored.save(self._settings.table_file, table)
+        self.audit.sync()
 
     async def push(self) -> int:
         """Give the table to all workers; how many have it."""

@@ -10,12 +10,21 @@ from gateway.control.table import RouteTable, decode_table, encode_table
 from gateway.errors import SettingsRefused, TableRefused
 
 
-def announce(path: Path, table: RouteTable) -> None:
-    """Beside the stored table, for a worker that starts while the new one is on its way to the disk. Not durable."""
+def prepare(path: Path, table: RouteTable) -> Path:
+    """A file of nobody's concern yet, for `announce`: a full disk says so before anything has changed."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_suffix(f".{os.getpid()}.new")
-    temporary.write_bytes(encode_table(table))
-    temporary.replace(_next(path))
+    try:
+        temporary.write_bytes(encode_table(table))
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
+    return temporary
+
+
+def announce(path: Path, prepared: Path) -> None:
+    """Beside the stored table, for a worker that starts while the new one is on its way to the disk. Not durable."""
+    prepared.replace(_next(path))
 
 
 def _next(path: Path) -> Path:

@@ -88,15 +88,15 @@ def test_the_stored_table_survives_and_a_broken_one_falls_back_to_the_first(tmp_
 def test_a_table_that_is_on_its_way_to_the_disk_is_found_by_who_starts_meanwhile(tmp_path: Path) -> None:
     kept = tmp_path / "table.json"
     newer = msgspec.structs.replace(table(wave(phase="canary")), version=8)
-    stored.announce(kept, newer)
+    stored.announce(kept, stored.prepare(kept, newer))
     with pytest.raises(SettingsRefused):
         stored.load(kept, None)  # whoever removed the stored table wants none
     stored.save(kept, table())
-    stored.announce(kept, newer)
+    stored.announce(kept, stored.prepare(kept, newer))
     assert stored.load(kept, None) == newer
     (tmp_path / "table.next").write_bytes(b"")  # what a machine that lost power may find
     assert stored.load(kept, None) == table()
-    stored.announce(kept, newer)
+    stored.announce(kept, stored.prepare(kept, newer))
     stored.save(kept, newer)
     assert [path.name for path in tmp_path.iterdir()] == ["table.json"]
 
