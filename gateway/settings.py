@@ -31,10 +31,10 @@ class Settings:
     tls_listen: Address | None = None
     tls_certificate: Path | None = None  # PEM, with the chain
     tls_key: Path | None = None
-    redis_url: str | None = None
+    redis_url: str | None = field(default=None, repr=False)  # may carry a password
     state_dir: Path = Path(".banyan/gateway")
     workers: int = 1
-    admin_token: str = ""
+    admin_token: str = field(default="", repr=False)
     viewer_token: str = field(default="", repr=False)
     admin_tokens: Path | None = None  # a file with more of them (control.roles)
     assertion_key: str = field(default="", repr=False)  # signs who calls, for upstreams that believe us

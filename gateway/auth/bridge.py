@@ -125,6 +125,8 @@ class Bridge:
                 exchange.doubt = Doubt.UNASKED
                 if verdict.ring.ask(lambda: self._resume(exchange)):
                     return None
+            if verdict.doubt is Doubt.UNASKED and verdict.ring is not None and verdict.ring.away:
+                return Doubt.AWAY  # our failure, not the caller's
             if verdict.doubt is not Doubt.NOBODY:
                 self._unauthorized(exchange, f"the token is not valid: {verdict.why}", b'Bearer error="invalid_token"')
                 return None
@@ -171,6 +173,11 @@ class Bridge:
             if self._gateway.front.link_types:
                 exchange.bare = _CODINGS.sub(b"", exchange.bare)
         exchange.head = self._dressed(exchange.bare, exchange.decision.upstream, exchange.identity, exchange.doubt)
+
+    def trailers(self, lines: list[bytes]) -> list[bytes]:
+        """Without those that would speak in our name: some servers put trailers among the headers."""
+        forged = self._forged
+        return lines if forged is None else [line for line in lines if not forged.match(b"\r\n" + line)]
 
     def copy_head(self, exchange: Exchange, upstream: str) -> bytes:
         """The same request for the side that gets a copy; empty while it is not known who calls (it is being asked)."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,7 @@ class KeyRing:
     def __init__(self, issuer: Issuer, folder: Path | None, changed: Callable[[], None]) -> None:
         self.issuer = issuer
         self.keys: Keys = {}
+        self.away = False  # the last fetch failed: a key that we do not know may well be the issuer's
         self._changed = changed
         self._document = b""
         self._file = _file(folder, issuer) if folder is not None else None
@@ -72,8 +73,9 @@ class KeyRing:
                 self._wanted.clear()
                 try:
                     self._take(await self._fetch(client))
-                    pause, backoff = self.issuer.refresh, 1.0
-                except (httpx.HTTPError, ValueError, TimeoutError, OSError) as error:
+                    pause, backoff, self.away = self.issuer.refresh, 1.0, False
+                except Exception as error:  # of whatever kind: requests wait for what this task says next
+                    self.away = True
                     reason = str(error) or type(error).__name__
                     log.warning(
                         "the issuer's keys cannot be fetched, the last known stay in force",
@@ -123,8 +125,16 @@ class KeyRing:
 
     def _release(self) -> None:
         waiting, self._waiting = self._waiting, []
-        for then in waiting:
+        tell(waiting)
+
+
+def tell(waiting: Iterable[Callable[[], None]]) -> None:
+    """Call each, whatever comes of the one before it."""
+    for then in waiting:
+        try:
             then()
+        except Exception:
+            log.exception("a request that waited to learn who calls failed")
 
 
 def keys_of(document: bytes) -> Keys:

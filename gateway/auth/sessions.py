@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from gateway.auth.identity import Doubt, Identity, subject_of
+from gateway.auth.jwks import tell
 from gateway.control.front import Session
 from gateway.routing.keys import AMBIGUOUS, Head, source
 
@@ -96,8 +97,7 @@ class Sessions:
             self._keep(name, _Known(found, now + FALSE_SECONDS, now + FALSE_SECONDS))
         else:
             self._away_until = now + AWAY_SECONDS
-        for then in self._waiting.pop(name, ()):
-            then()
+        tell(self._waiting.pop(name, ()))
 
     def _judge(self, status: int, body: bytes) -> Identity | Doubt:
         session = self.session
@@ -131,8 +131,7 @@ class Sessions:
             task.cancel()
         waiting, self._waiting = self._waiting, {}
         for callbacks in waiting.values():
-            for then in callbacks:
-                then()
+            tell(callbacks)
 
 
 def _name(credential: bytes) -> bytes:

@@ -89,13 +89,16 @@ class Verifier:
                 leeway=issuer.leeway,
                 options={"require": ["exp", "iss", "aud"]},
             )
-        except (jwt.PyJWTError, ValueError, TypeError) as error:
+        except (jwt.PyJWTError, ValueError, TypeError, OverflowError) as error:
             return _false(str(error)), 0.0
+        expires = claims["exp"]
+        if isinstance(expires, bool) or not isinstance(expires, int | float):  # the library takes "1763740000" too
+            return _false("its claim 'exp' is no number"), 0.0
         subject = subject_of(claims, issuer.subject)
         if subject is None:
             return _false(f"it has no usable claim {issuer.subject!r}"), 0.0
         lines = lines_of(claims, issuer.headers)
-        return Verdict(Identity(issuer.kind, subject, issuer.issuer, claims, lines)), claims["exp"] + issuer.leeway
+        return Verdict(Identity(issuer.kind, subject, issuer.issuer, claims, lines)), expires + issuer.leeway
 
 
 def _false(why: str) -> Verdict:

@@ -126,7 +126,7 @@ def _of_auth(auth: Auth, upstreams: Mapping[str, object], place: re.Pattern[str]
 def _of_issuer(at: str, issuer: Issuer, place: re.Pattern[str]) -> Found:
     if not issuer.issuer:
         yield f"{at}.issuer", "is empty"
-    if not place.fullmatch(issuer.jwks):
+    if not place.fullmatch(issuer.jwks) or (place is _URL and not _has_host(issuer.jwks)):
         what = "the URL of a JWKS" if place is _URL else "the variable with the URL of a JWKS"
         yield f"{at}.jwks", f"must be {what}, not {issuer.jwks!r}"
     if not issuer.audiences or not all(issuer.audiences):
@@ -199,3 +199,12 @@ def _is_origin(url: str) -> bool:
         and url == f"{parts.scheme}://{parts.netloc}"
         and bool(_AUTHORITY.fullmatch(parts.netloc))
     )
+
+
+def _has_host(url: str) -> bool:
+    """A URL that a client can connect to: `http://x:port`, `http://[x` and `http:///p` match a pattern and are none."""
+    try:
+        parts = urlsplit(url)
+        return bool(parts.hostname) and parts.port != 0 and bool(_AUTHORITY.fullmatch(parts.netloc.rpartition("@")[2]))
+    except ValueError:
+        return False

@@ -196,7 +196,9 @@ class Downstream(asyncio.Protocol):
                 exchange.on_request_body(pieces[0] if len(pieces) == 1 else b"".join(pieces))
             finished, rest = decoder.done, decoder.rest
             if decoder.trailers and finished:
-                exchange.body.trailers = b"".join([line + b"\r\n" for line in decoder.trailers])
+                bridge = self._gateway.bridge
+                lines = decoder.trailers if bridge is None else bridge.trailers(decoder.trailers)
+                exchange.body.trailers = b"".join([line + b"\r\n" for line in lines])
         if finished and self._exchange is exchange and self._mode in (_LENGTH, _CHUNKED):
             self._mode = _BUSY
             self._buffer = rest

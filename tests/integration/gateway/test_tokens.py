@@ -11,12 +11,17 @@ import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import httpx
 import jwt
 import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from gateway.auth import jwks
+from gateway.control import front_rules
+from gateway.control.front import Auth, Issuer
+from gateway.control.table import RouteTable
+from gateway.settings import Settings
 from tests.integration.gateway.logins import KEY, LoginServer, bearer, believe, caller
 from tests.integration.gateway.stage import Stage, side, staged, until
 
@@ -97,6 +102,7 @@ async def test_tokens_that_do_not_hold_are_refused_here(stage: Stage, issuer: Lo
     bad = {
         "expired": issuer.token(exp=now - 60),
         "not yet": issuer.token(nbf=now + 60),
+        "until a text": issuer.token(exp=str(now + 60)),
         "for ever": issuer.token(exp=None),
         "for somebody else": issuer.token(aud="bank"),
         "for nobody": issuer.token(aud=None),
@@ -173,7 +179,9 @@ async def test_the_last_known_keys_hold_while_the_issuer_is_away_also_after_a_re
     await issuer.server.kill()
     old = issuer.token()
     issuer.new_key("two")
-    assert (await stage.client.get("/items", headers=bearer(issuer.token("two")))).status_code == 401, "nobody knows it"
+    unknown = await stage.client.get("/items", headers=bearer(issuer.token("two")))
+    assert unknown.status_code == 200
+    assert stage.legacy.seen[-1].headers["banyan-identity"] == "away", "nobody knows it"
     assert (await stage.client.get("/items", headers=bearer(old))).status_code == 200
     async with staged(assertion_key=KEY, state_dir=tmp_path) as again:
         believe(again, issuer=issuer)
@@ -214,3 +222,69 @@ async def test_an_operation_may_ask_for_a_caller(stage: Stage, issuer: LoginServ
     assert (await stage.client.get("/items", headers=bearer("a-devices-token"))).status_code == 401
     assert (await stage.client.get("/items", headers=bearer(issuer.token()))).status_code == 200
     assert (await stage.client.get("/items/1")).status_code == 200
+
+
+async def test_an_issuer_whose_keys_were_never_had_is_our_failure_not_the_callers(
+    stage: Stage, issuer: LoginServer
+) -> None:
+    token = issuer.token()
+    await issuer.server.kill()
+    believe(stage, issuer=issuer, required=("items.list",))
+    for _ in range(2):
+        refused = await stage.client.get("/items", headers=bearer(token))
+        assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")
+        passed = await stage.client.get("/items/1", headers=bearer(token))
+        assert (passed.status_code, stage.legacy.seen[-1].headers["banyan-identity"]) == (200, "away")
+
+
+async def test_keys_are_asked_for_again_whatever_went_wrong_with_the_last_fetch(
+    stage: Stage, issuer: LoginServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jwks, "AGAIN_SECONDS", 0.0)
+    fetch = jwks.KeyRing._fetch
+
+    async def fails(ring: jwks.KeyRing, client: httpx.AsyncClient) -> bytes:
+        raise httpx.InvalidURL("no such place")
+
+    monkeypatch.setattr(jwks.KeyRing, "_fetch", fails)
+    believe(stage, issuer=issuer, required=("items.list",))
+    async with asyncio.timeout(10):
+        assert (await stage.client.get("/items", headers=bearer(issuer.token()))).status_code == 503
+        monkeypatch.setattr(jwks.KeyRing, "_fetch", fetch)
+        assert (await stage.client.get("/items", headers=bearer(issuer.token()))).status_code == 200
+
+
+def test_one_waiter_that_fails_does_not_keep_the_others_waiting() -> None:
+    called = []
+
+    def fails() -> None:
+        raise RuntimeError("mine")
+
+    jwks.tell([fails, lambda: called.append(True)])
+    assert called
+
+
+async def test_a_trailer_cannot_speak_in_our_name_either(stage: Stage, issuer: LoginServer) -> None:
+    believe(stage, issuer=issuer, headers={"x-customer-id": "sub"})
+    head = b"POST /items HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n"
+    await stage.raw(head + b"2\r\n{}\r\n0\r\nX-Sum: 1\r\nX-Customer-Id: 1\r\nX_Customer_Id: 1\r\n\r\n")
+    assert stage.legacy.seen, "it came"
+    bridge = stage.gateway.bridge
+    assert bridge is not None
+    assert bridge.trailers([b"X-Sum: 1", b"X-Customer-Id: 1", b"x_customer_id: 1"]) == [b"X-Sum: 1"]
+
+
+@pytest.mark.parametrize("url", ["http://login:port/jwks", "http://[x/jwks", "http:///jwks", "http://login:99999/"])
+def test_a_place_that_no_client_can_ask_is_refused_in_the_table(url: str) -> None:
+    found = list(front_rules.of_front(_believing(url)))
+    assert [at for at, _ in found] == ["auth.issuers[0].jwks"]
+    assert not list(front_rules.of_front(_believing("http://[::1]:8080/jwks?a=b")))
+
+
+def _believing(url: str) -> RouteTable:
+    return RouteTable(1, {}, auth=Auth([Issuer("https://login.example", url, ["shop"])]))
+
+
+def test_no_secret_is_in_the_settings_when_they_are_printed() -> None:
+    shown = repr(Settings(admin_token="hidden-1", redis_url="redis://:hidden-2@r", assertion_key="hidden-3"))
+    assert "hidden" not in shown
