@@ -18,7 +18,7 @@ from gateway.http1.head import IDEMPOTENT, Malformed, Request, all_values
 from gateway.http1.overriding import overridden
 from gateway.http1.patience import Patience
 from gateway.http1.recovery import fall_back, give_up, recover
-from gateway.http1.withhold import pin
+from gateway.http1.withhold import pin_and_tell
 from gateway.policies.retry import MOST_ELSEWHERE, Cause
 from gateway.routing.decision import Decision, Slot, decide
 
@@ -273,6 +273,8 @@ class Exchange:
         self.capture = None
         self._stop_waiting()
         if self.call is not None:
+            if self.call.connection is not None:
+                self.doubtful = Cause.LOST
             self.call.breaker.abandoned()
             if self.tunnel:
                 self.call.hang_up()
@@ -334,8 +336,8 @@ class Exchange:
             gateway.meter.count(route.domain, "fallback")  # after a failure, or at once because the breaker was open
         if gateway.log is not None:
             gateway.log.add(self, seconds)
-        if not self.read and (status >= 500 or not status):
-            pin(self)  # it may have been carried out all the same
+        if self.doubtful is not None and not self.read:
+            pin_and_tell(self)  # it may have been carried out all the same
         if self.capture is not None:
             gateway.shadow.offer(self, self.capture)
         if not self.gone:

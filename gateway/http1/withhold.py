@@ -26,6 +26,16 @@ def pin(exchange: Exchange) -> list[int]:
     return gateway.board.record(route.domain, route.identities_of(exchange.request, exchange.values))
 
 
+def pin_and_tell(exchange: Exchange) -> None:
+    """Of a write with no answer of its server: nobody waits for the other nodes, but they are told."""
+    slots, sharing = pin(exchange), exchange.gateway.sharing
+    if slots and sharing is not None:
+        sharing.tell(slots, _nobody_waits)
+
+
+def _nobody_waits() -> None: ...
+
+
 def withhold(exchange: Exchange, call: Call, response: Response, body: bytes, done: bool) -> Withheld | None:
     """Pin the client of a write that was carried out, or may have been. None: its answer need not wait."""
     if 400 <= response.status < 500:

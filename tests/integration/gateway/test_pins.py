@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+import struct
+from collections.abc import Callable, Sequence
 from time import time
 
 import msgspec
+import pytest
 
 from gateway.control.table import Operation, Wave
 from tests.integration.gateway.stage import Stage, reason, side, staged, until
-from tests.integration.gateway.upstream import Seen, answering, response
+from tests.integration.gateway.upstream import HangUp, Seen, answering, hang, response
 
 
 async def test_after_its_write_a_client_reads_from_the_owner(stage: Stage) -> None:
@@ -124,3 +128,55 @@ async def test_what_was_written_at_the_owner_of_one_wave_is_seen_by_a_read_of_al
     assert not mine.done(), "legacy does not have it yet"
     stage.gateway.take_watermarks({"shop.reverse": 4102444800.0})
     assert side(await mine) == "legacy"
+
+
+class Told:
+    """Stands for the line to the other nodes."""
+
+    def __init__(self) -> None:
+        self.slots: list[int] = []
+
+    def tell(self, slots: Sequence[int], then: Callable[[], None]) -> bool:
+        self.slots += slots
+        return False
+
+
+async def test_a_write_that_never_left_pins_nobody() -> None:
+    async with staged(patience=0.1) as stage:
+        stage.wave(phase="canary", canary_percent=100)
+        await stage.legacy.kill()
+        me = {"X-Client": "me"}
+        assert (await stage.client.post("/items", content=b"x", headers=me)).status_code == 503
+        answer = await stage.client.get("/items", headers=me)
+        assert (side(answer), reason(answer)) == ("service", "canary")
+
+
+async def test_a_write_whose_answer_was_lost_pins_at_every_node(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def breaks(seen: Seen, writer: asyncio.StreamWriter) -> None:
+        if seen.method == "POST":
+            raise HangUp
+        writer.write(response())
+
+    stage.wave(phase="canary", canary_percent=100)
+    stage.legacy.handler = breaks
+    told = Told()
+    monkeypatch.setattr(stage.gateway, "sharing", told)
+    me = {"X-Client": "me"}
+    assert (await stage.client.post("/items", content=b"x", headers=me)).status_code == 502
+    assert told.slots
+    assert reason(await stage.client.get("/items", headers=me)) == "pin"
+
+
+async def test_a_write_whose_client_left_pins_at_every_node(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    stage.wave(phase="canary", canary_percent=100)
+    stage.legacy.handler = hang
+    told = Told()
+    monkeypatch.setattr(stage.gateway, "sharing", told)
+    _, writer = await asyncio.open_connection("127.0.0.1", stage.port)
+    writer.write(b"POST /items HTTP/1.1\r\nHost: x\r\nX-Client: me\r\nContent-Length: 1\r\n\r\nx")
+    await until(lambda: stage.legacy.seen)
+    linger = struct.pack("ii", 1, 0)  # a reset: a half-closed connection may still wait for its answer
+    writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+    writer.close()
+    await until(lambda: not stage.gateway.active)
+    assert told.slots
