@@ -21,6 +21,7 @@ from gateway.control.front import Auth, Session
 from gateway.control.table import RouteTable
 from gateway.facade.cookies import filtered
 from gateway.facade.refusal import refuse
+from gateway.limits.rules import address_of
 from gateway.shadow.fetch import fetch
 
 if TYPE_CHECKING:
@@ -146,7 +147,7 @@ class Bridge:
                 continue
             found = sessions.look(credential)
             if found is Doubt.UNASKED:
-                if sessions.ask(credential, then):
+                if sessions.ask(credential, then, address_of(exchange)):
                     return None
                 found = Doubt.AWAY
             if isinstance(found, Identity):

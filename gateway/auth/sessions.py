@@ -7,7 +7,7 @@ import hashlib
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -20,17 +20,21 @@ ASK_SECONDS = 1.0
 AWAY_SECONDS = 1.0  # who did not answer is not asked again for so long
 FALSE_SECONDS = 5.0  # a wrong credential may be a right one soon: sides have their own lag
 LEAST_SECONDS = 0.05  # who waited for an answer must still find it
-MOST_KEPT = 10_000
-MOST_WAITING = 1_000
+MOST_KEPT = 10_000  # of each kind: sessions, and credentials that name nobody
+MOST_WAITING = 1_000  # for one look
+MOST_ASKED = 200  # looks at once: they pass breaker and bulkhead of the side that is asked
+MOST_OF_ADDRESS = 32  # of them for one client's address
+AWAY_AFTER = 3  # looks in a row without an answer: one may be that credential's alone
 MOST_BYTES = 16 * 1024
 MOST_CREDENTIAL = 4096
 
+V = TypeVar("V")
 Ask = Callable[[bytes], Awaitable[tuple[int, bytes]]]
 
 
 @dataclass(slots=True)
 class _Known:
-    found: Identity | Doubt
+    found: Identity
     until: float  # fresh
     stale_until: float
 
@@ -45,6 +49,10 @@ class Sessions:
         self._read = source(session.credential, ())
         self._loop = asyncio.get_running_loop()
         self._known: OrderedDict[bytes, _Known] = OrderedDict()
+        # Made-up credentials cost their own kind a place, no session. (why, until)
+        self._doubted: OrderedDict[bytes, tuple[Doubt, float]] = OrderedDict()
+        self._asked: dict[bytes, int] = {}  # looks under way by client's address
+        self._missed = 0  # looks in a row without an answer
         self._waiting: dict[bytes, list[Callable[[], None]]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._away_until = 0.0  # a side that does not answer costs the other one a wait now and then, not each caller
@@ -55,22 +63,32 @@ class Sessions:
 
     def look(self, credential: bytes) -> Identity | Doubt:
         """What is known now: an identity, FALSE, AWAY, or UNASKED."""
-        now, known = self._loop.time(), self._known.get(_name(credential))
-        if known is not None and now < known.until:
-            return known.found
-        if now >= self._away_until:
+        name, now = _name(credential), self._loop.time()
+        known = self._known.get(name)
+        if known is not None:
+            self._known.move_to_end(name)
+            if now < known.until:
+                return known.found
+        doubt, until = self._doubted.get(name, (Doubt.UNASKED, 0.0))
+        if now < until and doubt is Doubt.FALSE:
+            return doubt
+        if now >= until and now >= self._away_until:
             return Doubt.UNASKED
         return known.found if known is not None and now < known.stale_until else Doubt.AWAY
 
-    def ask(self, credential: bytes, then: Callable[[], None]) -> bool:
-        """Ask its upstream, once for all who wait, and call `then`. False: too many wait already."""
+    def ask(self, credential: bytes, then: Callable[[], None], address: bytes = b"") -> bool:
+        """Ask its upstream, once for all who wait, and call `then`. False: too many wait already, or too many looks
+        for clients of this `address` are under way.
+        """
         name = _name(credential)
         waiting = self._waiting.get(name)
         if waiting is None:
-            if len(self._waiting) >= MOST_WAITING:
+            mine = self._asked.get(address, 0)
+            if len(self._waiting) >= MOST_ASKED or mine >= MOST_OF_ADDRESS:
                 return False
+            self._asked[address] = mine + 1
             waiting = self._waiting[name] = []
-            task = self._loop.create_task(self._learn(name, credential))
+            task = self._loop.create_task(self._learn(name, credential, address))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
         if len(waiting) >= MOST_WAITING:
@@ -80,24 +98,39 @@ class Sessions:
 
     def forget(self, credential: bytes) -> None:
         """Its upstream has just said something new about it."""
-        self._known.pop(_name(credential), None)
+        name = _name(credential)
+        self._known.pop(name, None)
+        self._doubted.pop(name, None)
 
-    async def _learn(self, name: bytes, credential: bytes) -> None:
-        session = self.session
+    async def _learn(self, name: bytes, credential: bytes, address: bytes) -> None:
         try:
             async with asyncio.timeout(ASK_SECONDS):
                 found = self._judge(*await self._ask(self._head(credential)))
         except Exception:
             found = Doubt.AWAY
-        now = self._loop.time()
-        if isinstance(found, Identity):
-            fresh = now + max(session.ttl, LEAST_SECONDS)
-            self._keep(name, _Known(found, fresh, fresh + session.stale))
-        elif found is Doubt.FALSE:
-            self._keep(name, _Known(found, now + FALSE_SECONDS, now + FALSE_SECONDS))
-        else:
-            self._away_until = now + AWAY_SECONDS
+        finally:
+            left = self._asked.pop(address) - 1
+            if left:
+                self._asked[address] = left
+        self._learnt(name, found)
         tell(self._waiting.pop(name, ()))
+
+    def _learnt(self, name: bytes, found: Identity | Doubt) -> None:
+        now = self._loop.time()
+        if found is Doubt.AWAY:
+            self._missed += 1
+            if self._missed >= AWAY_AFTER:
+                self._away_until = now + AWAY_SECONDS
+            _keep(self._doubted, name, (Doubt.AWAY, now + AWAY_SECONDS))
+            return
+        self._missed = 0
+        if isinstance(found, Identity):
+            fresh = now + max(self.session.ttl, LEAST_SECONDS)
+            self._doubted.pop(name, None)
+            _keep(self._known, name, _Known(found, fresh, fresh + self.session.stale))
+        else:
+            self._known.pop(name, None)
+            _keep(self._doubted, name, (found, now + FALSE_SECONDS))
 
     def _judge(self, status: int, body: bytes) -> Identity | Doubt:
         session = self.session
@@ -120,18 +153,19 @@ class Sessions:
             path, authority, line, credential,
         )  # fmt: skip
 
-    def _keep(self, name: bytes, known: _Known) -> None:
-        self._known[name] = known
-        self._known.move_to_end(name)
-        if len(self._known) > MOST_KEPT:
-            self._known.popitem(last=False)
-
     def close(self) -> None:
         for task in list(self._tasks):
             task.cancel()
         waiting, self._waiting = self._waiting, {}
         for callbacks in waiting.values():
             tell(callbacks)
+
+
+def _keep(kept: OrderedDict[bytes, V], name: bytes, value: V) -> None:
+    kept[name] = value
+    kept.move_to_end(name)
+    if len(kept) > MOST_KEPT:
+        kept.popitem(last=False)
 
 
 def _name(credential: bytes) -> bytes:
