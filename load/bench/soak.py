@@ -18,6 +18,7 @@ from pathlib import Path
 
 import uvloop
 
+from banyan.errors import ServerFailed
 from load.bench.faults import FAULTS, answer_of
 from load.bench.report import Report, show
 from load.bench.rig import Rig, rig, server
@@ -25,6 +26,7 @@ from load.bench.wire import Answer, Garbled, read_answer, request
 
 CLIENTS = 32
 MOST_PIPELINED = 8
+MOST_TURNED_AWAY = 400  # connections in a row, 50 ms apart
 LONGEST_ANSWER = 60.0  # seconds; a client that waits so long is counted as unanswered
 BAR = {"mixups": "0", "garbled": "0", "unanswered": "0", "leaked": "0"}
 HARMLESS = ("ok", "chunked", "until_close", "interim", "early_answer")
@@ -108,13 +110,17 @@ def judge(asked: Asked, answer: Answer, tally: Tally) -> None:
 
 async def client(port: int, number: int, requests: int, seed: int, tally: Tally, tell: Callable[[], None]) -> None:
     rng = random.Random(seed * 1000 + number)
-    made = 0
+    made, turned_away = 0, 0
     while made < requests:
         try:
             reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=1 << 20)
-        except OSError:
+        except OSError as error:
+            turned_away += 1
+            if turned_away > MOST_TURNED_AWAY:
+                raise ServerFailed(f"the gateway takes no connections: {error}") from error
             await asyncio.sleep(0.05)
             continue
+        turned_away = 0
         tally.connections += 1
         alive = True
         while alive and made < requests:
