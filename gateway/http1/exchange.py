@@ -133,7 +133,10 @@ class Exchange:
             else:
                 self.attempt()
         elif self.slot.write.hold and (left := self.patience.hold_left()) > 0:
-            self.patience.hold(left)
+            # Who may not write takes no room from those who may.
+            bridge = self.gateway.bridge
+            if bridge is None or not bridge.waits(self):
+                self.patience.hold(left)
         elif self.request.special and self._is_rehearsal_at_legacy:
             give_up(self, Cause.REHEARSAL)
         else:

@@ -288,3 +288,17 @@ def _believing(url: str) -> RouteTable:
 def test_no_secret_is_in_the_settings_when_they_are_printed() -> None:
     shown = repr(Settings(admin_token="hidden-1", redis_url="redis://:hidden-2@r", assertion_key="hidden-3"))
     assert "hidden" not in shown
+
+
+async def test_a_write_without_a_valid_token_takes_no_room_in_a_hold(stage: Stage, issuer: LoginServer) -> None:
+    believe(stage, issuer=issuer, required=("items.add",))
+    stage.wave(hold=True)
+    for headers in ({}, bearer(issuer.token(exp=1))):
+        answer = await stage.client.post("/items", content=b"x", headers=headers)
+        assert answer.status_code == 401
+    assert stage.event("held") == 0
+    held = asyncio.create_task(stage.client.post("/items", content=b"x", headers=bearer(issuer.token())))
+    await until(lambda: len(stage.gateway.room) == 1)
+    stage.wave(hold=False)
+    assert (await held).status_code == 200
+    assert not any("authorization" not in seen.headers for seen in stage.legacy.seen if seen.method == "POST")
