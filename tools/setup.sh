@@ -9,6 +9,9 @@ wanted="requirements/$profile.txt"
 
 fail() { echo "setup: $1" >&2; exit 1; }
 
+# uv brings its own list of certificate authorities; pip, which fetches it, asks the system (two names: uv renamed it).
+export UV_NATIVE_TLS="${UV_NATIVE_TLS:-true}" UV_SYSTEM_CERTS="${UV_SYSTEM_CERTS:-true}"
+
 stamp=".venv/.installed-$profile"
 sum=$(cat "$wanted" requirements/tools.txt pyproject.toml | cksum)
 [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$sum" ] && [ -x .venv/bin/banyan ] && exit 0

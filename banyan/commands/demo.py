@@ -25,8 +25,9 @@ from load.clients import Fleet
 # In a file the lines are wide; on a terminal they are folded under their own column.
 err = Console(stderr=True, highlight=False, width=None if sys.stderr.isatty() else 180)
 
-#: Below this the demonstration shows nothing about a busy system.
+#: Below this, or below most of a lower `--rate`, the demonstration shows nothing about a busy system, requests/s.
 MINIMUM_RATE = 200.0
+MOST_OF_RATE = 0.75
 
 
 @click.command()
@@ -88,6 +89,7 @@ def demo(check: bool, rate: int, clients: int, seconds: float, seed: int) -> Non
                 seconds,
             )
             problems = verdict(report)
+            report |= {"well": not problems, "findings": problems}
             for problem in problems:
                 say("[red]not well[/]", problem)
             if not problems:
@@ -143,6 +145,7 @@ def _perform(
     return {
         "requests": stats.requests,
         "requests_per_s": round(stats.requests / lasted, 1),
+        "requests_per_s_wanted": min(MINIMUM_RATE, MOST_OF_RATE * fleet.rate),
         "failed": stats.failed,
         "failed_samples": [dataclasses.asdict(sample) for sample in stats.samples[:5]],
         "retried": stats.retried,
@@ -170,8 +173,11 @@ def verdict(report: dict[str, Any]) -> list[str]:
         for name in ("failed", "lost_writes", "doubled_writes", "stale_reads")
         if report[name] != 0
     ]
-    if report["requests_per_s"] < MINIMUM_RATE:
-        problems.append(f"only {report['requests_per_s']} requests/s, {MINIMUM_RATE:.0f} wanted")
+    if report["requests_per_s"] < report["requests_per_s_wanted"]:
+        problems.append(
+            f"only {report['requests_per_s']} requests/s, {report['requests_per_s_wanted']:.0f} wanted:"
+            " this machine is too slow or too busy to show a migration under load; nothing was lost by it"
+        )
     if report["fallbacks_when_service_killed"] < 1:
         problems.append("no read fell back while the service was dead")
     if not report["invoices_equal"]:

@@ -52,8 +52,8 @@ def find(connection: psycopg.Connection[Any], name: str) -> Slot | None:
 
 # What helps when changes are lost. A fill overwrites the target, so it is for a target that owns nothing.
 AGAIN = (
-    "drop the stream and prepare it again while its source owns every wave (a forward stream takes a new snapshot);"
-    " roll back first if it does not"
+    "while legacy owns every wave, fill a forward stream again (`python -m cdc snapshot --stream NAME`),"
+    " make a reverse one again (`banyan prepare DOMAIN --remake-reverse`); else roll back first"
 )
 
 

@@ -225,7 +225,7 @@ def _errors(measured: Measured, gates: Gates) -> Finding:
     return _judge(
         "errors",
         share <= gates.error_percent,
-        f"{share:.2f} % (at most {gates.error_percent})",
+        f"{share:.2f} % (at most {gates.error_percent})" if figures.service_per_s else "no requests at the service now",
         "find out why the service fails",
     )
 

@@ -11,6 +11,7 @@ from psycopg.conninfo import conninfo_to_dict
 
 from cdc import errors as cdc_errors
 from cdc import streams
+from cdc.capture import slot as slots
 from cdc.guard import install, waves
 from migration_plan import ledger
 from migration_plan.compile import DIRECTIONS
@@ -60,6 +61,7 @@ def prepare(
         context.plan.domain(domain)
         if remake_reverse:
             _require_legacy(context, domain)
+            _require_idle(context, domain)
     if dry_run:
         parts = inplace.look(context, domains, remake_reverse=remake_reverse)
         missing = sum(part.state == "missing" for part in parts)
@@ -116,6 +118,14 @@ def _require_legacy(context: Context, domain: str) -> None:
                 f"{domain}: wave {number} belongs to {owner}, and its changes need the reverse stream:"
                 f" take the writes back first (`banyan rollback {domain} --force-gate reverse-stream`), then compare"
             )
+
+
+def _require_idle(context: Context, domain: str) -> None:
+    slot = inplace.described(context, domain, "reverse").slot
+    with context.owner(domain, "service") as connection:
+        found = slots.find(connection, slot)
+    if found is not None and found.active:
+        raise Refused(f"{domain}: its reverse stream lives (slot {slot} is being read): only a lost one is made again")
 
 
 def _drop_reverse(context: Context, domain: str) -> None:
