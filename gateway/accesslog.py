@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from gateway.routing.decision import Decision
 
 MOST_WAITING = 20_000  # lines; beyond it lines are dropped and the drop is logged
+MANY = 128  # lines that are written before the tick
 CLOSE_SECONDS = 1.0  # that whoever reads our output has at the end
 _MOST_DECISIONS = 1_000  # texts kept of decisions; a new table makes new ones
 _UNSAFE = re.compile(rb'["\\\x00-\x1f\x7f-\xff]')
@@ -73,6 +74,8 @@ class AccessLog:
             self._dropped += 1
             return
         self._lines.append(self.line(exchange, seconds))
+        if len(self._lines) % MANY == 0:  # a tick's worth in one piece would hold everybody up
+            self.flush()
 
     def line(self, exchange: Exchange, seconds: float) -> bytes:
         """Of a request that is over, after `seconds`."""
