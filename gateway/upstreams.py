@@ -6,7 +6,8 @@ import asyncio
 from collections.abc import Callable, Iterator
 
 from gateway.control.table import RouteTable, Upstream
-from gateway.http1.pool import Pool, PoolLimits
+from gateway.http1.endpoint import PoolLimits
+from gateway.http1.pool import Pool
 from gateway.policies.health import watch
 from gateway.policies.shedding import Limiter
 from gateway.tls import Secure, Watched, upstream_tls

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 from gateway.facade.links import Gathering, is_rewritten, rewritten
 from gateway.http1.body import NO_BODY
+from gateway.http1.endpoint import Endpoint
 from gateway.http1.head import Response
-from gateway.http1.pool import Endpoint
 from gateway.http1.recovery import misdirected, recover, turned_away
 from gateway.http1.relay import Relay, begin, inform, open_tunnel
 from gateway.http1.upstream import UpstreamConnection

@@ -7,20 +7,18 @@ import socket
 import struct
 from typing import TYPE_CHECKING, cast
 
-from gateway.http1.chunked import ChunkedDecoder
 from gateway.http1.date import date_line
+from gateway.http1.early import refusal_of_part, too_long
 from gateway.http1.exchange import Exchange
-from gateway.http1.head import MAX_HEAD, METHODS, Malformed, parse_request
+from gateway.http1.head import MAX_HEAD, METHODS, Malformed, Request, parse_request
 from gateway.http1.hops import Hops
+from gateway.http1.intake import Intake
 from gateway.http1.problem import problem
 
 if TYPE_CHECKING:
     from gateway.core import Gateway
 
-_FIRST = frozenset(
-    bytes([byte]) for byte in b"\r0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz!#$%&'*+.^_`|~-"
-)
-_HEAD, _LENGTH, _CHUNKED, _BUSY, _TUNNEL, _LINGER, _CLOSING = range(7)
+_HEAD, _BODY, _BUSY, _TUNNEL, _LINGER, _CLOSING = range(6)
 MOST_PIPELINED = 64 * 1024  # bytes kept of requests that came before the response to the current one
 LINGER_SECONDS = 1.0  # without a byte from the client
 LONGEST_LINGER = 30.0  # seconds
@@ -32,23 +30,20 @@ MOST_CLIENTS = 10_000  # connections of one worker
 
 class Downstream(asyncio.Protocol):
     __slots__ = (
-        "_awaited", "_buffer", "_decoder", "_eof", "_exchange", "_full", "_gateway", "_linger_until", "_mode",
-        "_paused", "_remaining", "_transport", "_unread", "_window", "hops", "keep_alive", "since",
+        "_buffer", "_eof", "_exchange", "_full", "_gateway", "_intake", "_linger_until", "_mode", "_paused",
+        "_transport", "_unread", "hops", "keep_alive", "since",
     )  # fmt: skip
 
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
-        self._awaited = False  # the client waits for a 100
         self._buffer = b""
-        self._decoder: ChunkedDecoder | None = None
         self._eof = False  # the client sends no more
         self._full = False  # the client does not read as fast as we write
         self._exchange: Exchange | None = None
+        self._intake: Intake | None = None  # while a body is coming
         self._mode = _HEAD
         self._paused = False
-        self._remaining = 0
         self._unread = 0  # bytes that the client did not take up to the last look at it
-        self._window = 0  # bytes of the body that had come when `since` began
         self._transport: asyncio.Transport = cast("asyncio.Transport", None)
         self._linger_until = 0.0
         self.hops: Hops = cast("Hops", None)
@@ -75,7 +70,7 @@ class Downstream(asyncio.Protocol):
         """A client may close its sending half and still wait for the response, or for the other end of a tunnel."""
         if self._mode == _TUNNEL and self._exchange is not None:
             return self._exchange.on_client_eof()
-        if self._mode == _TUNNEL or self._mode in (_LENGTH, _CHUNKED):
+        if self._mode in (_TUNNEL, _BODY):
             return False
         if not self._transport.can_write_eof():  # TLS has no half-closed connections here
             return False
@@ -89,7 +84,7 @@ class Downstream(asyncio.Protocol):
         mode = self._mode
         if mode == _HEAD:
             self._on_head(data)
-        elif mode in (_LENGTH, _CHUNKED):
+        elif mode == _BODY:
             self._on_payload(data)
         elif mode == _BUSY:
             self._buffer += data
@@ -114,7 +109,7 @@ class Downstream(asyncio.Protocol):
             return
         try:
             if end > MAX_HEAD:
-                raise _too_long(data)
+                raise too_long(data)
             request = parse_request(data[:end])
             if request.length > self._gateway.max_body:
                 raise Malformed(413, f"the body is longer than {self._gateway.max_body} bytes")
@@ -125,16 +120,11 @@ class Downstream(asyncio.Protocol):
         exchange = self._exchange = Exchange(self._gateway, self, request)
         rest = data[end:] if len(data) > end else b""
         if request.special and request.has_body:
-            self._begin_body(request.length, request.chunked)
-            if rest:
-                request.expects = False  # it did not wait
-                self._on_payload(rest)
-            else:
-                self._awaited = request.expects
+            self._begin_body(request, rest)
             if self._eof and self._mode != _BUSY:  # the rest will never come
                 self._transport.close()
-                return
-            self._start_when_due(exchange)
+            else:
+                self._start_when_due(exchange)
             return
         self._mode = _BUSY
         self._buffer = rest
@@ -152,57 +142,45 @@ class Downstream(asyncio.Protocol):
 
     def _on_part(self, data: bytes) -> None:
         """The head is not complete yet; what can already be refused is refused at once."""
-        if len(data) > MAX_HEAD:
-            self.fail(_too_long(data))
-        elif data and data[:1] not in _FIRST:
-            self.fail(Malformed(400, "this does not begin like an HTTP request"))
-        elif data.count(b"\n") != data.count(b"\r\n"):
-            self.fail(Malformed(400, "a line ends with a bare LF"))
-        else:
-            self._buffer = data
-            if self._eof:
-                self._transport.close()
+        refusal = refusal_of_part(data)
+        if refusal is not None:
+            self.fail(refusal)
+            return
+        self._buffer = data
+        if self._eof:
+            self._transport.close()
 
-    def _begin_body(self, length: int, chunked: bool) -> None:
-        self._window = 0
+    def _begin_body(self, request: Request, data: bytes) -> None:
+        """`data`: what of it came with the head."""
         self.since = self._gateway.now
-        if chunked:
-            self._mode = _CHUNKED
-            self._decoder = ChunkedDecoder(strict=True)
+        self._mode = _BODY
+        intake = self._intake = Intake(request.length, request.chunked)
+        if data:
+            request.expects = False  # it did not wait
+            self._on_payload(data)
         else:
-            self._mode = _LENGTH
-            self._remaining = length
+            intake.awaited = request.expects
 
     def _on_payload(self, data: bytes) -> None:
-        exchange = self._exchange
-        if exchange is None:
+        exchange, intake = self._exchange, self._intake
+        if exchange is None or intake is None:
             return
-        self._awaited = False
-        if self._mode == _LENGTH:
-            piece, rest = data[: self._remaining], data[self._remaining :]
-            self._remaining -= len(piece)
-            exchange.on_request_body(piece)
-            finished = not self._remaining
-        else:
-            decoder = self._decoder
-            assert decoder is not None
-            try:
-                pieces = decoder.feed(data)
-            except Malformed as refusal:
-                exchange.cancel()
-                self.fail(refusal)
-                return
-            if pieces:
-                exchange.on_request_body(pieces[0] if len(pieces) == 1 else b"".join(pieces))
-            finished, rest = decoder.done, decoder.rest
-            if decoder.trailers and finished:
+        try:
+            payload = intake.feed(data)
+        except Malformed as refusal:
+            exchange.cancel()
+            self.fail(refusal)
+            return
+        if payload:
+            exchange.on_request_body(payload)
+        if intake.done and self._exchange is exchange and self._mode == _BODY:
+            if trailers := intake.trailers:
                 bridge = self._gateway.bridge
-                lines = decoder.trailers if bridge is None else bridge.trailers(decoder.trailers)
+                lines = trailers if bridge is None else bridge.trailers(trailers)
                 exchange.body.trailers = b"".join([line + b"\r\n" for line in lines])
-        if finished and self._exchange is exchange and self._mode in (_LENGTH, _CHUNKED):
             self._mode = _BUSY
-            self._buffer = rest
-            self._decoder = None
+            self._buffer = intake.rest
+            self._intake = None
             exchange.on_request_end()
         self._start_when_due(exchange)
 
@@ -230,8 +208,8 @@ class Downstream(asyncio.Protocol):
     def resume(self) -> None:
         if self._paused and not self._transport.is_closing():
             self._paused = False
-            if self._exchange is not None and self._mode in (_LENGTH, _CHUNKED):
-                self._begin_window(self._exchange)
+            if self._exchange is not None and self._intake is not None:
+                self._begin_window(self._exchange, self._intake)
             self._transport.resume_reading()
 
     @property
@@ -345,25 +323,29 @@ class Downstream(asyncio.Protocol):
                     self.fail(Malformed(408, "the request's head did not come in time"))
             elif age > idle:
                 self._close()
-        elif self._mode in (_LENGTH, _CHUNKED):
-            if self._awaited and age > CONTINUE_SECONDS:
-                self._awaited = False
-                if self._exchange is not None and self._exchange.request.expects and not self._exchange.status:
-                    self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-            if age > slow and not self._paused and (exchange := self._exchange) is not None:
-                if exchange.body.size - self._window <= self._gateway.settings.slow_rate * age:
-                    self.fail(Malformed(408, "the request's body did not come in time"))
-                else:
-                    self._begin_window(exchange)
+        elif self._mode == _BODY:
+            if self._exchange is not None and self._intake is not None:
+                self._check_body(self._exchange, self._intake, age, slow)
         elif self._mode == _LINGER:
             if age > LINGER_SECONDS or now > self._linger_until:
                 self._transport.abort()
         elif self._mode == _CLOSING and age > self._gateway.settings.write_timeout:
             self.abort(reset=True)
 
-    def _begin_window(self, exchange: Exchange) -> None:
+    def _check_body(self, exchange: Exchange, intake: Intake, age: float, slow: float) -> None:
+        if intake.awaited and age > CONTINUE_SECONDS:
+            intake.awaited = False
+            if exchange.request.expects and not exchange.status:
+                self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        if age > slow and not self._paused:
+            if exchange.body.size - intake.window <= self._gateway.settings.slow_rate * age:
+                self.fail(Malformed(408, "the request's body did not come in time"))
+            else:
+                self._begin_window(exchange, intake)
+
+    def _begin_window(self, exchange: Exchange, intake: Intake) -> None:
         self.since = self._gateway.now
-        self._window = exchange.body.size
+        intake.window = exchange.body.size
 
     def _look_at_reading(self, now: float) -> None:
         """A client that takes anything of what waits for it is alive, however slow."""
@@ -374,9 +356,3 @@ class Downstream(asyncio.Protocol):
             elif self._exchange is not None and self._full:
                 self._exchange.touched = now
         self._unread = size
-
-
-def _too_long(data: bytes) -> Malformed:
-    if data.find(b"\r\n", 0, MAX_HEAD) < 0:
-        return Malformed(414, f"the request line is longer than {MAX_HEAD} bytes")
-    return Malformed(431, f"the head is longer than {MAX_HEAD} bytes")

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from gateway.core import Gateway
     from gateway.http1.admission import Stay
     from gateway.http1.downstream import Downstream
-    from gateway.http1.pool import Endpoint
+    from gateway.http1.endpoint import Endpoint
     from gateway.policies.bulkhead import Compartment
     from gateway.shadow.capture import Capture
 

@@ -6,7 +6,8 @@ import asyncio
 import contextlib
 from collections.abc import Callable
 
-from gateway.http1.pool import Endpoint, Pool
+from gateway.http1.endpoint import Endpoint
+from gateway.http1.pool import Pool
 
 FAILURES_TO_DOWN = 2
 

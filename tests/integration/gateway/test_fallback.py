@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from gateway.http1.pool import PoolLimits
+from gateway.http1.endpoint import PoolLimits
 from tests.integration.gateway.stage import Stage, reason, side, staged, until
 from tests.integration.gateway.upstream import Seen, answering, hang, response
 
