@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from time import perf_counter
+from typing import TYPE_CHECKING, TypeVar
 
 import structlog
 
@@ -11,9 +13,14 @@ from gateway.http1.overdue import overdue
 
 if TYPE_CHECKING:
     from gateway.core import Gateway
+    from gateway.http1.downstream import Downstream
+    from gateway.http1.exchange import Exchange
 
 TICK = 0.1  # seconds
 TICKS_PER_SWEEP = 5  # connections are looked at less often than requests
+PIECE_SECONDS = 0.0005  # of looking, before others have their turn
+
+T = TypeVar("T")
 
 log = structlog.get_logger("gateway.clock")
 
@@ -28,32 +35,42 @@ class Clock:
         while True:
             await asyncio.sleep(TICK)
             try:
-                self.tick()
+                await self._tick()
             except Exception:
                 log.exception("a tick of the clock failed")
 
-    def tick(self) -> None:
+    async def _tick(self) -> None:
         gateway = self._gateway
         now = gateway.now = gateway.loop.time()
-        self._look_at_exchanges(now)
         if gateway.log is not None:
             gateway.log.flush()
+        await _in_pieces(list(gateway.active), lambda exchange: self._look_at_exchange(exchange, now))
         self._ticks += 1
         if self._ticks % TICKS_PER_SWEEP == 0:
-            self._sweep(now)
+            for pool in gateway.upstreams.every_pool():
+                pool.reap()
+            await _in_pieces(list(gateway.clients), lambda client: self._look_at_client(client, now))
 
-    def _look_at_exchanges(self, now: float) -> None:
-        for exchange in list(self._gateway.active):
-            if not exchange.over and (cause := overdue(exchange, now)) is not None:
-                try:
-                    exchange.timed_out(cause)
-                except Exception:  # of one request; the others have their time all the same
-                    log.exception("a request could not be timed out", operation=exchange.route.id)
+    def _look_at_exchange(self, exchange: Exchange, now: float) -> None:
+        if not exchange.over and (cause := overdue(exchange, now)) is not None:
+            try:
+                exchange.timed_out(cause)
+            except Exception:  # of one request; the others have their time all the same
+                log.exception("a request could not be timed out", operation=exchange.route.id)
 
-    def _sweep(self, now: float) -> None:
-        gateway = self._gateway
-        settings = gateway.settings
-        for client in list(gateway.clients):
+    def _look_at_client(self, client: Downstream, now: float) -> None:
+        settings = self._gateway.settings
+        if client in self._gateway.clients:
             client.check(now, settings.idle_timeout, settings.slow_timeout)
-        for pool in gateway.upstreams.every_pool():
-            pool.reap()
+
+
+async def _in_pieces(items: Sequence[T], look: Callable[[T], None]) -> None:
+    """Look at all of them, and let requests be served in between: to turn away a thousand slow clients at once would
+    hold up everybody else.
+    """
+    until = perf_counter() + PIECE_SECONDS
+    for item in items:
+        look(item)
+        if perf_counter() > until:
+            await asyncio.sleep(0)
+            until = perf_counter() + PIECE_SECONDS

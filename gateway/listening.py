@@ -18,6 +18,9 @@ from gateway.settings import Address, Settings
 from gateway.tls import HANDSHAKE_SECONDS, SHUTDOWN_SECONDS, Watched
 
 BACKLOG = 2048
+# Bytes that may wait in the kernel for a client, besides what is on its way to it. Without it one that does not read is
+# fed megabytes first, and many of them keep a worker busy with copying.
+UNSENT = 128 * 1024
 
 
 def bound_socket(address: Address) -> socket.socket:
@@ -26,6 +29,8 @@ def bound_socket(address: Address) -> socket.socket:
     sock = socket.socket(family, socket.SOCK_STREAM)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    if hasattr(socket, "TCP_NOTSENT_LOWAT"):  # accepted sockets inherit it
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT)
     sock.setblocking(False)
     sock.bind((address.host, address.port))
     sock.listen(BACKLOG)

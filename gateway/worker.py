@@ -13,7 +13,7 @@ import uvloop
 
 from gateway.accesslog import AccessLog
 from gateway.control import link, stored
-from gateway.control.table import decode_table
+from gateway.control.table import decode_checked
 from gateway.core import Gateway
 from gateway.errors import TableRefused
 from gateway.http1.downstream import Downstream
@@ -131,7 +131,7 @@ def answer(gateway: Gateway, message: dict[str, Any]) -> dict[str, Any]:
     match message.get("do"):
         case "table":
             try:
-                gateway.swap(decode_table(message["table"]))
+                gateway.swap(decode_checked(message["table"]))
             except TableRefused as error:
                 return {"error": str(error), "version": gateway.router.version}
             return {"version": gateway.router.version}

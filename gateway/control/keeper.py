@@ -33,6 +33,7 @@ class Keeper:
     def __init__(self, settings: Settings, table: RouteTable) -> None:
         self._settings = settings
         self._lock = asyncio.Lock()
+        self._lines = link.Lines()
         self.table = table
         self.audit = Audit(settings.audit_file)
         self.claim: Claim | None = None
@@ -120,7 +121,7 @@ class Keeper:
 
         async def ask(index: int) -> dict[str, Any] | None:
             with contextlib.suppress(link.LinkDown):
-                return await link.ask(self._settings.socket(index), message)
+                return await self._lines.ask(self._settings.socket(index), message)
             return None
 
         return list(await asyncio.gather(*(ask(index) for index in range(self._settings.workers))))

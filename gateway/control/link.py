@@ -48,23 +48,61 @@ def make_way(path: Path) -> None:
     path.unlink(missing_ok=True)
 
 
-async def ask(path: Path, message: Message, within: float = 2.0) -> Message:
-    """One question, one answer. Raises: LinkDown."""
-    writer: asyncio.StreamWriter | None = None
-    try:
-        async with asyncio.timeout(within):
-            reader, writer = await asyncio.open_unix_connection(path, limit=LONGEST_LINE)
+class Lines:
+    """Connections to workers, kept for the next question: who has to make a new one is late with a new table."""
+
+    def __init__(self) -> None:
+        self._idle: dict[Path, list[_Line]] = {}
+
+    async def ask(self, path: Path, message: Message, within: float = 2.0) -> Message:
+        """One question that may be asked twice, one answer. Raises: LinkDown."""
+        idle = self._idle.setdefault(path, [])
+        try:
+            async with asyncio.timeout(within):
+                while idle:
+                    line = idle.pop()
+                    with contextlib.suppress(OSError, ValueError, msgspec.DecodeError):
+                        return await self._ask(line, path, message)
+                    # It was of a worker that has ended; the next one is asked anew.
+                reader, writer = await asyncio.open_unix_connection(path, limit=LONGEST_LINE)
+                return await self._ask((reader, writer), path, message)
+        except (OSError, ValueError, msgspec.DecodeError) as error:
+            raise LinkDown(f"{path.name}: {error or type(error).__name__}") from error
+
+    async def _ask(self, line: _Line, path: Path, message: Message) -> Message:
+        reader, writer = line
+        try:
             writer.write(msgspec.json.encode(message) + b"\n")
             answer = msgspec.json.decode(await reader.readline())
-    except (OSError, ValueError, msgspec.DecodeError) as error:
-        raise LinkDown(f"{path.name}: {error or type(error).__name__}") from error
+            if not isinstance(answer, dict):
+                raise LinkDown(f"{path.name}: not a message")
+        except BaseException:
+            _close(writer)
+            raise
+        self._idle[path].append(line)
+        return answer
+
+    def close(self) -> None:
+        for lines in self._idle.values():
+            while lines:
+                _close(lines.pop()[1])
+
+
+_Line = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+
+
+def _close(writer: asyncio.StreamWriter) -> None:
+    with contextlib.suppress(OSError, RuntimeError):
+        writer.close()
+
+
+async def ask(path: Path, message: Message, within: float = 2.0) -> Message:
+    """As `Lines.ask`, for who asks once. Raises: LinkDown."""
+    lines = Lines()
+    try:
+        return await lines.ask(path, message, within)
     finally:
-        if writer is not None:
-            with contextlib.suppress(OSError, RuntimeError):
-                writer.close()
-    if not isinstance(answer, dict):
-        raise LinkDown(f"{path.name}: not a message")
-    return answer
+        lines.close()
 
 
 def ask_now(path: Path, message: Message, within: float = 2.0) -> Message:
