@@ -92,7 +92,7 @@ BEGIN
     IF pg_replication_origin_session_is_setup() THEN
         RETURN NULL;  -- the applier: what it brings was accepted by the owner
     END IF;
-    IF current_setting('banyan.rehearsal', true) = 'on' AND banyan.rehearses() THEN
+    IF coalesce(current_setting('banyan.rehearsal', true), '') = 'on' AND banyan.rehearses() THEN
         RETURN NULL;  -- it can never commit, so it takes no lock that a switch would have to wait for
     END IF;
     IF TG_OP = 'TRUNCATE' THEN
