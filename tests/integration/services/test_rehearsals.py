@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -91,7 +91,13 @@ def world(
     postgres: Postgres, service_postgres: Postgres, tmp_path: Path, request: pytest.FixtureRequest
 ) -> Iterator[World]:
     domain = request.param
+    with (
+        psycopg.connect(service_postgres.dsn(), autocommit=True) as connection,
+        suppress(psycopg.errors.DuplicateObject),
+    ):
+        connection.execute(f"CREATE ROLE {domain}_app LOGIN PASSWORD 'app'")
     legacy_dsn, service_dsn = new_database(postgres, "legacy"), migrated(service_postgres, domain)
+    as_app = service_postgres.dsn(service_dsn.rpartition("/")[2], f"{domain}_app", "app")
     with psycopg.connect(service_dsn, autocommit=True) as connection:
         connection.execute(REFS[domain])
         install(connection, load(ROOT / "migration_plan" / "mappings" / f"{domain}.yaml"), "service", WHOLE)
@@ -99,7 +105,7 @@ def world(
         mail = stack.enter_context(mail_server())
         smtp = {"LEGACY_SMTP_URL": mail.url}
         monolith = stack.enter_context(running_monolith(legacy_dsn, tmp_path / "legacy.log", **smtp))
-        service = stack.enter_context(running_service(domain, service_dsn, tmp_path / "service.log", **smtp))
+        service = stack.enter_context(running_service(domain, as_app, tmp_path / "service.log", **smtp))
         with psycopg.connect(legacy_dsn, autocommit=True) as connection:
             connection.execute(CUSTOMER_ROW)
             install(connection, load(ROOT / "migration_plan" / "mappings" / f"{domain}.yaml"), "legacy", WHOLE)
