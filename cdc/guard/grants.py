@@ -1,4 +1,4 @@
-"""What the two engine roles may do in a database that holds a side (docs/architecture.md §2)."""
+"""What roles may do in a database that holds a side (docs/architecture.md §2): the engine's two, and who rehearses."""
 
 from __future__ import annotations
 
@@ -31,11 +31,23 @@ SEQUENCES = """
 SELECT c.oid::regclass::text FROM pg_depend d JOIN pg_class c ON c.oid = d.objid AND c.relkind = 'S'
  WHERE d.classid = 'pg_class'::regclass AND d.refobjid = ANY (%s::regclass[]) AND d.deptype IN ('a', 'i')
 """
+# Who may write the tables now: it may try what it could do anyway while this side owns them.
+WRITERS = """
+SELECT DISTINCT w.role::regrole::text, w.role = 0
+  FROM pg_class c, LATERAL (
+        SELECT c.relowner UNION
+        SELECT a.grantee FROM aclexplode(c.relacl) a WHERE a.privilege_type IN ('INSERT', 'UPDATE', 'DELETE')) w(role)
+ WHERE c.oid = ANY (%s::regclass[]) ORDER BY 1
+"""
+REHEARSE = "GRANT USAGE ON SCHEMA banyan TO {role}; GRANT EXECUTE ON FUNCTION banyan.rehearse() TO {role}"
 
 
 def grant(connection: psycopg.Connection[Any], tables: Sequence[str]) -> None:
     """Raises psycopg's InsufficientPrivilege unless the installer owns what it grants."""
     names = [quoted(table) for table in tables]
+    for role, is_public in connection.execute(WRITERS, (names,)).fetchall():
+        # A role's name as regrole is quoted already.
+        connection.execute(sql.SQL(REHEARSE).format(role=sql.SQL("PUBLIC" if is_public else role)))
     for role in (APPLIER, CONTROL):
         if connection.execute("SELECT FROM pg_roles WHERE rolname = %s", (role,)).fetchone() is None:
             continue

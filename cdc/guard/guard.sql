@@ -42,6 +42,47 @@ BEGIN
                ELSE format('Nothing was written. Send the write to the %s side.', held.owner) END;
 END $$;
 
+-- A rehearsal: a transaction that tries writes which this side may not make, and that can never commit. The guard believes no setting,
+-- but this table's row of the running transaction, and nothing that it let in can stay without that row:
+--
+-- 1. Only banyan.rehearse() inserts one, and nobody updates, deletes or truncates it but the table's owner.
+-- 2. The row's deferred trigger raises at COMMIT and at PREPARE TRANSACTION, or at once after SET CONSTRAINTS … IMMEDIATE. One that has
+--    raised inside a savepoint waits again when that is rolled back. It fires under every session_replication_role.
+-- 3. A rollback to a savepoint that takes the row with it takes what came after the row, so every write that it let in.
+CREATE UNLOGGED TABLE IF NOT EXISTS banyan.rehearsal (xid xid8 PRIMARY KEY);
+
+CREATE OR REPLACE FUNCTION banyan.refuse_commit() RETURNS trigger
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    RAISE EXCEPTION 'a rehearsal cannot be committed'
+        USING ERRCODE = 'BN423', HINT = 'Nothing was kept. Roll it back, or do the work without banyan.rehearse().';
+END $$;
+
+DO $$
+BEGIN
+    IF NOT EXISTS (SELECT FROM pg_trigger WHERE tgrelid = 'banyan.rehearsal'::regclass AND tgname = 'banyan_never' AND tgenabled = 'A') THEN
+        DROP TRIGGER IF EXISTS banyan_never ON banyan.rehearsal;
+        CREATE CONSTRAINT TRIGGER banyan_never AFTER INSERT ON banyan.rehearsal DEFERRABLE INITIALLY DEFERRED
+            FOR EACH ROW EXECUTE FUNCTION banyan.refuse_commit();
+        ALTER TABLE banyan.rehearsal ENABLE ALWAYS TRIGGER banyan_never;
+    END IF;
+END $$;
+
+-- Makes the running transaction a rehearsal. It gives way: the applier may need the same rows, and must not be the victim of a deadlock.
+CREATE OR REPLACE FUNCTION banyan.rehearse() RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    INSERT INTO banyan.rehearsal (xid) VALUES (pg_current_xact_id()) ON CONFLICT DO NOTHING;
+    PERFORM set_config('banyan.rehearsal', 'on', true);  -- only spares all others the look into the table
+    PERFORM set_config('lock_timeout', '250ms', true), set_config('idle_in_transaction_session_timeout', '2s', true);
+END $$;
+
+CREATE OR REPLACE FUNCTION banyan.rehearses() RETURNS boolean
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    RETURN EXISTS (SELECT FROM banyan.rehearsal r WHERE r.xid = pg_current_xact_id_if_assigned());
+END $$;
+
 -- Before the statement: the side must own every wave of the domain. Arguments: domain, side, key column.
 CREATE OR REPLACE FUNCTION banyan.guard() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
@@ -50,6 +91,9 @@ DECLARE
 BEGIN
     IF pg_replication_origin_session_is_setup() THEN
         RETURN NULL;  -- the applier: what it brings was accepted by the owner
+    END IF;
+    IF coalesce(current_setting('banyan.rehearsal', true), '') = 'on' AND banyan.rehearses() THEN
+        RETURN NULL;  -- it can never commit, so it takes no lock that a switch would have to wait for
     END IF;
     IF TG_OP = 'TRUNCATE' THEN
         PERFORM banyan.require(TG_ARGV[0], TG_ARGV[1], NULL);
@@ -243,3 +287,6 @@ REVOKE ALL ON FUNCTION banyan.guard() FROM PUBLIC;
 REVOKE ALL ON FUNCTION banyan.require(text, text, integer[]) FROM PUBLIC;
 REVOKE ALL ON FUNCTION banyan.assert_owned(text, text, text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION banyan.guard_key() FROM PUBLIC;
+REVOKE ALL ON FUNCTION banyan.rehearse() FROM PUBLIC;
+REVOKE ALL ON FUNCTION banyan.rehearses() FROM PUBLIC;
+REVOKE ALL ON FUNCTION banyan.refuse_commit() FROM PUBLIC;

@@ -9,6 +9,9 @@ BEGIN
     IF pg_replication_origin_session_is_setup() THEN
         RETURN NULL;
     END IF;
+    IF coalesce(current_setting('banyan.rehearsal', true), '') = 'on' AND banyan.rehearses() THEN
+        RETURN NULL;
+    END IF;
     CASE TG_OP
         WHEN 'INSERT' THEN
             touched := ARRAY(

@@ -42,8 +42,11 @@ class Front:
 
     def shown(self, exchange: Exchange, head: bytes) -> bytes:
         """The head of an answer without the places of backends, and without cookies that are not its sender's."""
-        allows = self.allows.get(exchange.decision.upstream)
         bridge = exchange.gateway.bridge
         if bridge is not None and bridge.sessions and _SETS.search(head) is not None:
             bridge.forget(exchange)
-        return answers.shown(head, self.public(exchange), self.places, self._cookies, allows)
+        return self.told(head, self.public(exchange), exchange.decision.upstream)
+
+    def told(self, head: bytes, public: Public, upstream: str) -> bytes:
+        """The same, as far as the answer alone says it."""
+        return answers.shown(head, public, self.places, self._cookies, self.allows.get(upstream))

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from gateway.http1.head import Response
 
 if TYPE_CHECKING:
+    from gateway.facade.front import Front
     from gateway.http1.call import Call
     from gateway.http1.exchange import Exchange
 
@@ -22,13 +23,34 @@ _LENGTH = re.compile(rb"\r\n(?:content-length|trailer):[^\r]*", re.IGNORECASE)
 _STRONG = re.compile(rb"(\r\netag:[ \t]*)(?=\")", re.IGNORECASE)
 
 
+class Headed(Protocol):
+    """A response, or what shadow keeps of one."""
+
+    @property
+    def status(self) -> int: ...
+    @property
+    def low(self) -> bytes: ...
+    def header(self, name: bytes) -> bytes | None: ...
+
+
 def is_rewritten(exchange: Exchange, response: Response) -> bool:
     """Asked only where a table has the rule."""
-    if response.bodiless or response.status == 206 or b"\r\ncontent-encoding:" in response.low:
-        return False
-    kind = (response.header(b"content-type") or b"").partition(b";")[0].strip(b" \t").lower()
     front = exchange.gateway.front
-    return kind in front.link_types and (response.length is None or response.length <= front.link_bytes)
+    if response.bodiless or not has_links(front, response):
+        return False
+    return response.length is None or response.length <= front.link_bytes
+
+
+def has_links(front: Front, answer: Headed) -> bool:
+    """A whole body of a kind that is looked through, and that can be read."""
+    if answer.status == 206 or b"\r\ncontent-encoding:" in answer.low:
+        return False
+    return (answer.header(b"content-type") or b"").partition(b";")[0].strip(b" \t").lower() in front.link_types
+
+
+def weakened(head: bytes) -> bytes:
+    """Of a body that was changed."""
+    return _STRONG.sub(rb"\1W/", _OF_THE_BODY.sub(b"", head))
 
 
 def rewritten(exchange: Exchange, response: Response, body: bytes) -> tuple[Response, bytes]:
@@ -37,7 +59,7 @@ def rewritten(exchange: Exchange, response: Response, body: bytes) -> tuple[Resp
     changed = front.places.hidden(body, front.public(exchange))
     head = _LENGTH.sub(b"", response.head)
     if changed != body:
-        head = _STRONG.sub(rb"\1W/", _OF_THE_BODY.sub(b"", head))
+        head = weakened(head)
     head += b"Content-Length: %d\r\n" % len(changed)
     made = Response(head, head.lower(), response.status)
     made.length = len(changed)

@@ -43,15 +43,25 @@ class Stay:
 
 
 class Door:
-    def __init__(self, domain: str, compartment: Compartment | None, limiter: Limiter | None, meter: Meter) -> None:
+    def __init__(
+        self, domain: str, compartment: Compartment[Exchange] | None, limiter: Limiter | None, meter: Meter
+    ) -> None:
         self.domain = domain
         self.compartment = compartment
         self.limiter = limiter
         self._meter = meter
+        self._ready = self._may_go_in if limiter is not None else None
 
     def enter(self, exchange: Exchange) -> bool:
-        """Whether it may go on now. If not it waits here (`on_place`), or has been answered or sent elsewhere."""
+        """Whether it may go on now. If not it waits here (`on_place`), or has been answered or sent elsewhere.
+
+        The limiter is asked first: who is shed has never been in anybody's way.
+        """
         compartment, limiter = self.compartment, self.limiter
+        if limiter is not None and not self._may_go_in(exchange):
+            self._meter.count(self.domain, "shed")
+            recover(exchange, Cause.SHED)
+            return False
         if compartment is not None:
             verdict = compartment.enter(exchange, promised=exchange.has_waited)
             if verdict == "waits":
@@ -62,20 +72,40 @@ class Door:
                 self._meter.count(self.domain, "bulkhead_full")
                 recover(exchange, Cause.FULL)
                 return False
-        if limiter is not None and not limiter.admit(read=exchange.read, promised=exchange.has_waited):
-            if compartment is not None:
-                compartment.leave()
-            self._meter.count(self.domain, "shed")
-            recover(exchange, Cause.SHED)
-            return False
+        if limiter is not None:
+            limiter.admit(read=exchange.read, promised=exchange.has_waited)
         exchange.stay = Stay(self, measured=limiter is not None and exchange.body.done)
         return True
 
+    def _may_go_in(self, exchange: Exchange) -> bool:
+        assert self.limiter is not None
+        return self.limiter.has_room(read=exchange.read, promised=exchange.has_waited)
+
     def left(self) -> None:
-        if self.limiter is not None:
-            self.limiter.leave()
+        compartment, limiter = self.compartment, self.limiter
+        if limiter is not None:
+            limiter.leave()
+        if compartment is None:
+            return
+        compartment.leave(self._ready)
+        # A place is free, but the limit reached. A read that legacy can answer goes there: one for each that leaves, so
+        # that a moment at the limit does not send a whole queue to the monolith.
+        if limiter is not None and (first := compartment.kept_back) is not None:
+            if first.has_fallback:
+                compartment.forget(first)
+                first.on_place()
+            self._keep_back()
+
+    def wake(self) -> None:
+        """The limiter may have room for somebody who waits here."""
         if self.compartment is not None:
-            self.compartment.leave()
+            self.compartment.wake(self._ready)
+            self._keep_back()
+
+    def _keep_back(self) -> None:
+        """Who waits for the limit and not for a place keeps its turn, and is called when somebody leaves the server."""
+        if self.compartment is not None and self.limiter is not None and self.compartment.kept_back is not None:
+            self.limiter.call_back(self.wake)
 
     def snapshot(self) -> dict[str, int]:
         compartment = self.compartment

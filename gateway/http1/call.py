@@ -101,7 +101,7 @@ class Call:
         if done and breaker.calm:  # nearly always
             breaker.calls += 1
         elif done or not breaker.closed:  # of a long answer the end counts, but a probe cannot wait for it
-            breaker.success()
+            breaker.success(exchange)
         if self.endpoint.judge is not None and status not in GATEWAY_ERRORS:
             self.endpoint.judge.succeeded()
         if status == 421 and misdirected(exchange, response):
@@ -138,7 +138,7 @@ class Call:
         # Only calls that another side can answer are judged by their 5xx: the error of one page of the monolith
         # must not close the monolith.
         if exchange.has_fallback:
-            self.breaker.failure()
+            self.breaker.failure(exchange)
             exchange.drop_call()
             recover(exchange, Cause.ERROR)
             return True
@@ -159,6 +159,8 @@ class Call:
         """101 Switching Protocols: from here on bytes are bytes."""
         exchange = self._exchange
         if exchange.request.upgrade:
+            if not self.breaker.closed:
+                self.breaker.success(exchange)
             exchange.step_out()  # it may stay for hours, and is no longer a request that the side works on
             self._relay = Relay(exchange, chunked=False)
             open_tunnel(exchange, response, rest)
@@ -184,7 +186,7 @@ class Call:
     def on_end(self, trailers: Sequence[bytes] = ()) -> None:
         self.connection = None
         if not self._exchange.over:
-            self.breaker.success()
+            self.breaker.success(self._exchange)
             if self._relay.end(trailers):
                 self._exchange.finish()
 
@@ -211,8 +213,10 @@ class Call:
     def fail(self, cause: Cause) -> None:
         """Hold it against the side, and against this server of it."""
         if cause.blames:
-            self.breaker.failure(costly=cause in (Cause.TIMEOUT, Cause.SLOW))
+            self.breaker.failure(self._exchange, costly=cause in (Cause.TIMEOUT, Cause.SLOW))
             self._blame(cause)
+        else:
+            self.breaker.abandoned(self._exchange)
 
     def _blame(self, cause: Cause) -> None:
         exchange, judge = self._exchange, self.endpoint.judge

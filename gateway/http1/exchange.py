@@ -56,7 +56,7 @@ class Exchange:
     fresh = False  # the next attempt must not use a kept-alive connection
     avoid: Endpoint | None = None  # the server, among several, that failed it last
     elsewhere = 0  # tries on other servers
-    queue: Compartment | None = None  # where it waits for a place
+    queue: Compartment[Exchange] | None = None  # where it waits for a place
     stay: Stay | None = None  # behind a door, while the attempt lasts
     over = False
     gone = False  # the client has left
@@ -164,11 +164,11 @@ class Exchange:
         breaker = gateway.breaker(decision.domain, decision.side, self.read)
         # An open breaker turns away what another side can answer. The rest has nowhere to go, and is tried, unless a
         # try means to wait for a time-out.
-        if not (breaker.closed or breaker.admit()) and (breaker.costly or self.has_fallback):
+        if not (breaker.closed or breaker.admit(self)) and (breaker.costly or self.has_fallback):
             recover(self, Cause.OPEN)
             return
         if breaker.door is not None and not breaker.door.enter(self):
-            breaker.abandoned()
+            breaker.abandoned(self)
             return
         self.touched = gateway.now
         if not self.head:
@@ -278,7 +278,6 @@ class Exchange:
         if self.call is not None:
             if self.call.connection is not None:
                 self.doubtful = Cause.LOST
-            self.call.breaker.abandoned()
             if self.tunnel:
                 self.call.hang_up()
             else:
@@ -291,9 +290,9 @@ class Exchange:
         """It has waited too long (`overdue` says for what)."""
         self._stop_waiting()
         call, stay = self.call, self.stay
-        self.drop_call()
         if call is not None and not self.tunnel:  # a tunnel may be silent
             call.fail(cause)
+        self.drop_call()
         if stay is not None and cause.blames:
             stay.timed_out()
         if cause is Cause.UNREAD:
@@ -314,6 +313,7 @@ class Exchange:
         call, self.call = self.call, None
         if call is not None:
             call.drop()
+            call.breaker.abandoned(self)  # unless there was a verdict
             self.step_out()
 
     def truncate(self, cause: Cause) -> None:

@@ -95,7 +95,8 @@ class Breaker:
         self._clock = clock
         self._opened_at = 0.0
         self._reopened = 0  # by probes, since it last was closed
-        self._probing_since: float | None = None
+        self._probe: object | None = None  # whose call is the probe: its verdict counts, and nobody else's
+        self._probing_since = 0.0
         self._breaker = CircuitBreaker(
             fail_max=rule.failures,
             reset_timeout=reset,
@@ -120,38 +121,42 @@ class Breaker:
         """Would a call be let through now?"""
         return self.closed or self._probe_is_due()
 
-    def admit(self) -> bool:
-        """Let one call through; while not closed only one probe at a time, so that recovery is no stampede."""
+    def admit(self, who: object) -> bool:
+        """Let one call through; while not closed only one probe at a time, so that recovery is no stampede.
+
+        `who` has the probe's place until it says how its call ended, or until it is given up for lost.
+        """
         if self.closed:
             return True
-        if not self._probe_is_due():
+        if self._probe is not who and not self._probe_is_due():
             return False
         if self.state == "open":
             self._breaker.half_open()
-        self._probing_since = self._clock()
+        self._probe, self._probing_since = who, self._clock()
         return True
 
-    def success(self) -> None:
+    def success(self, who: object) -> None:
+        """While not closed only the probe's answer counts: that to a call from before it opened proves nothing."""
         self.calls += 1
-        if self.closed and not self._in_a_row:
+        if self.closed:
+            if not self._in_a_row:
+                return
+        elif not self._gives_up_place(who):
             return
         self._in_a_row = 0
-        self._probing_since = None
-        if self.state != "open":  # an answer to a call from before it opened proves nothing
-            self._breaker.call(_nothing)
+        self._breaker.call(_nothing)
         self.calm = self.closed
 
-    def failure(self, *, costly: bool = False) -> None:
+    def failure(self, who: object, *, costly: bool = False) -> None:
         """`costly`: a time-out."""
         self.calls += 1
         self._in_a_row += 1
         self.calm = False
-        self._probing_since = None
         self.costly = costly and self._kin
         failures, calls = self._share.failed(self._clock(), self.calls, self.rule.window)
-        if self.state == "open":
-            return
-        if self.state == "half-open":
+        if not self.closed:
+            if not self._gives_up_place(who):
+                return
             self._reopened += 1
         try:
             self._breaker.call(_fail)
@@ -161,15 +166,21 @@ class Breaker:
         if self.closed and percent and calls >= self.rule.minimum and failures * 100 >= percent * calls:
             self._breaker.open()
 
-    def abandoned(self) -> None:
-        """The call ended without a verdict (the client left): another probe may go."""
-        self._probing_since = None
+    def abandoned(self, who: object) -> None:
+        """Its call ended without a verdict (the client left): if it was the probe, another one may go."""
+        self._gives_up_place(who)
+
+    def _gives_up_place(self, who: object) -> bool:
+        """Whether it had the probe's."""
+        if self._probe is not who:
+            return False
+        self._probe = None
+        return True
 
     def recovered(self) -> None:
         """The health check answers again: do not wait for the rest of the reset time."""
         if self.state == "open":
             self._breaker.half_open()
-            self._probing_since = None
 
     def may_retry(self) -> bool:
         """Take one retry from the budget, which grows with the calls."""
@@ -187,7 +198,7 @@ class Breaker:
         if self.state == "open" and now < self._opened_at + self.reset_seconds:
             return False
         # A probe that never came back must not keep the breaker open for ever.
-        return self._probing_since is None or now > self._probing_since + self.reset_seconds
+        return self._probe is None or now > self._probing_since + self.reset_seconds
 
     def _changed(self, name: str) -> None:
         self.closed = name == "closed"

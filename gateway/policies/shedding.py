@@ -14,6 +14,9 @@ when at least half of it was used. A time-out counts as an answer ten times too 
 
 Reads are refused at the limit, writes at 1.25 × the limit. Never refused here: what has waited in a hold (it was
 promised an answer). Health checks and the admin API do not come this way.
+
+Who was let into a queue and finds the limit reached when its turn comes keeps its turn: its door is told when somebody
+leaves, one door after the other.
 """
 
 from __future__ import annotations
@@ -43,10 +46,13 @@ class Limiter:
         self._answers = 0
         self._sum = 0.0
         self._most_used = 0
+        self._kept_back: dict[Callable[[], None], None] = {}  # doors, the one that has waited longest first
+
+    def has_room(self, *, read: bool, promised: bool = False) -> bool:
+        return promised or self.in_flight < (self.limit if read else self.limit * FOR_WRITES)
 
     def admit(self, *, read: bool, promised: bool = False) -> bool:
-        limit = self.limit if read else self.limit * FOR_WRITES
-        if self.in_flight >= limit and not promised:
+        if not self.has_room(read=read, promised=promised):
             return False
         self.in_flight += 1
         if self.in_flight > self._few:
@@ -64,6 +70,21 @@ class Limiter:
 
     def leave(self) -> None:
         self.in_flight -= 1
+        if self._kept_back:
+            self._call_doors()
+
+    def call_back(self, door: Callable[[], None]) -> None:
+        """Somebody waits at this door for the limit: call it when somebody leaves."""
+        self._kept_back.setdefault(door)
+
+    def _call_doors(self) -> None:
+        """While there is room. Who is still kept back asks to be called again, and is then the last."""
+        for door in list(self._kept_back):
+            if not self.has_room(read=False):
+                return
+            if door in self._kept_back:  # not called meanwhile by somebody who left at once
+                del self._kept_back[door]
+                door()
 
     def answered(self, operation: str, seconds: float, ticket: int) -> None:
         seconds = max(seconds, GRAIN)

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 
 from gateway.http1.chunked import LAST_CHUNK, encode_chunk
 from gateway.http1.head import Response
+from gateway.routing.bucket import bucket
 from gateway.shadow.answer import MOST_BODY, Answer, answer_of
+from gateway.shadow.shown import Shown
 
 if TYPE_CHECKING:
     from gateway.http1.exchange import Exchange
@@ -36,7 +38,10 @@ class Capture:
 
 @dataclass(frozen=True, slots=True)
 class Copy:
-    """What was asked and answered. `head` asks for the same again, `other_head` the other side; `body` is a payload."""
+    """What was asked and answered. `head` asks for the same again, `other_head` the other side; `body` is a payload.
+
+    `bucket`: of its key, which says whose wave it is; None: it names none.
+    """
 
     domain: str
     operation: str
@@ -49,6 +54,8 @@ class Copy:
     other: str
     side: str  # of the primary
     capture: Capture
+    shown: Shown
+    bucket: int | None
 
     @property
     def size(self) -> int:
@@ -70,7 +77,8 @@ class Copy:
 def copy_of(exchange: Exchange, capture: Capture) -> Copy:
     decision, request = exchange.decision, exchange.request
     assert decision.shadow is not None
-    bridge = exchange.gateway.bridge
+    gateway, bridge = exchange.gateway, exchange.gateway.bridge
+    key = exchange.route.key_of(request, exchange.values)
     other_head = exchange.head if bridge is None else bridge.copy_head(exchange, decision.shadow)
     return Copy(
         exchange.route.domain,
@@ -84,6 +92,8 @@ def copy_of(exchange: Exchange, capture: Capture) -> Copy:
         decision.shadow,
         decision.side,
         capture,
+        Shown(gateway.front, gateway.front.public(exchange)),
+        None if key is None else bucket(key),
     )
 
 

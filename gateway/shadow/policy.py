@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import msgspec
 
 from gateway.control.comparison import Comparison, Thresholds, both
-from gateway.control.table import Domain, RouteTable
+from gateway.control.table import LEGACY, Domain, RouteTable, Wave
 from gateway.shadow.rules import Rules
 
 
@@ -22,7 +22,10 @@ class OperationPolicy:
 
 @dataclass(frozen=True, slots=True)
 class DomainPolicy:
-    """Shares in percent. `rehearsing`: legacy owns all waves, none is held, and the service knows dry runs."""
+    """Shares in percent. `rehearsing`: legacy owns all waves, none is held, and the service knows dry runs.
+
+    `compared`: the waves that are in a phase that compares.
+    """
 
     reads: float
     writes: float
@@ -30,6 +33,15 @@ class DomainPolicy:
     thresholds: Thresholds
     rehearsing: bool
     operations: dict[str, OperationPolicy]
+    service: str
+    compared: tuple[Wave, ...]
+
+    def asks_for(self, *, read: bool, bucket: int | None, upstreams: set[str]) -> bool:
+        """Does the table want a copy of such a request, between these upstreams?"""
+        share = self.reads if read else self.writes if self.rehearsing else 0
+        if not share or upstreams != {LEGACY, self.service}:
+            return False
+        return any(bucket is None or wave.bucket_from <= bucket < wave.bucket_to for wave in self.compared)
 
 
 def policies_of(table: RouteTable) -> dict[str, DomainPolicy]:
@@ -54,6 +66,8 @@ def _of_domain(table: RouteTable, domain: Domain) -> DomainPolicy:
         domain.thresholds,
         quiet and table.upstreams[domain.service].rehearses,
         operations,
+        domain.service,
+        tuple(wave for wave in domain.waves if wave.phase in ("shadow", "canary")),
     )
 
 

@@ -6,13 +6,13 @@ import asyncio
 import random
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from gateway.http1.pool import Pool
 from gateway.meter import Meter
 from gateway.shadow.answer import Answer
 from gateway.shadow.capture import Copy
+from gateway.shadow.case import Case, Pair, Withdrawn
 from gateway.shadow.compare import Difference, compare_in_slices
 from gateway.shadow.fetch import fetch
 from gateway.shadow.policy import DomainPolicy, OperationPolicy
@@ -24,29 +24,6 @@ BLIND_SECONDS = 0.3  # how long the other side gets to catch up when the waterma
 PATIENCE = 5.0  # seconds to wait for the watermark; with a sync that lags more nothing can be said of the answers
 ROUNDS = 3  # a resource that changes all the time is given up after so many, as unsettled
 DRY_RUN = b"Banyan-Dry-Run: 1\r\n"
-
-
-@dataclass(frozen=True, slots=True)
-class Pair:
-    """Both answers, and all in which they differ."""
-
-    legacy: Answer
-    service: Answer
-    differences: list[Difference]
-
-
-@dataclass(frozen=True, slots=True)
-class Case:
-    """One copy with what it is judged by."""
-
-    copy: Copy
-    policy: DomainPolicy
-    known: OperationPolicy
-    tally: Tally
-
-    def surprises(self, differences: Sequence[Difference]) -> list[Difference]:
-        """All but what legacy is known to differ in with itself."""
-        return [found for found in differences if not self.tally.is_noise(found.field, self.policy.thresholds)]
 
 
 class Referee:
@@ -61,7 +38,7 @@ class Referee:
         self._watermarks = watermarks
         self.tallies: dict[tuple[str, str], tuple[str, Tally]] = {}  # (domain, operation) → (mark, counts)
         self.samples = Samples()
-        self._rehearsing: set[str] = set()  # by the table of now: a hold may have begun since a copy was made
+        self._policies: Mapping[str, DomainPolicy] = {}  # of the table of now
         self._proven: set[str] = set()  # domains whose service has shown that it rehearses
         self._trial = asyncio.Lock()
         self.refusing: set[str] = set()  # domains whose service answered a dry run as if it were the real thing
@@ -71,8 +48,8 @@ class Referee:
         somebody has set the domain's `shadow_writes` to 0."""
         marks = {(name, op): known.mark for name, policy in policies.items() for op, known in policy.operations.items()}
         self.tallies = {key: kept for key, kept in self.tallies.items() if marks.get(key) == kept[0]}
-        self._rehearsing = {name for name, policy in policies.items() if policy.rehearsing}
-        self._proven &= self._rehearsing
+        self._policies = policies
+        self._proven &= {name for name, policy in policies.items() if policy.rehearsing and policy.writes}
         self.refusing = {name for name in self.refusing if name in policies and policies[name].writes}
 
     def tally(self, domain: str, operation: str, mark: str) -> Tally:
@@ -82,14 +59,14 @@ class Referee:
         return kept[1]
 
     async def judge(self, copy: Copy, policy: DomainPolicy, known: OperationPolicy) -> None:
-        """Raises: FetchFailed, Incomparable, KeyError."""
+        """Raises: FetchFailed, Incomparable, KeyError; Withdrawn."""
         case = Case(copy, policy, known, self.tally(copy.domain, copy.operation, known.mark))
         if copy.method == b"GET":
             await self._judge_read(case)
             early = case.tally.twice < EARLY and policy.noise
             if early or random.random() * 100 < policy.noise:  # noqa: S311
                 await self._learn_noise(case)
-        elif policy.rehearsing and copy.domain not in self.refusing:
+        else:
             await self._judge_write(case)
 
     # reads
@@ -122,7 +99,7 @@ class Referee:
             if not surprises:
                 return pair
             after = await self._ask(case, copy.primary)
-            moved = await compare_in_slices(before, after, case.known.rules)
+            moved = await compare_in_slices(*case.shown(copy.primary, before, after), case.known.rules)
             stood = [found for found in surprises if not _touched(found.field, moved)]
             if stood:
                 return Pair(pair.legacy, pair.service, stood + [d for d in pair.differences if d not in surprises])
@@ -145,7 +122,7 @@ class Referee:
         """In what does legacy differ with itself, asked twice in a row?"""
         one = await self._ask(case, "legacy")
         other = await self._ask(case, "legacy")
-        case.tally.add_noise(await compare_in_slices(one, other, case.known.rules))
+        case.tally.add_noise(await compare_in_slices(*case.shown("legacy", one, other), case.known.rules))
 
     # writes
 
@@ -172,7 +149,7 @@ class Referee:
 
     async def _rehearse(self, case: Case, said: Answer) -> Pair | None:
         copy = case.copy
-        if copy.domain in self.refusing or copy.domain not in self._rehearsing:
+        if copy.domain in self.refusing:
             return None
         answer = await self._ask(case, copy.other, DRY_RUN)
         if answer.header(b"banyan-dry-run") != b"1":
@@ -180,7 +157,7 @@ class Referee:
                 self.refusing.add(copy.domain)
             self._meter.count(copy.domain, "shadow_unrehearsed")
             return None
-        if copy.domain in self._rehearsing:
+        if case.stands(self._policies):
             self._proven.add(copy.domain)
         if answer.status == 421:  # its database lets nobody write, not even to try
             self._meter.count(copy.domain, "shadow_unrehearsed")
@@ -190,10 +167,15 @@ class Referee:
     # both
 
     async def _ask(self, case: Case, upstream: str, *extra: bytes) -> Answer:
+        """Raises: Withdrawn, and what `fetch` raises."""
+        if not case.stands(self._policies):
+            raise Withdrawn
         return await fetch(self._pools()[upstream], case.copy.method, case.copy.request(upstream, *extra), TIMEOUT)
 
     async def _pair(self, case: Case, primary: Answer, other: Answer) -> Pair:
-        legacy, service = (primary, other) if case.copy.side == "legacy" else (other, primary)
+        copy = case.copy
+        primary, other = copy.shown.of(primary, copy.primary), copy.shown.of(other, copy.other)
+        legacy, service = (primary, other) if copy.side == "legacy" else (other, primary)
         return Pair(legacy, service, await compare_in_slices(legacy, service, case.known.rules))
 
     def _count(self, case: Case, pair: Pair) -> None:

@@ -18,6 +18,7 @@ from gateway.http1.pool import Pool
 from gateway.meter import Meter
 from gateway.shadow.answer import Incomparable
 from gateway.shadow.capture import Capture, Copy, copy_of, is_comparable_read, is_comparable_write
+from gateway.shadow.case import Withdrawn
 from gateway.shadow.fetch import FetchFailed, SideAway
 from gateway.shadow.policy import policies_of
 from gateway.shadow.referee import Referee
@@ -115,6 +116,8 @@ class Shadow:
             except SideAway:
                 self.dropped(copy.domain)
                 self._rest(copy.other)
+            except Withdrawn:
+                pass
             except (FetchFailed, KeyError, Incomparable):  # KeyError: the upstream has left the table
                 self.dropped(copy.domain)
 

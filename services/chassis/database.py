@@ -7,7 +7,8 @@ from contextlib import asynccontextmanager
 
 import msgspec
 import psycopg
-from sqlalchemy.exc import DBAPIError, OperationalError
+import sqlalchemy as sa
+from sqlalchemy.exc import DBAPIError, OperationalError, ProgrammingError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
@@ -16,6 +17,10 @@ from services.chassis.settings import Settings
 
 # The guard's refusal: the other side owns the rows.
 MISDIRECTED = "BN421"
+# The guard lets a rehearsal try what only the other side may write, and makes its commit impossible.
+REHEARSE = sa.text("SELECT banyan.rehearse()")
+# invalid_schema_name, undefined_function, insufficient_privilege
+UNKNOWN_TO_GUARD = {"3F000", "42883", "42501"}
 # query_canceled, lock_not_available, deadlock_detected, serialization_failure, admin_shutdown
 TRANSIENT = {"57014", "55P03", "40P01", "40001", "57P01"}
 # Milliseconds. A session must never outlive the request that made it.
@@ -54,9 +59,21 @@ def create_engine(settings: Settings) -> AsyncEngine:
 async def transaction(engine: AsyncEngine, *, dry_run: bool = False) -> AsyncIterator[AsyncConnection]:
     """Commit at the end of the block; roll back on an exception, or always in a dry run."""
     async with engine.connect() as connection, connection.begin() as work:
+        if dry_run:
+            await _rehearse(connection)
         yield connection
         if dry_run:
             await work.rollback()
+
+
+async def _rehearse(connection: AsyncConnection) -> None:
+    """Without a guard, or one that knows us, this is a transaction like any other: the roll-back alone undoes it."""
+    try:
+        async with connection.begin_nested():
+            await connection.execute(REHEARSE)
+    except ProgrammingError as error:
+        if getattr(error.orig, "sqlstate", None) not in UNKNOWN_TO_GUARD:
+            raise
 
 
 def problem_of(error: Exception) -> Problem | None:

@@ -89,6 +89,21 @@ async def test_whoever_leaves_its_queue_or_its_place_makes_room(stage: Stage) ->
     assert (await stage.client.get("/items")).status_code == 200
 
 
+async def test_a_moment_at_the_limit_does_not_refuse_who_waits_in_the_queue(stage: Stage) -> None:
+    compartments(stage, Bulkhead(in_flight=3, waiting=10))
+    shedding(stage, Shedding(least=1, most=50))
+    limiter = stage.gateway.pools["legacy"].limiter
+    assert limiter is not None
+    stage.legacy.handler = gate = Gate()
+    reads = [asyncio.create_task(stage.client.get("/items")) for _ in range(9)]
+    await until(lambda: gate.inside == 3 and in_flight(stage, "shop", "legacy") == (3, 6))
+    limiter.limit = 1.0
+    assert (await stage.client.get("/items")).status_code == 503, "who comes now is shed"
+    gate.open.set()
+    assert [answer.status_code for answer in await asyncio.gather(*reads)] == [200] * 9
+    assert (stage.event("shed"), in_flight(stage, "shop", "legacy"), limiter.in_flight) == (1, (0, 0), 0)
+
+
 async def test_who_waits_too_long_in_the_queue_is_told_so() -> None:
     async with staged(queue_timeout=0.3) as stage:
         compartments(stage, Bulkhead(in_flight=1, waiting=5))

@@ -8,17 +8,22 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import httpx
 import msgspec
 import pytest
 import redis
+import structlog
 
 from banyan.servers import Redis
+from gateway.control.pinlease import Lease
+from gateway.control.pinrelay import PinRelay
+from gateway.policies.pins import PinBoard
 from gateway.policies.sharing import LEASE_SECONDS, MOST_SECONDS
+from gateway.settings import Settings
 from tests.integration.gateway.running import Running, Start, first, ready
 from tests.integration.gateway.stage import reason, side, until
 from tests.integration.gateway.upstream import Seen, Upstream, response
@@ -245,3 +250,30 @@ async def test_a_redis_that_stops_for_a_moment_and_comes_back_empty_loses_no_pin
         assert (await pair.read(pair.other, "before")).text == "1"
         await pair.write(pair.one, f"turn-{turn}", "2")
         assert (await pair.read(pair.other, f"turn-{turn}")).text == "2"
+
+
+async def test_a_fault_in_a_relay_is_told_and_outlived(
+    own_redis: Redis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody trusts because of it; and when it is over, boards are trusted again."""
+    faults = iter([KeyError("one"), ZeroDivisionError("two")])
+    real = Lease._take_nodes
+
+    def faulty(lease: Lease, reply: Sequence[bytes | int]) -> bool:
+        if (fault := next(faults, None)) is not None:
+            raise fault
+        return real(lease, reply)
+
+    monkeypatch.setattr(Lease, "_take_nodes", faulty)
+    board = PinBoard(shared=True)
+    settings = replace(Settings(), redis_url=own_redis.url, state_dir=tmp_path, drain_seconds=1)
+    relay = PinRelay(settings, board)
+    with structlog.testing.capture_logs() as logs:
+        relay.start()
+        try:
+            await until(board.trusted, within=15)
+        finally:
+            await asyncio.to_thread(relay.stop)
+    assert [line["again_in"] for line in logs if "a fault in the relay" in line["event"]] == [0.2, 0.4]
+    assert not relay.is_alive()
+    assert not board.trusted()

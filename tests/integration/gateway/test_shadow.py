@@ -7,6 +7,7 @@ import gzip
 import itertools
 import json
 import time
+from collections.abc import Callable
 from typing import Any
 
 import httpx
@@ -14,6 +15,7 @@ import msgspec
 import pytest
 
 from gateway.control.comparison import Comparison, Tolerance, Unordered
+from gateway.control.front import Facade
 from gateway.shadow.shadow import RUNNING, WAITING
 from tests.integration.gateway.stage import OPERATIONS, Stage, shadowed, until
 from tests.integration.gateway.upstream import Handler, HangUp, Seen, answering, hang, response
@@ -315,3 +317,54 @@ async def test_a_field_that_moves_is_not_blamed_for_one_that_differs(stage: Stag
     await stage.client.get("/items")
     await until(lambda: stage.event("shadow_mismatched") == 1)
     assert [field["field"] for field in shadowed(stage)["fields"]] == ["$.price"]
+
+
+@pytest.mark.parametrize("changes", [{"phase": "legacy", "shadow_percent": 100}, {"shadow_percent": 0}], ids=str)
+async def test_a_read_is_not_asked_again_once_the_table_does_not_ask_for_copies(
+    stage: Stage, changes: dict[str, Any]
+) -> None:
+    """Neither at the service nor at the monolith: it differed, and waits for the watermark when the table changes."""
+    stage.wave(phase="shadow", shadow_percent=100)
+    stage.gateway.take_watermarks({"shop.forward": 0.0})
+    stage.legacy.handler = answering(body=b'{"v":2}')
+    stage.service.handler = answering(body=b'{"v":1}')
+    await stage.client.get("/items")
+    await until(lambda: len(stage.legacy.seen) == 2)
+    stage.wave(**{"phase": "shadow", **changes}, domain={"shadow_writes": 0})
+    stage.gateway.take_watermarks({"shop.forward": 1e12})
+    await until(lambda: not stage.gateway.shadow._running)
+    assert (len(stage.legacy.seen), len(stage.service.seen)) == (2, 1)
+
+
+def naming_itself(url: Callable[[], str], status: int = 200) -> Handler:
+    """A server that tells clients its own address: in the body, and in two headers."""
+
+    async def handler(seen: Seen, writer: asyncio.StreamWriter) -> None:
+        at = url()
+        body = f'{{"next":"{at}/items?after=1","esc":"{at.replace("/", chr(92) + "/")}"}}'.encode()
+        head = {"Location": f"{at}/items/7", "Link": f"<{at}/next>; rel=next", "ETag": '"1"', "Content_MD5": "x"}
+        writer.write(response(status, body, **head))
+
+    return handler
+
+
+@pytest.mark.parametrize("phase", [{"phase": "shadow"}, {"phase": "canary", "canary_percent": 100}], ids=str)
+async def test_links_by_which_each_side_names_itself_are_compared_as_clients_see_them(
+    stage: Stage, phase: dict[str, Any]
+) -> None:
+    rules = Comparison(headers=("location", "link", "etag"))
+    stage.wave(**phase, shadow_percent=100, domain={"compare": rules})
+    table = stage.gateway.router.table
+    shown = Facade(links=["application/json"])
+    assert stage.gateway.swap(msgspec.structs.replace(table, version=table.version + 1, facade=shown).validated())
+    stage.legacy.handler = naming_itself(lambda: stage.legacy.url)
+    stage.service.handler = naming_itself(lambda: stage.service.url)
+    answer = await stage.client.get("/items", headers={"Host": "shop.example", "X-Client": "ann"})
+    assert answer.json()["next"] == "http://shop.example/items?after=1"
+    await until(lambda: stage.event("shadow_compared") == 1)
+    assert (stage.event("shadow_mismatched"), shadowed(stage)["fields"]) == (0, [])
+    stage.service.handler = naming_itself(lambda: stage.service.url + "/elsewhere")
+    await stage.client.get("/items?q=1", headers={"Host": "shop.example", "X-Client": "ann"})
+    await until(lambda: stage.event("shadow_mismatched") == 1)
+    fields = {field["field"] for field in shadowed(stage)["fields"]}
+    assert fields == {"header.location", "header.link", "$.next", "$.esc"}

@@ -177,3 +177,46 @@ async def test_a_body_too_long_to_keep_is_not_rehearsed(stage: Stage) -> None:
     await stage.client.put("/items/7", content=b"x" * 300_000)
     assert not stage.gateway.shadow._running
     assert stage.service.seen == []
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"share": 0}, {"phase": "legacy"}, {"hold": True}, {"phase": "service", "owner": "service"}],
+    ids=str,
+)
+async def test_a_write_is_not_rehearsed_again_once_the_table_does_not_ask_for_it(
+    stage: Stage, changes: dict[str, Any]
+) -> None:
+    """It differed, and waits for the watermark when the table changes."""
+    rehearsing(stage)
+    stage.gateway.take_watermarks({"shop.forward": 0.0})
+    stage.legacy.handler = answering(body=b'{"total":2}')
+    stage.service.handler = echoing(b'{"total":1}')
+    await stage.client.put("/items/7", json={})
+    await until(lambda: len(stage.service.seen) == 1)
+    rehearsing(stage, **changes)
+    stage.gateway.take_watermarks({"shop.forward": 1e12})
+    await until(lambda: not stage.gateway.shadow._running)
+    assert len(stage.service.seen) == 1
+    assert (stage.event("shadow_compared"), stage.event("shadow_dropped")) == (0, 0)
+
+
+async def test_what_waits_for_its_turn_is_left_when_writes_are_no_longer_rehearsed_but_reads_still_copied(
+    stage: Stage,
+) -> None:
+    rehearsing(stage)
+    stage.legacy.handler = answering(body=b"{}")
+    queued = asyncio.Event()
+
+    async def waiting(seen: Seen, writer: asyncio.StreamWriter) -> None:
+        await queued.wait()
+        writer.write(response(body=b"{}", Banyan_Dry_Run="1"))
+
+    stage.service.handler = waiting
+    for _ in range(12):
+        await stage.client.put("/items/7", json={})
+    await until(lambda: len(stage.service.seen) == 1)
+    stage.wave(phase="shadow", shadow_percent=100, domain={"shadow_writes": 0})
+    queued.set()
+    await until(lambda: not stage.gateway.shadow._running)
+    assert len(stage.service.seen) == 1

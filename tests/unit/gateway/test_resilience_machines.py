@@ -13,7 +13,12 @@ from gateway.policies.outlier import Replicas
 from gateway.policies.shedding import Limiter
 from tests.unit.gateway.clock import Clock
 
-steps = st.lists(st.tuples(st.sampled_from(["ok", "fail", "admit", "left"]), st.floats(0, 3)), max_size=200)
+ME = "me"
+CALLERS = 6
+steps = st.lists(
+    st.tuples(st.sampled_from(["ok", "fail", "admit", "left", "health"]), st.integers(0, CALLERS - 1), st.floats(0, 3)),
+    max_size=200,
+)
 
 
 def breaker(clock: Clock, rule: Rule, heard: list[str] | None = None) -> Breaker:
@@ -21,29 +26,43 @@ def breaker(clock: Clock, rule: Rule, heard: list[str] | None = None) -> Breaker
     return Breaker("d", "service", rule=rule, reset=1, on_change=lambda *what: told.append(what[2]), clock=clock)
 
 
-@given(steps)
-def test_a_breaker_that_is_not_closed_never_has_two_probes_in_one_reset_time(history: list[tuple[str, float]]) -> None:
+@given(steps, st.integers(1, 3))
+def test_a_breaker_that_is_not_closed_has_one_probe_and_hears_nobody_else(
+    history: list[tuple[str, int, float]], probes: int
+) -> None:
+    """Beside a model of it. Calls that are no probes are under way all the time, and end as they like."""
     clock = Clock()
-    one = breaker(clock, Rule(failures=2))
-    under_way: float | None = None  # since when
-    for action, pause in history:
+    one = breaker(clock, Rule(failures=2, probes=probes))
+    probe: tuple[int, float] | None = None
+    for action, who, pause in history:
         clock.now += pause
-        was_closed = one.closed
+        closed, state = one.closed, one.state
+        mine = probe is not None and probe[0] == who
         match action:
             case "ok":
-                one.success()
-                under_way = None
+                one.success(who)
             case "fail":
-                one.failure()
-                under_way = None
+                one.failure(who)
             case "left":
-                one.abandoned()
-                under_way = None
-            case "admit" if one.admit() and not was_closed:
-                assert under_way is None or clock.now - under_way > 1, "a probe that came back or was given up"
-                under_way = clock.now
-        if one.closed:
-            under_way = None
+                one.abandoned(who)
+            case "health":
+                one.recovered()
+                assert one.closed is closed
+                continue
+            case "admit":
+                reset = one.reset_seconds
+                if one.admit(who) and not closed:
+                    assert probe is None or mine or clock.now - probe[1] > reset, "it came back, or was given up"
+                    probe = (who, clock.now)
+                    assert one.state == "half-open"
+                continue
+        if closed:
+            probe = None
+        elif mine:
+            probe = None
+            assert action != "fail" or one.state == "open"
+        else:
+            assert one.state == state, "only the probe decides"
 
 
 @given(st.lists(st.booleans(), max_size=300), st.integers(1, 40), st.integers(10, 90))
@@ -57,9 +76,9 @@ def test_the_rate_rule_never_opens_below_its_minimum_of_calls_and_share(
         clock.now += 0.1
         calls.append((clock.now, ok))
         if ok:
-            one.success()
+            one.success(ME)
         else:
-            one.failure()
+            one.failure(ME)
         if not one.closed:
             recent = [good for at, good in calls if at >= clock.now - 10.001]
             first = next(index for index, good in enumerate(recent) if not good)
@@ -75,10 +94,10 @@ def test_a_side_that_fails_half_of_its_calls_opens_though_never_five_in_a_row() 
     one = breaker(clock, Rule(minimum=20, failure_percent=50))
     for _ in range(200):
         clock.now += 0.01
-        one.failure()
+        one.failure(ME)
         if not one.closed:
             break
-        one.success()
+        one.success(ME)
     assert not one.closed
 
 
@@ -86,10 +105,10 @@ def test_failures_far_apart_among_many_good_calls_do_not_open() -> None:
     clock = Clock()
     one = breaker(clock, Rule(minimum=20, failure_percent=50))
     for _ in range(100):
-        one.failure()
+        one.failure(ME)
         for _ in range(30):
             clock.now += 0.1
-            one.success()
+            one.success(ME)
     assert one.closed
 
 
@@ -97,37 +116,37 @@ def test_probes_that_fail_come_later_and_later_up_to_eight_times_the_reset() -> 
     clock = Clock()
     one = breaker(clock, Rule(failures=1))
     waits = []
-    one.failure()
+    one.failure(ME)
     for _ in range(6):
         waits.append(one.reset_seconds)
         clock.now += one.reset_seconds
-        assert one.admit()
-        one.failure()
+        assert one.admit(ME)
+        one.failure(ME)
     assert waits == [1, 2, 4, 8, 8, 8]
 
 
 def test_several_good_probes_one_after_the_other_close_it_where_the_rule_says_so() -> None:
     clock = Clock()
     one = breaker(clock, Rule(failures=1, probes=3))
-    one.failure()
+    one.failure(ME)
     clock.now += 1
     for left in (2, 1, 0):
-        assert one.admit()
-        assert not one.admit()
-        one.success()
+        assert one.admit(ME)
+        assert not one.admit("another")
+        one.success(ME)
         assert one.closed is (left == 0)
 
 
 def test_a_breaker_is_costly_while_what_opened_it_were_time_outs() -> None:
     clock = Clock()
     one = breaker(clock, Rule(failures=2))
-    one.failure(costly=True)
-    one.failure(costly=True)
+    one.failure(ME, costly=True)
+    one.failure(ME, costly=True)
     assert not one.closed
     assert one.costly
     clock.now += 1
-    assert one.admit()
-    one.success()
+    assert one.admit(ME)
+    one.success(ME)
     assert not one.costly
 
 
@@ -137,7 +156,7 @@ def test_retries_are_paid_for_by_the_calls_of_their_own_side() -> None:
     while one.may_retry():
         pass
     for _ in range(25):
-        one.success()
+        one.success(ME)
     assert [one.may_retry() for _ in range(4)] == [True, True, False, False]
     one.budget.ratio = 0
     assert not one.may_retry()
