@@ -70,9 +70,12 @@ def cpu_seconds(pid: int) -> float:
 
 
 @contextlib.contextmanager
-def server(module: str, *arguments: str) -> Iterator[int]:
-    """The port of `python -m module PORT`, which prints it when it is ready and ends with its standard input."""
-    command = [sys.executable, "-m", module, "0", *arguments]
+def server(module: str, *arguments: str, before: Sequence[str] = ()) -> Iterator[int]:
+    """The port of `python -m module PORT`, which prints it when it is ready and ends with its standard input.
+
+    `before`: words before the command, `nice` for one.
+    """
+    command = [*before, sys.executable, "-m", module, "0", *arguments]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     try:
         assert process.stdout is not None
