@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 TICK = 0.1  # seconds
 TICKS_PER_SWEEP = 5  # connections are looked at less often than requests
 PIECE_SECONDS = 0.0005  # of looking, before others have their turn
+PIECE_ENDED = 4  # the same, in connections that it was the end of
 
 T = TypeVar("T")
 
@@ -51,26 +52,27 @@ class Clock:
                 pool.reap()
             await _in_pieces(list(gateway.clients), lambda client: self._look_at_client(client, now))
 
-    def _look_at_exchange(self, exchange: Exchange, now: float) -> None:
-        if not exchange.over and (cause := overdue(exchange, now)) is not None:
-            try:
-                exchange.timed_out(cause)
-            except Exception:  # of one request; the others have their time all the same
-                log.exception("a request could not be timed out", operation=exchange.route.id)
+    def _look_at_exchange(self, exchange: Exchange, now: float) -> bool:
+        if exchange.over or (cause := overdue(exchange, now)) is None:
+            return False
+        try:
+            exchange.timed_out(cause)
+        except Exception:  # of one request; the others have their time all the same
+            log.exception("a request could not be timed out", operation=exchange.route.id)
+        return True
 
-    def _look_at_client(self, client: Downstream, now: float) -> None:
+    def _look_at_client(self, client: Downstream, now: float) -> bool:
         settings = self._gateway.settings
-        if client in self._gateway.clients:
-            client.check(now, settings.idle_timeout, settings.slow_timeout)
+        return client in self._gateway.clients and client.check(now, settings.idle_timeout, settings.slow_timeout)
 
 
-async def _in_pieces(items: Sequence[T], look: Callable[[T], None]) -> None:
+async def _in_pieces(items: Sequence[T], look: Callable[[T], bool]) -> None:
     """Look at all of them, and let requests be served in between: to turn away a thousand slow clients at once would
-    hold up everybody else.
+    hold up everybody else. `look` says whether it ended something; most of that work is done by the kernel, later.
     """
-    until = perf_counter() + PIECE_SECONDS
+    until, ended = perf_counter() + PIECE_SECONDS, 0
     for item in items:
-        look(item)
-        if perf_counter() > until:
+        ended += look(item)
+        if ended >= PIECE_ENDED or perf_counter() > until:
             await asyncio.sleep(0)
-            until = perf_counter() + PIECE_SECONDS
+            until, ended = perf_counter() + PIECE_SECONDS, 0

@@ -312,25 +312,28 @@ class Downstream(asyncio.Protocol):
 
     # time
 
-    def check(self, now: float, idle: float, slow: float) -> None:
-        """Called a few times a second."""
+    def check(self, now: float, idle: float, slow: float) -> bool:
+        """Called a few times a second. True: that was the end of this connection, or of its last request."""
         if self._unread:
             self._look_at_reading(now)
-        age = now - self.since
-        if self._mode == _HEAD:
+        age, mode = now - self.since, self._mode
+        if mode == _HEAD:
             if self._buffer and not self._full:
                 if age > slow:
                     self.fail(Malformed(408, "the request's head did not come in time"))
             elif age > idle:
                 self._close()
-        elif self._mode == _BODY:
+        elif mode == _BODY:
             if self._exchange is not None and self._intake is not None:
                 self._check_body(self._exchange, self._intake, age, slow)
-        elif self._mode == _LINGER:
+        elif mode == _LINGER:
             if age > LINGER_SECONDS or now > self._linger_until:
                 self._transport.abort()
-        elif self._mode == _CLOSING and age > self._gateway.settings.write_timeout:
+                return True
+        elif mode == _CLOSING and age > self._gateway.settings.write_timeout:
             self.abort(reset=True)
+            return True
+        return self._mode != mode
 
     def _check_body(self, exchange: Exchange, intake: Intake, age: float, slow: float) -> None:
         if intake.awaited and age > CONTINUE_SECONDS:
