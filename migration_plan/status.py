@@ -13,7 +13,7 @@ from migration_plan.context import SIDES, Context
 from migration_plan.crowds import crowd_problems
 from migration_plan.databases import STACK_HINT
 from migration_plan.errors import NotConfigured, PlanError, Unreachable
-from migration_plan.gates.judge import SILENT_AFTER_MS
+from migration_plan.gates.judge import SILENT_AFTER_MS, slot_gone
 from migration_plan.gates.measure import gateway_part, last_verification, stream_figures
 from migration_plan.ledger import State
 from migration_plan.looks import Away, Looks
@@ -45,7 +45,8 @@ class WaveStatus(msgspec.Struct, frozen=True):
 
 
 class StreamStatus(msgspec.Struct, frozen=True):
-    """`state` is "unknown", and `parked` None, when an end of the stream is away."""
+    """`state` is "unknown", and `parked` None, when an end of the stream is away. `problem`: why it cannot go on, and
+    the command that helps."""
 
     state: str
     alive: bool
@@ -54,6 +55,7 @@ class StreamStatus(msgspec.Struct, frozen=True):
     parked: int | None = None
     slot: str = UNKNOWN
     retained_bytes: int | None = None
+    problem: str | None = None
 
 
 class VerifyStatus(msgspec.Struct, frozen=True):
@@ -99,8 +101,12 @@ class Status(msgspec.Struct, frozen=True):
 
     @property
     def complete(self) -> bool:
-        """Everything could be asked."""
-        return not self.away and not self.unset
+        """Everything could be asked, and no stream has lost its slot."""
+        return not self.away and not self.unset and not self._broken
+
+    @property
+    def _broken(self) -> bool:
+        return any(stream.problem for domain in self.domains for stream in domain.streams.values())
 
     def nothing(self) -> PlanError:
         """Why nothing at all could be seen."""
@@ -222,4 +228,10 @@ def _stream(context: Context, looks: Looks, name: str, direction: str, problems:
     if found is None or isinstance(found, StreamStatus):
         return found
     alive = found.active and found.silent_ms is not None and found.silent_ms <= SILENT_AFTER_MS
-    return StreamStatus(found.state, alive, found.lag_ms, found.lsn, found.parked, found.slot, found.retained_bytes)
+    gone = slot_gone(name, direction, found)
+    problem = f"{gone.measured}; {gone.help}" if gone else None
+    if problem is not None:
+        problems.append(f"the {direction} stream cannot go on: {problem}")
+    return StreamStatus(
+        found.state, alive, found.lag_ms, found.lsn, found.parked, found.slot, found.retained_bytes, problem
+    )

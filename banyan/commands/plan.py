@@ -15,6 +15,8 @@ import click
 import msgspec
 
 from banyan.commands import plan_views as views
+from banyan.commands.asking import confirm, require_somebody
+from banyan.commands.status_views import show_status
 from banyan.environment import load_environment
 from migration_plan import compile as compiling
 from migration_plan import plan as plans
@@ -30,7 +32,7 @@ from migration_plan.verbs import rollback as rollback_wave
 from migration_plan.verbs import switch as switch_wave
 from migration_plan.verification import verify_domain
 
-#: `status` shows less than there is.
+#: `status` shows less than there is, or a stream that cannot go on.
 PART_AWAY = 3
 
 P = ParamSpec("P")
@@ -97,7 +99,8 @@ def change_options(command: Callable[P, R]) -> Callable[P, R]:
 def status(as_json: bool) -> None:
     """Show where every domain stands.
 
-    Exit code 1 when nothing answers; 3 when a part is away, and what it knows is shown as unknown.
+    Exit code 1 when nothing answers; 3 when a part is away (what it knows is shown as unknown), or a stream cannot go
+    on because its slot is gone (the command that helps is shown).
     """
     with opened() as context:
         found = statuses.read(context)
@@ -106,7 +109,7 @@ def status(as_json: bool) -> None:
         if not found.answered:
             raise found.nothing()
     if not as_json:
-        views.show_status(found)
+        show_status(found, views.out, views.err)
     if not found.complete:
         sys.exit(PART_AWAY)
 
@@ -148,7 +151,7 @@ def prepare(
 def _ask_to_prepare(preview: Prepared) -> None:
     if any(part.state == "missing" for part in preview.parts):
         views.show_prepared(preview, views.err)
-        _confirm("make what is missing?")
+        confirm("make what is missing?")
 
 
 @click.command()
@@ -187,6 +190,8 @@ def _step(
     as_json: bool,
     **common: Any,
 ) -> None:
+    if not dry_run and not yes:
+        require_somebody()
     with opened() as context:
         step = functools.partial(verb, context, domain, **more, **common)
         if not dry_run and not yes:
@@ -213,13 +218,7 @@ def _ask(preview: Result) -> None:
     views.show_look(preview, views.err)
     if preview.refusal:
         sys.exit(Refused.exit_code)
-    _confirm(f"{preview.verb} {preview.domain}: {preview.before} → {preview.after}?")
-
-
-def _confirm(question: str) -> None:
-    if not sys.stdin.isatty():
-        raise click.UsageError("nobody can be asked here: say --yes")
-    click.confirm(question, abort=True, err=True)
+    confirm(f"{preview.verb} {preview.domain}: {preview.before} → {preview.after}?")
 
 
 @click.command()
@@ -329,12 +328,14 @@ def publish(reason: str | None, yes: bool, dry_run: bool, as_json: bool) -> None
 
     Owners, epochs and phases are those of the ledger. The reason is kept in the gateway's audit.
     """
+    if not dry_run and not yes:
+        require_somebody()
     with opened() as context:
         if not dry_run and not yes:
             preview = publish_plan(context, reason, dry_run=True)
             if preview.parts:
                 views.show_published(preview, views.err)
-                _confirm("publish it?")
+                confirm("publish it?")
         result = publish_plan(context, reason, dry_run=dry_run)
     if as_json:
         click.echo(result.to_json().decode())

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 import click
 from rich.console import Console
 
+from banyan.commands.asking import confirm
 from banyan.errors import BanyanError, StackError
 from banyan.stack import boot, config, doctor_checks
 from banyan.stack.home import Home, Running
@@ -168,7 +169,7 @@ def down(purge: bool, yes: bool, dry_run: bool) -> None:
             out.print(f"would remove {lost}" if lost else f"nothing to remove in {home.path}", soft_wrap=True)
         return
     if lost is not None and not yes and not home.demo_mark.exists():
-        _ask(f"throw away {lost}?")
+        confirm(f"throw away {lost}?")
     if home.is_locked():
         pid = _holder(home)
         os.kill(pid, signal.SIGTERM)
@@ -183,12 +184,6 @@ def down(purge: bool, yes: bool, dry_run: bool) -> None:
     if purge and home.path.exists():
         home.purge()
         out.print(f"removed {home.path}", soft_wrap=True)
-
-
-def _ask(question: str) -> None:
-    if not sys.stdin.isatty():
-        raise StackError(f"{question} Nobody can be asked here: say --yes, or look first with --dry-run")
-    click.confirm(question, abort=True)
 
 
 def _holder(home: Home) -> int:

@@ -237,12 +237,29 @@ def test_status_tells_a_database_that_is_away_once_and_does_not_call_its_streams
     assert "not prepared" not in shown.stdout
     assert json.loads(banyan(away, "status", "--json").stdout)["domains"][0]["streams"]["reverse"] == {
         "state": "unknown", "alive": False, "lag_ms": None, "lsn": None, "parked": None, "slot": "unknown",
-        "retained_bytes": None,
+        "retained_bytes": None, "problem": None,
     }  # fmt: skip
+
+
+def test_status_tells_a_stream_whose_slot_is_gone_with_the_command_that_helps(toys: Toys) -> None:
+    toys.stop_stream("forward")
+    with psycopg.connect(toys.legacy, autocommit=True) as connection:
+        connection.execute("SELECT pg_drop_replication_slot(%s)", [toys.stream("forward").slot])
+    shown = banyan(toys, "status")
+    assert shown.returncode == 3
+    assert "slot missing" in shown.stdout
+    [line] = shown.stderr.splitlines()
+    assert line.startswith(f"{toys.domain}: the forward stream cannot go on: its slot is missing; ")
+    assert f"`python -m cdc snapshot --stream {toys.domain}.forward`" in line
+    told = banyan(toys, "status", "--json")
+    assert told.returncode == 3
+    stream = json.loads(told.stdout)["domains"][0]["streams"]["forward"]
+    assert (stream["alive"], stream["slot"]) == (False, "missing")
+    assert "python -m cdc snapshot" in stream["problem"]
 
 
 def test_a_step_without_yes_and_without_a_terminal_changes_nothing(toys: Toys) -> None:
     done = banyan(toys, "advance", toys.domain)
-    assert done.returncode == 2
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
     assert "say --yes" in done.stderr
     assert json.loads(banyan(toys, "status", "--json").stdout)["domains"][0]["phase"] == "legacy"

@@ -172,7 +172,16 @@ def test_a_folder_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
     assert done.stderr == "Error: Could not open file '/proc/nowhere': No such file or directory\n"
 
 
-def test_nobody_is_asked_where_nobody_can_answer(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "arguments", [*[[verb, "pricing"] for verb in ("advance", "switch", "rollback")], ["plan", "publish"]]
+)
+def test_where_nobody_can_be_asked_one_line_says_what_helps(tmp_path: Path, arguments: list[str]) -> None:
+    done = banyan(tmp_path, *arguments)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "error: nobody can be asked here: say --yes, or look first with --dry-run\n"
+
+
+def test_prepare_takes_one_domain_or_all(tmp_path: Path) -> None:
     assert banyan(tmp_path, "prepare").returncode == 2
     assert banyan(tmp_path, "prepare", "pricing", "--all").returncode == 2
 
