@@ -306,19 +306,28 @@ def show(as_json: bool) -> None:
 
 @plan.command("compile")
 @click.option("--out", required=True, type=click.Path(file_okay=False, path_type=Path), help="Folder for the files.")
-def compile_(out: Path) -> None:
+@click.option("--dry-run", is_flag=True, help="Say which files would be new, changed or equal; write nothing.")
+def compile_(out: Path, dry_run: bool) -> None:
     """Write the stream files (`pricing.forward.json`, …) and the first route table (`table.json`)."""
     with opened() as context:
         streams = compiling.compile_streams(context.plan, context.env)
         table = compiling.compile_table(context.plan, *known(context), 1, context.env)
+    files = {out / f"{name}.json": f"{json.dumps(stream, indent=1)}\n".encode() for name, stream in streams.items()}
+    files[out / "table.json"] = compiling.encode_table(table) + b"\n"
     try:
+        if dry_run:
+            views.show_files({path: _state(path, content) for path, content in files.items()})
+            return
         out.mkdir(parents=True, exist_ok=True)
-        for name, stream in streams.items():
-            (out / f"{name}.json").write_text(json.dumps(stream, indent=1) + "\n")
-        (out / "table.json").write_bytes(compiling.encode_table(table) + b"\n")
+        for path, content in files.items():
+            path.write_bytes(content)
     except OSError as error:
         raise click.FileError(str(error.filename or out), error.strerror) from error
     click.echo(f"{len(streams)} streams and the route table are in {out}")
+
+
+def _state(path: Path, content: bytes) -> str:
+    return "new" if not path.exists() else "equal" if path.read_bytes() == content else "changed"
 
 
 @plan.command()

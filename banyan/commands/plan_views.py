@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 
 from rich.console import Console
 from rich.markup import escape
@@ -68,6 +69,12 @@ def show_prepared(result: Prepared, to: Console = out) -> None:
 def _said(gate: Gate) -> str:
     helping = "" if gate.verdict == "pass" else f"; {gate.help}"
     return escape(f"{gate.gate:<18} {gate.measured}{helping}")
+
+
+def show_files(states: Mapping[Path, str]) -> None:
+    for path, state in states.items():
+        out.print(f"{state:<8} {escape(str(path))}", soft_wrap=True)
+    out.print("dry run: nothing was changed")
 
 
 def show_history(rows: Sequence[Row]) -> None:

@@ -88,7 +88,7 @@ def boot(config: Config, supervisor: Supervisor, options: Options, progress: Pro
 
 def require_room(home: Home) -> None:
     """Raises: StackError when the disk is all but full: servers that find no room say so in many ways."""
-    free = shutil.disk_usage(home.path).free
+    free = shutil.disk_usage(home.nearest).free
     if free < _ROOM:
         raise StackError(
             f"{free // 2**20} MiB are free at {home.path}, a stack needs {_ROOM // 2**20}: "

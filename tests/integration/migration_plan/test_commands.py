@@ -263,3 +263,20 @@ def test_a_step_without_yes_and_without_a_terminal_changes_nothing(toys: Toys) -
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
     assert "say --yes" in done.stderr
     assert json.loads(banyan(toys, "status", "--json").stdout)["domains"][0]["phase"] == "legacy"
+
+
+def test_a_dry_run_of_counting_anew_changes_nothing(toys: Toys) -> None:
+    def version() -> int:
+        with toys.context() as context:
+            return context.admin().table().version
+
+    before = version()
+    looked = banyan(toys, "shadow", toys.domain, "--reset", "--dry-run")
+    assert looked.returncode == 0, looked.stderr
+    assert looked.stdout.splitlines()[-2:] == [
+        f"would count anew: 0 comparisons of {toys.domain} would be forgotten",
+        "dry run: nothing was changed",
+    ]
+    assert version() == before
+    assert banyan(toys, "shadow", toys.domain, "--reset").returncode == 0
+    assert version() == before + 1
