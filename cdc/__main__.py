@@ -128,10 +128,11 @@ def status(path: Path) -> None:
 
 @main.command()
 @stream_option
-def snapshot(path: Path) -> None:
-    """Fill the target again, from a new slot. Stop the stream first."""
+@click.option("--take-over", is_flag=True, help="A running process of the stream waits until the fill is done.")
+def snapshot(path: Path, take_over: bool) -> None:
+    """Fill the target again, from a new slot. The stream must not run, or give way (--take-over)."""
     _, runner = _runner(path)
-    filled = runner.snapshot(threading.Event())
+    filled = runner.snapshot(threading.Event(), take_over=take_over)
     click.echo(f"{filled.rows} rows in {filled.seconds:.2f} s, {filled.rows_per_s:,.0f} rows/s")
 
 

@@ -15,6 +15,7 @@ from migration_plan.databases import STACK_HINT
 from migration_plan.errors import NotConfigured, PlanError, Unreachable
 from migration_plan.gates.judge import SILENT_AFTER_MS, slot_gone
 from migration_plan.gates.measure import gateway_part, last_verification, stream_figures
+from migration_plan.gates.measured import StreamFigures
 from migration_plan.ledger import State
 from migration_plan.looks import Away, Looks
 from migration_plan.plan import Side
@@ -59,9 +60,12 @@ class StreamStatus(msgspec.Struct, frozen=True):
 
 
 class VerifyStatus(msgspec.Struct, frozen=True):
+    """`refilled`: tables were filled again since, so it says nothing of the rows that are there now."""
+
     clean: bool
     drift: int
     age_s: float
+    refilled: bool = False
 
 
 class DomainStatus(msgspec.Struct, frozen=True):
@@ -149,10 +153,12 @@ def _domain(
     problems: list[str] = []
     numbers = range(len(context.plan.domain(name).waves))
     waves = [_wave(context, looks, name, number, states, table, problems) for number in numbers]
-    streams = {direction: _stream(context, looks, name, direction, problems) for direction in DIRECTIONS}
-    verified = looks.at(lambda: last_verification(context, name), problems)
+    figured = {direction: _figures(context, looks, name, direction, problems) for direction in DIRECTIONS}
+    streams = {direction: _stream(name, direction, found, problems) for direction, found in figured.items()}
+    filled = {direction: found for direction, found in figured.items() if isinstance(found, StreamFigures)}
+    verified = looks.at(lambda: last_verification(context, name, filled), problems)
     part = said.get("domains", {}).get(name, {})
-    figures = gateway_part(said, name)
+    gateway = gateway_part(said, name)
     problems += crowd_problems(part)
     return DomainStatus(
         name,
@@ -162,10 +168,10 @@ def _domain(
         waves[0].epoch,
         waves,
         {direction: stream for direction, stream in streams.items() if stream is not None},
-        VerifyStatus(verified.clean, verified.drift, verified.age_s) if verified else None,
+        VerifyStatus(verified.clean, verified.drift, verified.age_s, verified.refilled) if verified else None,
         dict(part.get("requests", {})),
-        dict(figures.breakers) if figures else {},
-        dict(figures.healthy) if figures else {},
+        dict(gateway.breakers) if gateway else {},
+        dict(gateway.healthy) if gateway else {},
         dict(part.get("shadow", {})),
         {
             **{key: int(part[key]) for key in ("fallbacks", "held", "rerouted") if key in part},
@@ -222,9 +228,16 @@ def _owner(
     return OwnerStatus(row.owner, row.epoch) if row else None
 
 
-def _stream(context: Context, looks: Looks, name: str, direction: str, problems: list[str]) -> StreamStatus | None:
-    """None when it was not prepared."""
-    found = looks.at(lambda: stream_figures(context, name, direction), problems, StreamStatus(UNKNOWN, alive=False))
+def _figures(
+    context: Context, looks: Looks, name: str, direction: str, problems: list[str]
+) -> StreamFigures | StreamStatus | None:
+    """None when it was not prepared; a status of its own when an end is away."""
+    return looks.at(lambda: stream_figures(context, name, direction), problems, StreamStatus(UNKNOWN, alive=False))
+
+
+def _stream(
+    name: str, direction: str, found: StreamFigures | StreamStatus | None, problems: list[str]
+) -> StreamStatus | None:
     if found is None or isinstance(found, StreamStatus):
         return found
     alive = found.active and found.silent_ms is not None and found.silent_ms <= SILENT_AFTER_MS

@@ -107,6 +107,8 @@ def _verified(domain: DomainStatus) -> str:
     verified = domain.verify
     if verified is None:
         return "[red]unknown[/]" if domain.phase == UNKNOWN else "never"
+    if verified.refilled:
+        return _good("before a fill", False)
     said = "clean" if verified.clean else f"{verified.drift} differ"
     return _good(f"{said}, {_span(verified.age_s)} ago", verified.clean)
 

@@ -106,7 +106,9 @@ def require(findings: Sequence[Finding], forced: Collection[str] = ()) -> Sequen
 
 def comparison_due(verified: Verified | None, gates: Gates) -> bool:
     """Whether a step compares both sides before it judges, unless the last comparison found differences."""
-    return verified is None or (not verified.drift and (not verified.clean or verified.age_s > gates.verify_fresh_s))
+    if verified is None or verified.refilled:
+        return True
+    return not verified.drift and (not verified.clean or verified.age_s > gates.verify_fresh_s)
 
 
 def _judge(gate: str, ok: bool | None, measured: Any, help_: str) -> Finding:
@@ -196,6 +198,8 @@ def _verified(measured: Measured, gates: Gates) -> Finding:
     verified, again = measured.verified, f"run `banyan verify {measured.domain}`"
     if verified is None:
         return _judge("verify", None, "the two sides were never compared", again)
+    if verified.refilled:
+        return _judge("verify", None, "tables were filled again since the last comparison", again)
     if verified.drift:
         return _judge(
             "verify", False, f"{verified.drift} rows differ", f"find the cause (see its output), then {again}"

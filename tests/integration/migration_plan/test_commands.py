@@ -9,12 +9,15 @@ import os
 import pty
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import psycopg
 import pytest
 
+from cdc import mapping as mappings
+from cdc.runner import Runner
 from tests.integration.migration_plan.toy import Toys
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -280,3 +283,21 @@ def test_a_dry_run_of_counting_anew_changes_nothing(toys: Toys) -> None:
     assert version() == before
     assert banyan(toys, "shadow", toys.domain, "--reset").returncode == 0
     assert version() == before + 1
+
+
+def test_a_fill_voids_the_comparisons_before_it(toys: Toys) -> None:
+    step(toys, "advance")
+    assert banyan(toys, "verify", toys.domain).returncode == 0
+    assert "compare every row" not in banyan(toys, "advance", toys.domain, "--dry-run").stdout
+    toys.stop_stream("forward")
+    stream = toys.stream("forward")
+    mapping = mappings.load(toys.folder / "toys.yaml")
+    Runner(stream, mapping, toys.legacy, toys.service).snapshot(threading.Event())
+    toys.start_stream("forward")
+    assert json.loads(banyan(toys, "status", "--json").stdout)["domains"][0]["verify"]["refilled"]
+    assert "before a fill" in banyan(toys, "status").stdout
+    looked = banyan(toys, "advance", toys.domain, "--dry-run")
+    assert "0 compare every row of both sides" in looked.stdout
+    assert "tables were filled again since the last comparison" in looked.stdout
+    assert banyan(toys, "verify", toys.domain).returncode == 0
+    assert "compare every row" not in banyan(toys, "advance", toys.domain, "--dry-run").stdout
