@@ -119,7 +119,7 @@ def _secret_names() -> list[str]:
     return [
         *(f"BANYAN_PASSWORD_{role.upper()}" for role in _roles()),
         "BANYAN_REDIS_PASSWORD", "LEGACY_SECRET_KEY", "LEGACY_BACKOFFICE_KEY", "GATEWAY_ADMIN_TOKEN",
-        "GATEWAY_OVERRIDE_KEY",
+        "GATEWAY_VIEWER_TOKEN", "GATEWAY_OVERRIDE_KEY", "GATEWAY_ASSERTION_KEY",
     ]  # fmt: skip
 
 
