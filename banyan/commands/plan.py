@@ -76,7 +76,11 @@ def step_options(command: Callable[P, R]) -> Callable[P, R]:
     options = [
         click.option("--wave", type=click.IntRange(0), help="Which wave, in a domain with several."),
         click.option(
-            "--force-gate", "forced", multiple=True, metavar="NAME", help="Go on although this gate does not pass."
+            "--force-gate",
+            "forced",
+            multiple=True,
+            metavar="NAME",
+            help="Go on although this gate does not pass; may be said for several.",
         ),
     ]
     return functools.reduce(lambda wrapped, option: option(wrapped), reversed(options), change_options(command))
@@ -242,7 +246,7 @@ def verify(domain: str, as_json: bool, reason: str | None, yes: bool) -> None:
 @click.argument("domain", required=False)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 @click.option("--check", is_flag=True, help="Verify the hash chain; exit code 1 when it is broken.")
-@click.option("--limit", type=click.IntRange(1, 100_000), default=50, show_default=True)
+@click.option("--limit", type=click.IntRange(1, 100_000), default=50, show_default=True, help="So many of the newest.")
 def history(domain: str | None, as_json: bool, check: bool, limit: int) -> None:
     """Show the ledger, newest last."""
     with opened() as context:
@@ -304,7 +308,7 @@ def show(as_json: bool) -> None:
     views.show_plan(context.plan)
 
 
-@plan.command("compile")
+@plan.command("compile", short_help="Write the stream files and the first route table.")
 @click.option("--out", required=True, type=click.Path(file_okay=False, path_type=Path), help="Folder for the files.")
 @click.option("--dry-run", is_flag=True, help="Say which files would be new, changed or equal; write nothing.")
 def compile_(out: Path, dry_run: bool) -> None:
@@ -330,7 +334,7 @@ def _state(path: Path, content: bytes) -> str:
     return "new" if not path.exists() else "equal" if path.read_bytes() == content else "changed"
 
 
-@plan.command()
+@plan.command(short_help="Bring the plan to the running gateway; moves nothing.")
 @change_options
 def publish(reason: str | None, yes: bool, dry_run: bool, as_json: bool) -> None:
     """Bring the plan's routes, facade, auth and policies to the running gateway. Moves nothing; may be run again.

@@ -78,6 +78,8 @@ def show_files(states: Mapping[Path, str]) -> None:
 
 
 def show_history(rows: Sequence[Row]) -> None:
+    if not rows:
+        err.print("the ledger has nothing of that yet")
     for row in rows:
         entry = row.entry
         way = f"{entry.before} → {entry.after}" if entry.before else entry.after or ""
