@@ -6,7 +6,7 @@ import asyncio
 import secrets
 from collections.abc import Mapping
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from gateway.accesslog import AccessLog
 from gateway.auth import bridge_for
@@ -32,6 +32,12 @@ if TYPE_CHECKING:
 LAST_WORD_SECONDS = 1.0  # that an idle connection is kept when the gateway ends
 
 
+class Observer(Protocol):
+    """Is told of every exchange that is over."""
+
+    def finished(self, exchange: Exchange, seconds: float) -> None: ...
+
+
 class Gateway:
     def __init__(self, settings: Settings, table: RouteTable, board: PinBoard, log: AccessLog | None) -> None:
         self.settings = settings
@@ -41,6 +47,7 @@ class Gateway:
         self.replay_bytes = settings.replay_bytes
         self.max_body = settings.max_body
         self.log = log
+        self.observers: tuple[Observer, ...] = ()  # none: most of the time nobody looks
         self.board = board
         self.override_key = settings.override_key
         self.sharing: PinPost | None = None  # with several nodes
@@ -114,6 +121,15 @@ class Gateway:
         identities = route.identities_of(exchange.request, exchange.values)
         return self.board.last_write(route.domain, owner, identities)
 
+    # for those who look on
+
+    def observe(self, observer: Observer) -> None:
+        if observer not in self.observers:
+            self.observers += (observer,)
+
+    def unobserve(self, observer: Observer) -> None:
+        self.observers = tuple(other for other in self.observers if other is not observer)
+
     # time
 
     async def run_clock(self) -> None:
@@ -154,6 +170,7 @@ class Gateway:
             "connections": len(self.clients),
             "active": len(self.active),
             "held_now": len(self.room),
+            "observers": len(self.observers),
         }
 
     def take_watermarks(self, watermarks: Mapping[str, float]) -> None:

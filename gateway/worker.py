@@ -23,6 +23,7 @@ from gateway.logfile import LogFile
 from gateway.policies.pins import PinBoard
 from gateway.policies.sharing import PinPost
 from gateway.settings import Settings
+from gateway.tail.listeners import Tail
 from gateway.tls import Watched, listener_tls
 
 CERTIFICATE_SECONDS = 1.0  # between two looks at the files
@@ -70,7 +71,12 @@ class Worker:
         self._listeners = [Listener(fd, client, loop) for fd in plain]
         self._listeners += [Listener(fd, client, loop, self._tls) for fd in tls]
         tasks = [loop.create_task(gateway.run_clock()), loop.create_task(self._watch_certificates())]
-        control = await link.listen(settings.socket(self._index), self._answer)
+        tail = Tail(gateway)
+        control = await link.listen(
+            settings.socket(self._index),
+            self._answer,
+            lambda message: tail.subscribe(message) if message.get("do") == "tail" else None,
+        )
         # Exchanges free themselves by reference counting; a full collection would only cost the slowest percent time.
         gc.collect()
         gc.freeze()

@@ -337,6 +337,9 @@ class Exchange:
         gateway.meter.cell(route.domain, decision.side, route.id).observe(status, seconds)
         if decision is self.slot.fallback or decision is self.slot.detour:
             gateway.meter.count(route.domain, "fallback")  # after a failure, or at once because the breaker was open
+        if gateway.observers:
+            for observer in gateway.observers:
+                observer.finished(self, seconds)
         if gateway.log is not None:
             gateway.log.add(self, seconds)
         if self.doubtful is not None and not self.read:
