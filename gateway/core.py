@@ -28,6 +28,8 @@ from gateway.upstreams import Upstreams
 
 if TYPE_CHECKING:
     from gateway.http1.exchange import Exchange
+    from gateway.telemetry.export import Export
+    from gateway.telemetry.tracer import Tracer
 
 LAST_WORD_SECONDS = 1.0  # that an idle connection is kept when the gateway ends
 
@@ -47,6 +49,8 @@ class Gateway:
         self.replay_bytes = settings.replay_bytes
         self.max_body = settings.max_body
         self.log = log
+        self.tracer: Tracer | None = None
+        self._export: Export | None = None
         self.observers: tuple[Observer, ...] = ()  # none: most of the time nobody looks
         self.board = board
         self.override_key = settings.override_key
@@ -123,6 +127,10 @@ class Gateway:
 
     # for those who look on
 
+    def trace_with(self, tracer: Tracer, export: Export) -> None:
+        self.tracer, self._export = tracer, export
+        self.observe(tracer)  # the first of them: the others may tell its trace ids
+
     def observe(self, observer: Observer) -> None:
         if observer not in self.observers:
             self.observers += (observer,)
@@ -157,6 +165,8 @@ class Gateway:
         self.upstreams.close()
         if self.log is not None:
             self.log.close()
+        if self._export is not None:
+            await self._export.close()
 
     def snapshot(self) -> dict[str, Any]:
         """Everything the admin process wants to know of this worker."""
@@ -171,6 +181,7 @@ class Gateway:
             "active": len(self.active),
             "held_now": len(self.room),
             "observers": len(self.observers),
+            "spans": None if self._export is None else self._export.figures(),
         }
 
     def take_watermarks(self, watermarks: Mapping[str, float]) -> None:

@@ -60,6 +60,10 @@ class Worker:
         watch_parent(stop)
         table = stored.load(settings.table_file, settings.table)
         gateway = self._gateway = Gateway(settings, table, open_board(settings), self._log)
+        if settings.telemetry is not None:
+            from gateway.telemetry.export import tracer  # brings a large library, for those who want it
+
+            gateway.trace_with(*tracer(settings.telemetry))
         if settings.shares_pins:
             gateway.sharing = PinPost(gateway.board, settings.pins_socket)
         if tls and settings.tls_certificate is not None and settings.tls_key is not None:
