@@ -28,7 +28,6 @@ from gateway.upstreams import Upstreams
 
 if TYPE_CHECKING:
     from gateway.http1.exchange import Exchange
-    from gateway.telemetry.export import Export
     from gateway.telemetry.tracer import Tracer
 
 LAST_WORD_SECONDS = 1.0  # that an idle connection is kept when the gateway ends
@@ -50,7 +49,6 @@ class Gateway:
         self.max_body = settings.max_body
         self.log = log
         self.tracer: Tracer | None = None
-        self._export: Export | None = None
         self.observers: tuple[Observer, ...] = ()  # none: most of the time nobody looks
         self.board = board
         self.override_key = settings.override_key
@@ -127,8 +125,8 @@ class Gateway:
 
     # for those who look on
 
-    def trace_with(self, tracer: Tracer, export: Export) -> None:
-        self.tracer, self._export = tracer, export
+    def trace_with(self, tracer: Tracer) -> None:
+        self.tracer = tracer
         self.observe(tracer)  # the first of them: the others may tell its trace ids
 
     def observe(self, observer: Observer) -> None:
@@ -165,8 +163,8 @@ class Gateway:
         self.upstreams.close()
         if self.log is not None:
             self.log.close()
-        if self._export is not None:
-            await self._export.close()
+        if self.tracer is not None:
+            await self.tracer.close()
 
     def snapshot(self) -> dict[str, Any]:
         """Everything the admin process wants to know of this worker."""
@@ -181,7 +179,7 @@ class Gateway:
             "active": len(self.active),
             "held_now": len(self.room),
             "observers": len(self.observers),
-            "spans": None if self._export is None else self._export.figures(),
+            "spans": None if self.tracer is None else self.tracer.figures(),
         }
 
     def take_watermarks(self, watermarks: Mapping[str, float]) -> None:

@@ -63,7 +63,7 @@ class Worker:
         if settings.telemetry is not None:
             from gateway.telemetry.export import tracer  # brings a large library, for those who want it
 
-            gateway.trace_with(*tracer(settings.telemetry))
+            gateway.trace_with(tracer(settings.telemetry))
         if settings.shares_pins:
             gateway.sharing = PinPost(gateway.board, settings.pins_socket)
         if tls and settings.tls_certificate is not None and settings.tls_key is not None:

@@ -127,11 +127,10 @@ class Export:
                 await over.wait()
 
 
-def tracer(telemetry: Telemetry) -> tuple[Tracer, Export]:
-    """For one worker."""
+def tracer(telemetry: Telemetry) -> Tracer:
+    """Of one worker."""
     resource = Resource.create({"service.instance.id": str(uuid4()), **dict(telemetry.resource)})
-    export = Export(telemetry)
-    return Tracer(telemetry.sampler, Maker(resource), export), export
+    return Tracer(telemetry.sampler, Maker(resource), Export(telemetry))
 
 
 class _Told(logging.Handler):

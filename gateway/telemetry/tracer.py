@@ -23,29 +23,41 @@ if TYPE_CHECKING:
 log = structlog.get_logger("gateway.telemetry")
 
 # Where forward.upstream_head puts a traceparent that is ours: it is the last line of the head.
-_LINE, _ID, _FLAGS = slice(-74, -56), slice(-56, -24), -6
+_LINE, _ID, _LOWER_HALF, _FLAGS = slice(-74, -56), slice(-56, -24), slice(-40, -24), -6
 _OURS = b"\r\ntraceparent: 00-"
 
 
-class Taker(Protocol):
+class Destination(Protocol):
+    """Where spans go; neither `take` nor `figures` waits for anything."""
+
     def take(self, span: ReadableSpan) -> None: ...
+
+    def figures(self) -> dict[str, int]: ...
+
+    async def close(self) -> None: ...
 
 
 class Tracer:
-    def __init__(self, sampler: Sampler, maker: Maker, taker: Taker) -> None:
+    def __init__(self, sampler: Sampler, maker: Maker, destination: Destination) -> None:
         self._sampler = sampler
+        self._bound = sampler.bound
         self._maker = maker
-        self._taker = taker
+        self._destination = destination
+
+    def figures(self) -> dict[str, int]:
+        return self._destination.figures()
+
+    async def close(self) -> None:
+        await self._destination.close()
 
     def begin(self, exchange: Exchange) -> None:
         """The head for the first attempt has been made: with the caller's traceparent, or with a new one of ours."""
         head = exchange.head
         if head[_LINE] == _OURS:
-            trace_id = head[_ID]
-            if not self._sampler.samples(trace_id, None):
+            if head[_LOWER_HALF] >= self._bound:  # as the sampler decides, for nearly every request
                 exchange.head = head[:_FLAGS] + b"00\r\n\r\n"
                 return
-            exchange.trace = Trace(trace_id, None, SAMPLED)
+            exchange.trace = Trace(head[_ID], None, SAMPLED)
         else:
             exchange.trace = self._continued(head)
             if exchange.trace is None:
@@ -63,12 +75,14 @@ class Tracer:
 
     def finished(self, exchange: Exchange, seconds: float) -> None:
         """Never raises: a trace is worth no request."""
+        if exchange.trace is None and exchange.head:
+            return
         try:
             if not exchange.head:
                 exchange.trace = self._of_unsent(exchange)
             if exchange.trace is not None:
                 for span in self._maker.spans(exchange, exchange.trace, seconds):
-                    self._taker.take(span)
+                    self._destination.take(span)
         except Exception:
             log.exception("a request could not be traced", operation=exchange.route.id)
 
