@@ -28,6 +28,7 @@ COMMANDS = {
     "prepare": ("banyan.commands.plan", "prepare", "Install guards, publications and slots for a domain."),
     "plan": ("banyan.commands.plan", "plan", "Lint, show, compile and publish the plan."),
     "route": ("banyan.commands.route", "route", "Explain where a request goes; let a tester choose."),
+    "gateway": ("banyan.commands.gateway", "gateway", "Watch the gateway's decisions as it takes them."),
     "bench": ("banyan.commands.bench", "bench", "Measure against peers, side by side."),
 }
 

@@ -40,14 +40,17 @@ def quoted(raw: bytes) -> bytes:
     return _UNSAFE.sub(lambda found: b"\\u%04x" % found[0][0], raw)
 
 
-def trace_id(head: bytes, request: Request) -> bytes:
+def trace_id(exchange: Exchange, request: Request) -> bytes:
     """Of the traceparent in the head that went out; the gateway's own stands near its end. Empty: none."""
+    head = exchange.head
+    if not head:  # it went nowhere; a sampled one has a trace all the same
+        return exchange.trace.trace_id if exchange.trace is not None else b""
     at = head.rfind(b"\r\ntraceparent: ") + 18
     found = head[at : at + 32]
     if at > 17 and found.isalnum():
         return found
     given = value_of(request.head, request.low, b"traceparent") or b""
-    return given[3:35] if head and given[3:35].isalnum() else b""
+    return given[3:35] if given[3:35].isalnum() else b""
 
 
 class AccessLog:
@@ -105,7 +108,7 @@ class AccessLog:
             ((answered - exchange.started if answered else seconds) - waited) * 1e3,
             b"null" if exchange.key is None else b"%d" % bucket(exchange.key),
             request_id,
-            trace_id(exchange.head, request),
+            trace_id(exchange, request),
         )
 
     def _tell(self, known: tuple[bytes, str], decision: Decision) -> bytes:

@@ -6,7 +6,7 @@ import asyncio
 import secrets
 from collections.abc import Mapping
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from gateway.accesslog import AccessLog
 from gateway.auth import bridge_for
@@ -28,8 +28,15 @@ from gateway.upstreams import Upstreams
 
 if TYPE_CHECKING:
     from gateway.http1.exchange import Exchange
+    from gateway.telemetry.tracer import Tracer
 
 LAST_WORD_SECONDS = 1.0  # that an idle connection is kept when the gateway ends
+
+
+class Observer(Protocol):
+    """Is told of every exchange that is over."""
+
+    def finished(self, exchange: Exchange, seconds: float) -> None: ...
 
 
 class Gateway:
@@ -41,6 +48,8 @@ class Gateway:
         self.replay_bytes = settings.replay_bytes
         self.max_body = settings.max_body
         self.log = log
+        self.tracer: Tracer | None = None
+        self.observers: tuple[Observer, ...] = ()  # none: most of the time nobody looks
         self.board = board
         self.override_key = settings.override_key
         self.sharing: PinPost | None = None  # with several nodes
@@ -114,6 +123,19 @@ class Gateway:
         identities = route.identities_of(exchange.request, exchange.values)
         return self.board.last_write(route.domain, owner, identities)
 
+    # for those who look on
+
+    def trace_with(self, tracer: Tracer) -> None:
+        self.tracer = tracer
+        self.observe(tracer)  # the first of them: the others may tell its trace ids
+
+    def observe(self, observer: Observer) -> None:
+        if observer not in self.observers:
+            self.observers += (observer,)
+
+    def unobserve(self, observer: Observer) -> None:
+        self.observers = tuple(other for other in self.observers if other is not observer)
+
     # time
 
     async def run_clock(self) -> None:
@@ -141,6 +163,8 @@ class Gateway:
         self.upstreams.close()
         if self.log is not None:
             self.log.close()
+        if self.tracer is not None:
+            await self.tracer.close()
 
     def snapshot(self) -> dict[str, Any]:
         """Everything the admin process wants to know of this worker."""
@@ -154,6 +178,8 @@ class Gateway:
             "connections": len(self.clients),
             "active": len(self.active),
             "held_now": len(self.room),
+            "observers": len(self.observers),
+            "spans": None if self.tracer is None else self.tracer.figures(),
         }
 
     def take_watermarks(self, watermarks: Mapping[str, float]) -> None:

@@ -75,6 +75,10 @@ class Parent:
                 raise TlsRefused(f"GATEWAY_TLS_CERT, GATEWAY_TLS_KEY: {error}") from error
         if settings.log_sample > 0:
             LogFile(settings.access_log).close()
+        if settings.telemetry is not None:
+            from gateway.telemetry.export import refuse_unusable  # brings a large library, for those who want it
+
+            refuse_unusable(settings.telemetry)
 
     # begin
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from gateway.errors import SettingsRefused
 from gateway.policies.override import override_key
+from gateway.telemetry.config import Telemetry, telemetry
 
 LONGEST_SOCKET_PATH = 100  # bytes; the kernel allows 107
 
@@ -62,6 +63,7 @@ class Settings:
     health_interval: float = 1.0
     access_log: Path | None = None  # None: standard output
     log_sample: float = 1.0  # share of requests in the access log; failures are always there
+    telemetry: Telemetry | None = None  # None: no spans
 
     @property
     def table_file(self) -> Path:
@@ -152,6 +154,7 @@ def from_environment(environment: Mapping[str, str]) -> Settings:
         trusted_hops=_whole(environment, "GATEWAY_TRUSTED_HOPS", default.trusted_hops, 0, 16),
         access_log=_path(environment, "GATEWAY_ACCESS_LOG"),
         log_sample=_number(environment, "GATEWAY_LOG_SAMPLE", default.log_sample, 0, 1),
+        telemetry=telemetry(environment),
     )
 
 

@@ -23,6 +23,7 @@ from gateway.logfile import LogFile
 from gateway.policies.pins import PinBoard
 from gateway.policies.sharing import PinPost
 from gateway.settings import Settings
+from gateway.tail.listeners import Tail
 from gateway.tls import Watched, listener_tls
 
 CERTIFICATE_SECONDS = 1.0  # between two looks at the files
@@ -59,6 +60,10 @@ class Worker:
         watch_parent(stop)
         table = stored.load(settings.table_file, settings.table)
         gateway = self._gateway = Gateway(settings, table, open_board(settings), self._log)
+        if settings.telemetry is not None:
+            from gateway.telemetry.export import tracer  # brings a large library, for those who want it
+
+            gateway.trace_with(tracer(settings.telemetry))
         if settings.shares_pins:
             gateway.sharing = PinPost(gateway.board, settings.pins_socket)
         if tls and settings.tls_certificate is not None and settings.tls_key is not None:
@@ -70,7 +75,12 @@ class Worker:
         self._listeners = [Listener(fd, client, loop) for fd in plain]
         self._listeners += [Listener(fd, client, loop, self._tls) for fd in tls]
         tasks = [loop.create_task(gateway.run_clock()), loop.create_task(self._watch_certificates())]
-        control = await link.listen(settings.socket(self._index), self._answer)
+        tail = Tail(gateway)
+        control = await link.listen(
+            settings.socket(self._index),
+            self._answer,
+            lambda message: tail.subscribe(message) if message.get("do") == "tail" else None,
+        )
         # Exchanges free themselves by reference counting; a full collection would only cost the slowest percent time.
         gc.collect()
         gc.freeze()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from pathlib import Path
@@ -145,7 +146,7 @@ def gateway(config: Config) -> Spec:
     return Spec(
         name="gateway",
         command=[_PYTHON, "-m", "gateway", "serve"],
-        env=config.pick("GATEWAY_*"),
+        env={**config.pick("GATEWAY_*"), **{k: v for k, v in os.environ.items() if k.startswith("OTEL_")}},
         ready_url=f"{config['BANYAN_GATEWAY_ADMIN_URL']}/readyz",
     )
 

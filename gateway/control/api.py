@@ -14,6 +14,7 @@ from litestar.di import Provide
 from litestar.exceptions import HTTPException, NotAuthorizedException, NotFoundException, PermissionDeniedException
 from litestar.handlers import BaseRouteHandler
 from litestar.params import Parameter
+from litestar.response import Stream
 
 from gateway.control.audit import Source
 from gateway.control.change import DomainChange
@@ -24,6 +25,9 @@ from gateway.control.scores import scores
 from gateway.control.status import metrics, status
 from gateway.control.table import RouteTable, decode_table
 from gateway.errors import GatewayError, TableRefused, VersionConflict
+from gateway.routing.router import DEFAULT_DOMAIN
+from gateway.tail.relay import TooManyTails
+from gateway.tail.wanted import BadFilter, wanted
 
 log = structlog.get_logger("gateway.admin")
 
@@ -183,6 +187,21 @@ def read_audit(node: Node, limit: Annotated[int, Parameter(ge=1, le=1000)] = 100
     return {"entries": node.keeper.audit.newest(limit)}
 
 
+@get("/v1/tail")
+async def read_tail(request: Request[Any, Any, Any], node: Node) -> Stream:
+    """Lines until the client leaves: the requests that fit, as in the access log, and events."""
+    try:
+        chosen = wanted(dict(request.query_params))
+        if chosen.domain not in (None, DEFAULT_DOMAIN):
+            _known(node, str(chosen.domain))
+        lines = node.tails.tail(chosen)
+    except BadFilter as error:
+        raise HTTPException(str(error), status_code=400) from error
+    except TooManyTails as error:
+        raise HTTPException(str(error), status_code=503, headers={"Retry-After": "5"}) from error
+    return Stream(lines, media_type="application/x-ndjson", headers={"X-Accel-Buffering": "no"})
+
+
 @get("/metrics", media_type=MediaType.TEXT)
 async def read_metrics(node: Node) -> Response[bytes]:
     await node.look()
@@ -206,7 +225,7 @@ async def readyz(node: Node) -> Response[dict[str, Any]]:
 def make_app(node: Node, tokens: Tokens) -> Litestar:
     guarded = (
         read_table, put_table, read_domains, read_domain, patch_domain, read_status, read_mismatches, read_shadow,
-        read_audit,
+        read_audit, read_tail,
     )  # fmt: skip
     return Litestar(
         [Router("/", route_handlers=guarded, guards=[needs_token(tokens)]), read_metrics, livez, readyz],

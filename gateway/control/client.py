@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, Self
 
 import httpx
@@ -9,6 +10,8 @@ import msgspec
 
 from gateway.control.table import RouteTable, decode_table, encode_table
 from gateway.errors import AdminRefused, AdminUnauthorized, AdminUnreachable, VersionConflict
+
+QUIET_SECONDS = 10.0  # of a stream that says something every second: after them the gateway is taken for dead
 
 
 class Applied(msgspec.Struct, frozen=True):
@@ -84,6 +87,27 @@ class AdminClient:
         entries: list[dict[str, Any]] = self._json(f"/v1/audit?limit={limit}")["entries"]
         return entries
 
+    def tail(self, **filters: str | float | None) -> Iterator[dict[str, Any]]:
+        """Live decisions until the iterator is closed: docs/architecture.md §7. Every second at least an `event`.
+
+        Filters: domain, side, method, path, status, min_status, sample.
+        """
+        given = {name: str(value) for name, value in filters.items() if value is not None}
+        patience = httpx.Timeout(self._http.timeout.connect, read=QUIET_SECONDS)
+        try:
+            with self._http.stream("GET", "/v1/tail", params=given, timeout=patience) as response:
+                if not response.is_success:
+                    response.read()
+                    raise _failure(response)
+                for line in response.iter_lines():
+                    yield msgspec.json.decode(line)
+        except httpx.TransportError as error:
+            raise self._unreachable(error) from error
+
+    def _unreachable(self, error: httpx.TransportError) -> AdminUnreachable:
+        reason = str(error) or type(error).__name__
+        return AdminUnreachable(f"the gateway's admin API at {self.url} does not answer: {reason}")
+
     def _json(self, path: str) -> dict[str, Any]:
         found: dict[str, Any] = msgspec.json.decode(self._call("GET", path).content)
         return found
@@ -95,8 +119,7 @@ class AdminClient:
         try:
             response = self._http.request(method, path, content=content, headers={**sent, **(headers or {})})
         except httpx.TransportError as error:
-            reason = str(error) or type(error).__name__
-            raise AdminUnreachable(f"the gateway's admin API at {self.url} does not answer: {reason}") from error
+            raise self._unreachable(error) from error
         if response.is_success:
             return response
         raise _failure(response)

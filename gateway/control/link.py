@@ -1,4 +1,7 @@
-"""The control link of a worker: a Unix-domain socket, one JSON message per line, one answer to each."""
+"""The control link of a worker: a Unix-domain socket, one JSON message per line, one answer to each.
+
+A message may also subscribe: from then on that connection carries lines until the subscriber closes it.
+"""
 
 from __future__ import annotations
 
@@ -6,13 +9,14 @@ import asyncio
 import contextlib
 import os
 import socket
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 LONGEST_LINE = 16 * 1024 * 1024
+PIECE = 64 * 1024  # bytes of a subscription that are read at once
 
 Message = dict[str, Any]
 
@@ -21,16 +25,29 @@ class LinkDown(Exception):
     """The other end is not there, or does not answer in time."""
 
 
-async def listen(path: Path, answer: Callable[[Message], Message]) -> asyncio.AbstractServer:
-    """Serve `answer` at `path`; only this user may connect."""
+Subscription = AsyncGenerator[bytes, None]
+
+
+async def listen(
+    path: Path,
+    answer: Callable[[Message], Message],
+    subscribe: Callable[[Message], Subscription | None] = lambda _: None,
+) -> asyncio.AbstractServer:
+    """Serve `answer` at `path`; only this user may connect. `subscribe`: None when the message is a question."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             while line := await reader.readline():
-                writer.write(msgspec.json.encode(answer(msgspec.json.decode(line))) + b"\n")
+                message = msgspec.json.decode(line)
+                if (subscription := subscribe(message)) is not None:
+                    await _supply(subscription, reader, writer)
+                    break
+                writer.write(msgspec.json.encode(answer(message)) + b"\n")
                 await writer.drain()
         except (OSError, ValueError, msgspec.DecodeError):
             pass  # a link that talks nonsense is closed
+        except asyncio.CancelledError:
+            pass  # our process ends; asyncio would print that this task was cancelled
         finally:
             writer.close()
 
@@ -40,6 +57,23 @@ async def listen(path: Path, answer: Callable[[Message], Message]) -> asyncio.Ab
         return await asyncio.start_unix_server(serve, path, limit=LONGEST_LINE)
     finally:
         os.umask(old_mask)
+
+
+async def _supply(subscription: Subscription, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def send() -> None:
+        async with contextlib.aclosing(subscription):
+            async for piece in subscription:
+                writer.write(piece)
+                await writer.drain()
+
+    sending = asyncio.create_task(send())
+    leaving = asyncio.create_task(reader.read(1))  # a subscriber says nothing more: this ends when it leaves
+    try:
+        await asyncio.wait({sending, leaving}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in (sending, leaving):
+            task.cancel()
+        await asyncio.gather(sending, leaving, return_exceptions=True)
 
 
 def make_way(path: Path) -> None:
@@ -103,6 +137,27 @@ async def ask(path: Path, message: Message, within: float = 2.0) -> Message:
         return await lines.ask(path, message, within)
     finally:
         lines.close()
+
+
+async def follow(path: Path, message: Message) -> AsyncGenerator[bytes, None]:
+    """Subscribe: pieces of whole lines until the other end closes. Raises: LinkDown when it is not there."""
+    writer: asyncio.StreamWriter | None = None
+    try:
+        reader, writer = await asyncio.open_unix_connection(path, limit=PIECE)
+        writer.write(msgspec.json.encode(message) + b"\n")
+        rest = b""
+        while data := await reader.read(PIECE):
+            whole, newline, rest = (rest + data).rpartition(b"\n")
+            if newline:
+                yield whole + newline
+            elif len(rest) > LONGEST_LINE:
+                return
+    except OSError as error:
+        raise LinkDown(f"{path.name}: {error}") from error
+    finally:
+        if writer is not None:
+            with contextlib.suppress(OSError, RuntimeError):
+                writer.close()
 
 
 def ask_now(path: Path, message: Message, within: float = 2.0) -> Message:

@@ -13,6 +13,7 @@ from gateway.control.pinrelay import PinRelay
 from gateway.control.spread import Spread
 from gateway.policies.pins import PinBoard
 from gateway.settings import Settings
+from gateway.tail.relay import Tails
 
 LOOK_SECONDS = 0.5
 FRESH_SECONDS = 0.05  # several readers at once share one look
@@ -27,6 +28,7 @@ class Node:
         self.spread = Spread(settings.redis_url, self.keeper) if settings.redis_url else None
         if self.spread is not None:
             self.keeper.claim = self.spread.claim
+        self.tails = Tails(settings)
         self._pins: PinRelay | None = None
         if settings.shares_pins:
             self._pins = PinRelay(settings, PinBoard(settings.pins_file, shared=True))

@@ -88,6 +88,7 @@ class _Collector:
         yield from _of_events(totals)
         yield from self._of_state(live)
         yield from _of_tls(live)
+        yield from _of_spans(live)
 
     def _of_state(self, live: list[dict[str, Any]]) -> Iterator[Metric]:
         yield GaugeMetricFamily("banyan_gateway_table_version", "Version of the route table", self._table.version)
@@ -158,6 +159,16 @@ def _of_tls(live: list[dict[str, Any]]) -> Iterator[Metric]:
         failures.add_metric((name,), sum(one["failures"] for one in mine))
         reloads.add_metric((name,), sum(one["reloads"] for one in mine))
     yield from (expires, failures, reloads)
+
+
+def _of_spans(live: list[dict[str, Any]]) -> Iterator[Metric]:
+    """Where telemetry is on: `failed` were not taken by the collector, for `dropped` there was no room."""
+    told = [spans for worker in live if (spans := worker.get("spans")) is not None]
+    if told:
+        spans = CounterMetricFamily("banyan_gateway_spans", "Spans of sampled requests", labels=("outcome",))
+        for outcome in ("sent", "failed", "dropped"):
+            spans.add_metric((outcome,), sum(one[outcome] for one in told))
+        yield spans
 
 
 def _of_requests(totals: Totals) -> Iterator[Metric]:

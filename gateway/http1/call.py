@@ -131,6 +131,8 @@ class Call:
     def _is_bad(self, response: Response) -> bool:
         """A 5xx that is not passed on."""
         exchange, judge = self._exchange, self.endpoint.judge
+        if exchange.trace is not None:
+            exchange.trace.answered(response.status)
         gateway_error = response.status in GATEWAY_ERRORS
         if gateway_error and judge is not None:
             judge.failed()

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from gateway.http1.endpoint import Endpoint
     from gateway.policies.bulkhead import Compartment
     from gateway.shadow.capture import Capture
+    from gateway.telemetry.trace import Event, Trace
 
 
 class Exchange:
@@ -63,6 +64,8 @@ class Exchange:
     tunnel = False
     begun = False  # what goes before it has a limit of its own
     half_closed = False  # the client's half of it
+    trace: Trace | None = None  # of a sampled request, since its first attempt
+    events: tuple[Event, ...] = ()  # for it
     decision: Decision
     slot: Slot
     _patience: Patience | None = None
@@ -174,8 +177,12 @@ class Exchange:
         if not self.head:
             authority = gateway.authority(decision.upstream)
             self.head = upstream_head(self.request, self.client.hops.lines(self.request), self.request_id, authority)
+            if gateway.tracer is not None:
+                gateway.tracer.begin(self)
         else:
             self.attempts += 1
+            if self.trace is not None:
+                self.trace.begin_attempt(self)
         if bridge is not None:
             bridge.dress(self)
         endpoint = self.endpoint = gateway.pools[decision.upstream].pick(self.avoid)
@@ -337,6 +344,9 @@ class Exchange:
         gateway.meter.cell(route.domain, decision.side, route.id).observe(status, seconds)
         if decision is self.slot.fallback or decision is self.slot.detour:
             gateway.meter.count(route.domain, "fallback")  # after a failure, or at once because the breaker was open
+        if gateway.observers:
+            for observer in gateway.observers:
+                observer.finished(self, seconds)
         if gateway.log is not None:
             gateway.log.add(self, seconds)
         if self.doubtful is not None and not self.read:

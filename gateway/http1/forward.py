@@ -57,7 +57,7 @@ def upstream_head(request: Request, lines: bytes, request_id: bytes, authority: 
             headers = _OWN_REQUEST_ID.sub(b"", headers)
         extra += b"X-Request-Id: " + request_id + b"\r\n"
     if b"\r\ntraceparent:" not in low:
-        extra += new_traceparent()
+        extra += new_traceparent()  # the last line: telemetry.tracer finds it there
     elif not is_valid(request.head, low):
         headers = without_trace(headers)
         extra += new_traceparent()

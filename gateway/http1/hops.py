@@ -24,12 +24,12 @@ _PASSED_ON = tuple(
 class Hops:
     """Of one client's connection; `scheme` is what it was made with, `trusted` how many proxies before us are."""
 
-    __slots__ = ("_host", "_lines", "_node", "_peer", "_scheme", "_trusted")
+    __slots__ = ("_host", "_lines", "_node", "_peer", "_trusted", "scheme")
 
     def __init__(self, peer: bytes, scheme: bytes, trusted: int) -> None:
         self._peer = peer.partition(b"%")[0]  # without an IPv6 zone, which means nothing elsewhere
         self._node = b'"[%b]"' % self._peer if b":" in self._peer else self._peer
-        self._scheme = scheme
+        self.scheme = scheme
         self._trusted = trusted
         self._host: bytes | None = None
         self._lines = b""
@@ -41,14 +41,14 @@ class Hops:
         host = request.host
         if host == self._host and request.v11:
             return self._lines  # nearly all requests of a connection are for one host
-        lines = self._made([self._peer], self._scheme, host, [self._element(host)], request.v11)
+        lines = self._made([self._peer], self.scheme, host, [self._element(host)], request.v11)
         if request.v11:
             self._host, self._lines = host, lines
         return lines
 
     def _element(self, host: bytes) -> bytes:
         named = b';host="%b"' % host if host else b""
-        return b"for=%b%b;proto=%b" % (self._node, named, self._scheme)
+        return b"for=%b%b;proto=%b" % (self._node, named, self.scheme)
 
     def _made(self, peers: list[bytes], scheme: bytes, host: bytes, elements: list[bytes], v11: bool) -> bytes:
         return b"X-Forwarded-For: %b\r\nX-Forwarded-Proto: %b\r\n%bForwarded: %b\r\nVia: 1.%d %b\r\n" % (
@@ -63,13 +63,13 @@ class Hops:
     def _after_proxies(self, request: Request) -> bytes:
         head, low, trusted = request.head, request.low, self._trusted
         if not trusted:
-            return self._made([self._peer], self._scheme, request.host, [self._element(request.host)], request.v11)
+            return self._made([self._peer], self.scheme, request.host, [self._element(request.host)], request.v11)
         peers = [entry if _NODE.fullmatch(entry) else b"unknown" for entry in _entries(request, b"x-forwarded-for")]
         scheme = _nth_newest(_entries(request, b"x-forwarded-proto"), trusted).lower()
         host = _nth_newest(_entries(request, b"x-forwarded-host"), trusted)
         lines = self._made(
             [*peers[-trusted:], self._peer],
-            scheme if scheme in (b"http", b"https") else self._scheme,
+            scheme if scheme in (b"http", b"https") else self.scheme,
             host if HOST.fullmatch(host) else request.host,
             [*_elements(request)[-trusted:], self._element(request.host)],
             request.v11,

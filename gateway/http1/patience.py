@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from gateway.http1.recovery import give_up
 from gateway.policies.retry import Cause
+from gateway.telemetry.trace import note
 
 if TYPE_CHECKING:
     from gateway.http1.exchange import Exchange
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 SYNC_SECONDS = 0.05  # between two looks whether the side has the client's last write
 LONGEST_PAUSE = 0.1  # seconds between two attempts
+_WAITS = {Cause.HELD: "held", Cause.BEHIND: "synced"}  # what it waited for, as a trace tells it
 
 
 class Patience:
@@ -119,7 +121,9 @@ class Patience:
 
     def _waited(self) -> None:
         if self._entered:
-            self._exchange.waited += perf_counter() - self._entered
+            seconds = perf_counter() - self._entered
+            self._exchange.waited += seconds
+            note(self._exchange, _WAITS.get(self._cause, "paused"), self._entered, seconds)
             self._entered = 0.0
 
     def refuse(self) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from gateway.http1.head import Response
 from gateway.http1.problem import problem
 from gateway.policies.retry import MOST_ELSEWHERE, Attempt, Cause, Step, next_step
+from gateway.telemetry.trace import note
 
 if TYPE_CHECKING:
     from gateway.http1.exchange import Exchange
@@ -22,6 +23,8 @@ RETRY_AFTER = b"Retry-After: 1\r\n"
 def recover(exchange: Exchange, cause: Cause) -> None:
     """An attempt has failed; its call is gone."""
     gateway = exchange.gateway
+    if exchange.trace is not None:
+        exchange.trace.failed(exchange, cause)
     if not cause.unsent:
         exchange.doubtful = cause
     failed = Attempt(
@@ -93,6 +96,7 @@ def fall_back(exchange: Exchange) -> None:
     if fallback.behind and exchange.patience.is_ahead_of(fallback.side):
         exchange.patience.await_sync()
         return
+    note(exchange, "fallback")
     exchange.decision = fallback
     exchange.avoid = None
     exchange.attempt()
@@ -104,6 +108,9 @@ def misdirected(exchange: Exchange, response: Response) -> bool:
     if exchange.route.is_read is None or (owner != "moving" and owner not in exchange.slot.rerouted):
         return False
     exchange.drop_call()
+    if exchange.trace is not None:
+        exchange.trace.answered(421)
+        exchange.trace.end_attempt(exchange)
     if exchange.body.kept is None:  # streamed and not kept: the client has to send it again
         give_up(exchange, Cause.HELD)
         return True
@@ -111,6 +118,7 @@ def misdirected(exchange: Exchange, response: Response) -> bool:
         exchange.forced = owner
     if owner not in ("moving", exchange.decision.side) and exchange.reroutes < MOST_REROUTES:
         exchange.reroutes += 1
+        note(exchange, "rerouted")
         exchange.gateway.meter.count(exchange.route.domain, "rerouted")
         exchange.again()
     else:

@@ -37,6 +37,7 @@ class Route:
         "pinnable",
         "slots",
         "sources",
+        "template",
         "timeout",
         "try_timeout",
         "uniform",
@@ -62,6 +63,7 @@ class Route:
         auth: Literal["required"] | None = None,
     ) -> None:
         self.id = operation_id
+        self.template = ""  # of its path; empty: that of no operation
         self.timeout: float | None = None  # seconds; as `Operation.timeout`
         self.try_timeout: float | None = None
         self.domain = domain
@@ -183,6 +185,7 @@ class Router:
                 limits=limits_of(name, domain.limits, operation),
                 auth=operation.auth,
             )
+            route.template = operation.path
             route.timeout, route.try_timeout = operation.timeout, operation.try_timeout
             self._add(operation, route)
 

@@ -93,3 +93,8 @@ def test_no_secret_stands_on_a_command_line(home):
     ]
     for spec in everything:
         assert not [secret for secret in secrets if any(secret in argument for argument in spec.command)], spec.name
+
+
+def test_the_gateway_sends_spans_where_whoever_starts_the_stack_says(home, monkeypatch):
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:4318")
+    assert specs.gateway(config.make(home)).env["OTEL_EXPORTER_OTLP_ENDPOINT"] == "http://127.0.0.1:4318"

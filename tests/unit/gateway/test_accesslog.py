@@ -28,7 +28,7 @@ def add(
     exchange = SimpleNamespace(
         request=request, decision=decision, route=SimpleNamespace(id="items.list"), status=status,
         endpoint=SimpleNamespace(authority=b"a:1"), attempts=1, body=SimpleNamespace(size=3), sent=99, key=None,
-        started=10.0, answered=10.002, waited=0.001, trouble=trouble, head=b"", request_id=request_id,
+        started=10.0, answered=10.002, waited=0.001, trouble=trouble, head=b"", request_id=request_id, trace=None,
     )  # fmt: skip
     log.add(cast("Any", exchange), 0.01234)
 
