@@ -16,7 +16,7 @@ from gateway.policies.retry import Cause
 
 if TYPE_CHECKING:
     from gateway.http1.exchange import Exchange
-    from gateway.http1.pool import Endpoint
+    from gateway.http1.endpoint import Endpoint
     from gateway.routing.decision import Decision
 
 MOST_EVENTS = 32  # of one request
