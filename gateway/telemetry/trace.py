@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from gateway.policies.retry import Cause
 
 if TYPE_CHECKING:
-    from gateway.http1.exchange import Exchange
     from gateway.http1.endpoint import Endpoint
+    from gateway.http1.exchange import Exchange
     from gateway.routing.decision import Decision
 
 MOST_EVENTS = 32  # of one request
