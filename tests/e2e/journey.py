@@ -13,6 +13,8 @@ from typing import Any
 
 from tests.e2e.conftest import ROOT, Stack, wait_for
 
+CONTRACT = ROOT / "legacy_monolith" / "tests" / "characterization"
+
 
 @contextlib.contextmanager
 def clients(stack: Stack, domain: str) -> Iterator[None]:
@@ -61,3 +63,22 @@ def at_service(stack: Stack, domain: str, *, under_load: bool = True) -> Iterato
     finally:
         while state(stack, domain)["phase"] != "legacy":
             stack.banyan("rollback", domain, "--yes", "--reason", "test")
+
+
+def characterize(stack: Stack) -> None:
+    """The monolith's own characterization tests, as they are, against the gateway."""
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-x", "-p", "no:cacheprovider", str(CONTRACT)],
+        cwd=ROOT,
+        env={
+            **os.environ,
+            "CHARACTERIZATION_BASE_URL": stack.gateway,
+            "CHARACTERIZATION_BACKOFFICE_KEY": stack.env["LEGACY_BACKOFFICE_KEY"],
+        },
+        capture_output=True,
+        text=True,
+        timeout=400,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
+    assert " passed" in done.stdout
