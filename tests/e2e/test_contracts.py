@@ -1,4 +1,4 @@
-"""The monolith's characterization tests pass unchanged through the gateway, at the monolith and at pricing's service."""
+"""The characterization tests pass unchanged through the gateway, at the monolith and at the service of pricing."""
 
 from __future__ import annotations
 
