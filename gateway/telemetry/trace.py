@@ -10,7 +10,7 @@ import re
 from collections.abc import Sequence
 from random import getrandbits
 from time import perf_counter
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from gateway.policies.retry import Cause
 
@@ -41,6 +41,14 @@ def note(exchange: Exchange, name: str, at: float = 0.0, seconds: float | None =
         exchange.events += (Event(at or perf_counter(), name, seconds),)
 
 
+class Server(Protocol):
+    """Of an upstream, as far as a span tells of it."""
+
+    url: str
+    host: str
+    port: int
+
+
 def new_id() -> bytes:
     """Of a span."""
     return b"%016x" % (getrandbits(64) or 1)
@@ -57,7 +65,7 @@ class Attempt:
         self.decision = decision
         self.started = perf_counter()
         self.ended = 0.0
-        self.endpoint: Endpoint | None = None
+        self.endpoint: Server | None = None
         self.status = 0
         self.cause = ""
 
