@@ -51,6 +51,9 @@ UNSET = {
     "GATEWAY_WRITE_TIMEOUT": TUNING,
     "GATEWAY_BREAKER_RESET": TUNING,
     "GATEWAY_HEALTH_INTERVAL": TUNING,
+    "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "OTEL_EXPORTER_OTLP_ENDPOINT is set, and one of the two is enough",
+    "OTEL_SERVICE_NAME": "the default says what it is",
+    "OTEL_RESOURCE_ATTRIBUTES": "the site's own words",
     "GATEWAY_OVERRIDE_KEY_FILE": "GATEWAY_OVERRIDE_KEY is set, and one of the two is enough",
 }
 #: In the compose file, but not in the manifests.
