@@ -168,6 +168,8 @@ class Runner:
                 # What has come is made ready while the target works; with nothing to do, its answer is waited for.
                 if (last := applier.settle() if events else applier.finish()) is not None:
                     note(last)
+            if (last := applier.finish()) is not None:
+                note(last)
         finally:
             reader.stop()
             reader.join(timeout=5)

@@ -19,13 +19,13 @@ from cdc.errors import ProtocolError
 _INT32 = Struct("!i").unpack_from
 _UINT32 = Struct("!I").unpack_from
 _INT16 = Struct("!H").unpack_from
+_SIZE = Struct("!xI").unpack_from
 _BEGIN = Struct("!QqI").unpack_from
 _COMMIT = Struct("!BQQq").unpack_from
 _MESSAGE = Struct("!BQ").unpack_from
 
 _NULL, _UNCHANGED, _TEXT, _BINARY = ord("n"), ord("u"), ord("t"), ord("b")
 _KEY, _OLD, _NEW = ord("K"), ord("O"), ord("N")
-_ROWS: dict[int, Operation] = {ord("I"): "c", ord("U"): "u", ord("D"): "d"}
 _TWO_PHASE = b"bPKrp"
 
 
@@ -115,17 +115,17 @@ class Decoder:
 
     def raw(self, data: bytes, tx: Transaction | None, lsn: int) -> Raw | None:
         """A row's change with its values as they came; None for every other message. Raises: ProtocolError."""
-        op = _ROWS.get(data[0]) if data else None
-        if op is None:
+        tag = data[:1]
+        if tag not in b"IUD" or not tag:
             return None
         if tx is None:
             raise ProtocolError("a change came outside a transaction")
         try:
-            if op == "c":
+            if tag == b"I":
                 table = self._table(data, 1)
                 _expect(data, 5, _NEW)
-                return Raw(op, tx, lsn, table, _values(data, 6, table)[0])
-            return self._changed(data, op, tx, lsn)
+                return Raw("c", tx, lsn, table, _values(data, 6, table)[0])
+            return self._changed(data, "u" if tag == b"U" else "d", tx, lsn)
         except (IndexError, error) as e:
             raise _damaged(data, e) from e
 
@@ -205,21 +205,22 @@ def _values(data: bytes, at: int, table: Described) -> tuple[Values, int]:
     if count != table.width:
         raise ProtocolError(f"{table.relation.name}: a row of {count} columns, described were {table.width}")
     values: Values = []
-    for n in range(count):
+    for n in table.positions:
         kind = data[at]
-        if kind in (_TEXT, _BINARY):
-            start = at + 5
-            (size,) = _INT32(data, at + 1)
-            at = start + size
-            if size < 0:
-                raise ProtocolError(f"{table.name(n)}: value of {size} bytes")
-            values.append(data[start:at] if kind == _TEXT else table.text(n, data[start:at]))
+        if kind == _TEXT:
+            (size,) = _SIZE(data, at)
+            at += 5
+            values.append(data[at : (at := at + size)])
         elif kind == _NULL:
             values.append(None)
             at += 1
         elif kind == _UNCHANGED:
             values.append(UNCHANGED)
             at += 1
+        elif kind == _BINARY:
+            (size,) = _SIZE(data, at)
+            at += 5
+            values.append(table.text(n, data[at : (at := at + size)]))
         else:
             raise ProtocolError(f"{table.name(n)}: unknown kind of value {chr(kind)!r}")
     if at > len(data):

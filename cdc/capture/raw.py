@@ -32,6 +32,7 @@ class Described(msgspec.Struct, frozen=True, eq=False):
 
     relation: Relation
     width: int
+    positions: range
     loaders: tuple[Loader, ...]
     keys: tuple[int, ...]
     binary: tuple[Callable[[bytes], bytes] | None, ...] = ()
@@ -103,6 +104,7 @@ def described(relation: Relation, binary: Callable[[int], Callable[[bytes], byte
     return Described(
         relation=relation,
         width=len(columns),
+        positions=range(len(columns)),
         loaders=tuple(loader(column.type_oid) for column in columns),
         keys=tuple(n for n, column in enumerate(columns) if column.key),
         binary=tuple(binary(column.type_oid) for column in columns) if binary is not None else (),

@@ -32,7 +32,7 @@ SILENCE = 30.0
 # Silence after which a sign of life is asked for, seconds.
 ASK = 5.0
 
-_XLOG = Struct("!QQq").unpack_from
+_START = Struct("!Q").unpack_from
 _KEEPALIVE = Struct("!Qq?").unpack_from
 _STATUS = Struct("!cQQQq?").pack
 _XLOG_HEADER = 25
@@ -115,12 +115,19 @@ class ReplicationStream:
                 if count < 0:
                     self._ended = _refusal(self._slot, self._pg.get_result())
                     break
-                found.append(self._message(bytes(buffer)))
+                data = bytes(buffer)
+                if data[:1] == b"w":
+                    (start,) = _START(data, 1)
+                    found.append(WalData(start, data[_XLOG_HEADER:]))
+                else:
+                    found.append(self._keepalive(data))
                 size += count
         except psycopg.OperationalError as e:
             raise Transient(f"the source closed the stream: {str(e).strip()}") from e
         if not found and self._ended is not None:
             raise self._ended
+        if found and isinstance(last := found[-1], WalData):  # told to the server, no more
+            self.received = max(self.received, last.lsn)
         self._listen(bool(found))
         return found, size
 
@@ -157,17 +164,12 @@ class ReplicationStream:
             raise Transient(f"the source has been silent for {SILENCE:.0f} s")
         self._looked = now
 
-    def _message(self, data: bytes) -> WalData | Keepalive:
-        tag = data[:1]
-        if tag == b"w":
-            start, _, _ = _XLOG(data, 1)
-            self.received = max(self.received, start)
-            return WalData(start, data[_XLOG_HEADER:])
-        if tag == b"k":
-            end, at, reply = _KEEPALIVE(data, 1)
-            self.received = max(self.received, end)
-            return Keepalive(end, pg_time(at), reply)
-        raise ProtocolError(f"unknown replication message {tag!r}")
+    def _keepalive(self, data: bytes) -> Keepalive:
+        if data[:1] != b"k":
+            raise ProtocolError(f"unknown replication message {data[:1]!r}")
+        end, at, reply = _KEEPALIVE(data, 1)
+        self.received = max(self.received, end)
+        return Keepalive(end, pg_time(at), reply)
 
 
 def _refusal(slot: str, result: Any) -> CdcError:

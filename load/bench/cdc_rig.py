@@ -69,7 +69,7 @@ tables:
 PROCEDURES = """
 CREATE FUNCTION purchase_row(n bigint) RETURNS purchase LANGUAGE sql AS $$
     SELECT n, n % 5000, 'C' || n, (n % 90000)::int, substr('OPX', 1 + (n % 3)::int, 1),
-           timestamp '2024-01-01' + n % 500000 * interval '61 s', 'purchase number ' || n $$;
+           timestamp '2024-04-01' + n % 200000 * interval '61 s', 'purchase number ' || n $$;
 CREATE PROCEDURE bench_inserts(first bigint, rows int, each int) LANGUAGE plpgsql AS $$
 BEGIN
     FOR n IN 0 .. rows / each - 1 LOOP
