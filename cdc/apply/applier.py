@@ -5,6 +5,7 @@ Exactly once in effect: changes and position commit together, and a restart resu
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -32,6 +33,8 @@ from cdc.errors import NotPrepared
 BATCH_ROWS = 10_000
 # The same for an unfinished source transaction of few but large rows.
 BATCH_BYTES = 32 * 1024 * 1024
+# Seconds between two looks at the parked keys, while there are some.
+LOOK_AT_PARKED = 0.5
 
 log = structlog.get_logger("cdc.apply")
 
@@ -82,6 +85,7 @@ class Applier:
         self._boundary: Boundary | None = None
         self._open = False
         self._careful = False  # the target transaction has a part that was written with care
+        self._look_again = 0.0
         self._rows = 0  # in the target transaction so far
         self._bytes = 0
 
@@ -145,10 +149,13 @@ class Applier:
         begun, self._open = self._open, boundary is None
         if boundary is not None:
             self._rows = 0
-        script = self._script(sent, begun)
+        script, parked_then = self._script(sent, begun), len(self.writer.parked)
         before = self.finish()
+        if len(self.writer.parked) > parked_then:  # perhaps a key of this batch: look again
+            script = self._script(sent, begun)
         with stream_errors():
-            if script is None or self.writer.parked:
+            self._look_at_parked()
+            if script is None:
                 last = self._with_care(sent, begun)
             else:
                 self._wire.send(script)
@@ -158,8 +165,6 @@ class Applier:
 
     def _script(self, sent: _Sent, begun: bool) -> Script | None:
         """None when the changes need care."""
-        if self.writer.parked and sent.changes:
-            return None
         script = Script()
         if not begun:
             self._batches.begin()
@@ -168,7 +173,7 @@ class Applier:
         if not sent.whole:
             script.add(b"SAVEPOINT part")
         try:
-            sent.straight = self._batches.write(script, sent.changes)
+            sent.straight = self._batches.write(script, sent.changes, self.writer.parked)
         except (NotNet, Unfit):
             return None
         if not sent.whole:  # what is deferred fails here, where it can be mended, not at the end
@@ -260,6 +265,12 @@ class Applier:
         cursor = self._connection.execute(self._advance(boundary, sent.rows))
         self._connection.execute("COMMIT")
         return cursor
+
+    def _look_at_parked(self) -> None:
+        """People free keys meanwhile. What is known here is never too little: only this applier parks."""
+        if self.writer.parked and (now := time.monotonic()) >= self._look_again:
+            self.writer.parked = parked.load_keys(self._connection, self._stream)
+            self._look_again = now + LOOK_AT_PARKED
 
     def _fences(self, sent: _Sent) -> list[bytes]:
         return [

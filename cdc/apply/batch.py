@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,6 +11,7 @@ import psycopg
 from cdc.apply import statements
 from cdc.apply.columns import Column, Shape, Shapes, Unfit, copy_text, dumper, literal
 from cdc.apply.net import Net, NotNet, by_known, key_of
+from cdc.apply.parked import Key, canonical
 from cdc.apply.route import Route, Routes
 from cdc.apply.script import Script
 from cdc.capture.raw import Described, Raw, Values
@@ -59,64 +60,32 @@ class Batches:
             )
             for number, (source, route) in enumerate(routes.by_source.items())
         }
-        self._nets: dict[int, tuple[Described, Lane | None]] = {}
         self._used: set[str] = set()
 
     def begin(self) -> None:
         """A new target transaction: temporary tables are empty."""
         self._used.clear()
 
-    def write(self, script: Script, changes: Sequence[Raw | Change]) -> list[Lane]:
+    def write(self, script: Script, changes: Sequence[Raw | Change], parked: Collection[Key] = ()) -> list[Lane]:
         """Adds what the changes amount to; returns the lanes whose new rows are copied straight into their table.
 
-        Raises: NotNet, Unfit (their order matters, or they cannot go by columns), and what a converter refuses.
+        Raises: NotNet (their order matters, or they touch a parked key), Unfit (they cannot go by columns).
         """
-        nets: dict[int, tuple[Lane, Described, Net]] = {}
-        table: Described | None = None
-        net: Net | None = None
-        run: list[Raw] = []
-        for change in changes:
-            if type(change) is not Raw:
-                if change.op != "m":
-                    raise Unfit("a change that is not raw")
-                continue
-            if change.table is not table:
-                if run and net is not None:
-                    net.add_inserts(run)
-                run = []
-                table = change.table
-                net = self._net(nets, table)
-            if net is None:
-                continue
-            if change.op == "c":
-                run.append(change)
-                continue
-            if run:
-                net.add_inserts(run)
-                run = []
-            net.add(change.op, change.new, change.old)
-        if run and net is not None:
-            net.add_inserts(run)
         straight: list[Lane] = []
-        for lane, described, found in nets.values():
-            self._table(script, lane, described, found, straight)
+        waiting = {table for table, _ in parked}
+        for table, rows in _by_table(changes):
+            lane = self._lanes.get(table.relation.name)
+            if lane is None:
+                continue
+            if not lane.alone:
+                raise Unfit(f"{lane.route.target} is written by several tables")
+            positions = lane.shapes.key(table)
+            if lane.route.source in waiting and _touches(lane.route.source, table, positions, rows, parked):
+                raise NotNet(f"{lane.route.source}: changes of a parked key")
+            net = Net(key_of(positions))
+            net.add_all(rows)
+            self._table(script, lane, table, net, straight)
         return straight
-
-    def _net(self, nets: dict[int, tuple[Lane, Described, Net]], table: Described) -> Net | None:
-        """None for a table that is not mapped."""
-        if (found := nets.get(id(table))) is not None:
-            return found[2]
-        lane = self._lanes.get(table.relation.name)
-        if lane is None:
-            return None
-        if not lane.alone:
-            raise Unfit(f"{lane.route.target} is written by several tables")
-        if any(other is lane for other, _, _ in nets.values()):
-            raise NotNet(f"{lane.route.source} was described anew")
-        lane.shapes.of(table)
-        net = Net(key_of(lane.shapes.key(table)))
-        nets[id(table)] = lane, table, net
-        return net
 
     def _table(self, script: Script, lane: Lane, table: Described, net: Net, straight: list[Lane]) -> None:
         if net.gone:
@@ -180,6 +149,39 @@ class Batches:
         script.copy(bulk.copy.as_bytes(self._connection), copy_text(columns, rows))
         merge = statements.met(bulk.merge, rows) if kind == "patch" else bulk.merge
         script.add(merge.as_bytes(self._connection))
+
+
+def _by_table(changes: Sequence[Raw | Change]) -> list[tuple[Described, list[Raw]]]:
+    """Each table's rows in order; tables are independent of each other (apply.runs says why). Raises: Unfit, NotNet."""
+    found: dict[int, tuple[Described, list[Raw]]] = {}
+    table: Described | None = None
+    rows: list[Raw] = []
+    for change in changes:
+        if not isinstance(change, Raw):
+            if change.op != "m":
+                raise Unfit("a change that is not raw")
+            continue
+        if change.table is not table:
+            table = change.table
+            rows = found.setdefault(id(table), (table, []))[1]
+        rows.append(change)
+    tables = [table.relation.name for table, _ in found.values()]
+    if len(set(tables)) < len(tables):
+        raise NotNet("a table was described anew")
+    return list(found.values())
+
+
+def _touches(
+    source: str, table: Described, positions: Sequence[int], rows: Sequence[Raw], parked: Collection[Key]
+) -> bool:
+    """Whether a row's key, or the one that it had, is parked."""
+    for raw in rows:
+        for values in (raw.new, raw.old):
+            if values is not None:
+                key = tuple(None if values[n] is None else table.loaders[n](values[n]) for n in positions)
+                if canonical(source, key) in parked:
+                    return True
+    return False
 
 
 def _values(columns: Sequence[Column]) -> bytes:

@@ -34,28 +34,29 @@ class Net:
     whole: dict[Key, Values] = field(default_factory=dict)
     part: dict[Key, Values] = field(default_factory=dict)
 
+    def add_all(self, rows: Sequence[Raw]) -> None:
+        """One table's changes in order. Raises: NotNet."""
+        if {raw.op for raw in rows} == {"c"}:  # a bulk load
+            key = self.key
+            new = {key(raw.new): raw.new for raw in rows if raw.new is not None}
+            if len(new) == len(rows):
+                self.new = new
+                return
+        for raw in rows:
+            self.add(raw.op, raw.new, raw.old)
+
     def add(self, op: Operation, new: Values | None, old: Values | None) -> None:
         """Raises: NotNet."""
-        if new is None:
+        if op == "c":
+            assert new is not None
+            self._insert(new)
+        elif new is None:
             assert old is not None, "a delete has its key"
             self._delete(old)
         elif UNCHANGED in new:
             self._patch(new, old)
-        elif op == "c" and old is None:
-            self._insert(new)
         else:
             self._write(new, old)
-
-    def add_inserts(self, rows: Sequence[Raw]) -> None:
-        """Many at once, which is what a bulk load is."""
-        key = self.key
-        fresh = {key(raw.new): raw.new for raw in rows if raw.new is not None}
-        seen = self.gone or self.new or self.whole or self.part
-        if len(fresh) == len(rows) and not seen:
-            self.new.update(fresh)
-        else:
-            for raw in rows:
-                self.add(raw.op, raw.new, raw.old)
 
     def _insert(self, new: Values) -> None:
         key = self.key(new)

@@ -19,6 +19,7 @@ import psycopg
 from psycopg import sql
 from psycopg.pq import DiagnosticField, ExecStatus
 
+from cdc.capture.options import as_sql, options
 from cdc.capture.slot import AGAIN
 from cdc.capture.types import SESSION_OPTIONS
 from cdc.change import PG_EPOCH, lsn_text, pg_time
@@ -75,8 +76,17 @@ def connect(dsn: str, name: str) -> psycopg.Connection[Any]:
 class ReplicationStream:
     """Started at `lsn`; not thread-safe: one thread reads and confirms."""
 
-    def __init__(self, connection: psycopg.Connection[Any], slot: str, publications: Sequence[str], lsn: int) -> None:
-        """Raises: NotPrepared, SlotLost, Transient."""
+    def __init__(
+        self,
+        connection: psycopg.Connection[Any],
+        slot: str,
+        publications: Sequence[str],
+        lsn: int,
+        *,
+        streaming: bool = False,
+        binary: bool = False,
+    ) -> None:
+        """`streaming` and `binary`: see `cdc.capture.options`. Raises: NotPrepared, SlotLost, Transient."""
         self._pg = connection.pgconn
         self._connection = connection
         self.received = lsn
@@ -84,13 +94,11 @@ class ReplicationStream:
         self._heard = self._looked = time.monotonic()
         self._ended: CdcError | None = None
         self._slot = slot
-        command = sql.SQL(
-            "START_REPLICATION SLOT {slot} LOGICAL {lsn}"
-            " (proto_version '1', publication_names {names}, messages 'true', origin 'none')"
-        ).format(
+        asked = options(connection.info.server_version, publications, streaming=streaming, binary=binary)
+        command = sql.SQL("START_REPLICATION SLOT {slot} LOGICAL {lsn} ({options})").format(
             slot=sql.Identifier(slot),
             lsn=sql.SQL(lsn_text(lsn)),  # hexadecimal digits and a slash only
-            names=sql.Literal(",".join(sql.Identifier(p).as_string(connection) for p in publications)),
+            options=as_sql(asked),
         )
         result = self._pg.exec_(command.as_bytes(connection))
         if result.status != ExecStatus.COPY_BOTH:
