@@ -156,7 +156,7 @@ class Runner:
 
     def _stream(self, target: psycopg.Connection[Any], position: int, stop: threading.Event) -> None:
         applier = Applier(target, self.stream.name, self._routes, ahead=True)
-        buffer = Buffer()
+        buffer, streamed = Buffer(), self._streamed()
         replication = connect_replication(self._source_dsn, f"banyan-cdc {self.stream.name}")
         try:
             stream = ReplicationStream(
@@ -170,7 +170,7 @@ class Runner:
             buffer,
             self.stream.name,
             raw=True,
-            streamed=self._streamed(),
+            streamed=streamed,
             interval=self.stream.status_interval,
         )
         reader.start()
