@@ -17,11 +17,11 @@ from psycopg.adapt import PyFormat, Transformer
 
 from cdc.apply.route import Plan, Route
 from cdc.apply.statements import Adapter
+from cdc.apply.texts import Column
 from cdc.capture.raw import Described, Values
 from cdc.capture.types import Loader, type_name
 from cdc.mapping.table import BAD_VALUE
 
-Column = Sequence[bytes | None]
 Dump = Callable[[Any], bytes]
 
 # Values of a column that are remembered with their conversion: a few megabytes each.
@@ -215,29 +215,3 @@ _QUICK: dict[type, Dump] = {
     Decimal: lambda value: str(value).encode(),
     datetime: lambda value: str(value).encode(),
 }
-
-
-def copy_text(columns: Sequence[Column], rows: int) -> bytes:
-    """COPY's text format. The usual values need no escape, which is found out for all of them at once."""
-    nulls = sum(column.count(None) for column in columns)
-    plain = [[b"\\N" if v is None else v for v in c] if nulls and None in c else c for c in columns]
-    text = b"\n".join(map(b"\t".join, zip(*plain, strict=True)))
-    if (
-        text.count(b"\\") == nulls
-        and text.count(b"\n") == rows - 1
-        and text.count(b"\t") == rows * (len(columns) - 1)
-        and b"\r" not in text
-    ):
-        return text + b"\n"
-    escaped = [[b"\\N" if v is None else escape(v) for v in column] for column in columns]
-    return b"\n".join(map(b"\t".join, zip(*escaped, strict=True))) + b"\n"
-
-
-def escape(value: bytes) -> bytes:
-    """PostgreSQL manual, COPY, "Text Format"."""
-    return value.replace(b"\\", b"\\\\").replace(b"\n", b"\\n").replace(b"\r", b"\\r").replace(b"\t", b"\\t")
-
-
-def literal(value: bytes | None) -> bytes:
-    """A value in SQL text, of a type that its place decides. Expects standard_conforming_strings (session.connect)."""
-    return b"NULL" if value is None else b"'" + value.replace(b"'", b"''") + b"'"

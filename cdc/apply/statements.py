@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,6 +53,27 @@ def upsert_values(route: Route, columns: Sequence[str]) -> sql.Composed:
     """With one `%s` for the rows; they are literals whose types the columns decide."""
     return sql.SQL("INSERT INTO {} ({}) OVERRIDING SYSTEM VALUE VALUES %s {}").format(
         table_name(route.target), _percent(_names(columns)), _percent(_conflict(route, columns))
+    )
+
+
+def upsert_unnest(route: Route, columns: Sequence[str], casts: Mapping[str, str]) -> sql.Composed:
+    """With one `%s` for each column, an array of its texts. An array column's values stay texts until they are taken
+    apart: unnest would flatten them.
+    """
+    arrays = [sql.SQL("%s::text[]" if casts[c].endswith("]") else f"%s::{casts[c]}[]") for c in columns]
+    picked = [
+        sql.SQL("{}::{}").format(sql.Identifier(c), sql.SQL(casts[c]))
+        if casts[c].endswith("]")
+        else sql.SQL("{}").format(sql.Identifier(c))
+        for c in columns
+    ]
+    return sql.SQL("INSERT INTO {} ({}) OVERRIDING SYSTEM VALUE SELECT {} FROM unnest({}) AS s ({}) {}").format(
+        table_name(route.target),
+        _percent(_names(columns)),
+        _percent(sql.SQL(", ").join(picked)),
+        sql.SQL(", ").join(arrays),
+        _percent(_names(columns)),
+        _percent(_conflict(route, columns)),
     )
 
 
@@ -133,14 +154,14 @@ def bulk(kind: str, route: Route, columns: Sequence[str], name: str) -> Bulk:
     )
 
 
-def column_types(connection: psycopg.Connection[Any], route: Route) -> dict[str, str]:
-    """The internal name of each column's type: `int8`, `_text` for an array."""
+def column_types(connection: psycopg.Connection[Any], route: Route) -> dict[str, tuple[str, str]]:
+    """Of each column its type's internal name (`int8`, `_text`), and its name for a cast, without length or scale."""
     rows = connection.execute(
-        "SELECT attname, typname FROM pg_attribute JOIN pg_type t ON t.oid = atttypid"
+        "SELECT attname, typname, format_type(atttypid, -1) FROM pg_attribute JOIN pg_type t ON t.oid = atttypid"
         " WHERE attrelid = to_regclass(%s) AND attnum > 0 AND NOT attisdropped",
         [table_name(route.target).as_string(connection)],
     ).fetchall()
-    return dict(rows)
+    return {name: (internal, cast) for name, internal, cast in rows}
 
 
 Adapter = Callable[[Any], Any]

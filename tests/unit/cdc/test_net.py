@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cdc.apply.columns import Shapes, Unfit, copy_text, literal
+from cdc.apply.columns import Shapes, Unfit
 from cdc.apply.net import Net, NotNet, by_known, key_of
 from cdc.apply.route import Route, routes
+from cdc.apply.texts import array, copy_text, literal
 from cdc.capture.raw import UNCHANGED, Raw, Values, as_event, described
 from cdc.change import Change, Column, Relation, Transaction
 from cdc.mapping.converters import cents, enum, local_time
@@ -124,6 +125,10 @@ def test_any_values_go_through_copys_text(rows: list[tuple[bytes | None, bytes |
 
 def test_a_literal_ends_where_its_value_ends() -> None:
     assert [literal(v) for v in (None, b"a", b"it's '", b"\\'")] == [b"NULL", b"'a'", b"'it''s '''", b"'\\'''"]
+
+
+def test_an_array_takes_what_would_end_its_elements() -> None:
+    assert array([b"a", None, b'"', b"\\", b"it's", b"NULL", b""]) == b"""'{"a",NULL,"\\"","\\\\","it''s","NULL",""}'"""
 
 
 def shapes(*rules: Rule, types: dict[str, str]) -> tuple[Shapes, Route]:
