@@ -19,7 +19,12 @@ _NAME = re.compile(r"[a-z0-9_]{1,63}")
 
 
 class Stream(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One domain in one direction."""
+    """One domain in one direction.
+
+    `binary`: values in binary where their types are known. `status_interval`: seconds between two confirmations.
+    `spool`: folder for transactions that are streamed before they end (default: the system's for temporary files), at
+    most `spool_mib`.
+    """
 
     name: str
     domain: str
@@ -33,6 +38,10 @@ class Stream(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     mapping: str
     listen: str = "127.0.0.1:0"
     redis_url_env: str | None = None
+    binary: bool = False
+    status_interval: float = 1.0
+    spool: str | None = None
+    spool_mib: int = 8192
 
     def __post_init__(self) -> None:
         for what in ("slot", "publication", "origin"):
@@ -40,6 +49,10 @@ class Stream(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
                 raise ValueError(f"{what} {getattr(self, what)!r}: use 1 to 63 of a-z, 0-9 and _")
         if not self.name:
             raise ValueError("name is empty")
+        if not 0.05 <= self.status_interval <= 30:
+            raise ValueError(f"status_interval {self.status_interval:g}: use 0.05 to 30 seconds")
+        if self.spool_mib < 0:
+            raise ValueError("spool_mib is negative: 0 leaves large transactions at the server until they end")
         listen_address(self.listen)
 
 

@@ -16,7 +16,8 @@ CdcError
 ├── ProtocolError        the server sent what pgoutput does not define
 ├── EnvelopeError        a JSON event is not a change in Debezium's shape
 └── Transient            a connection or lock failed: trying again helps
-    └── AtWork           another process applies this stream at the moment
+    ├── AtWork           another process applies this stream at the moment
+    └── SpoolFull        large open transactions do not fit on our disk: the server keeps them from now on
 """
 
 from __future__ import annotations
@@ -94,3 +95,7 @@ class Transient(CdcError):
 
 class AtWork(Transient):
     """Raised when another session holds the stream's origin: its running process, another fill, or a dead peer's."""
+
+
+class SpoolFull(Transient):
+    """Raised when streamed transactions do not fit on disk; the next connection does without streaming."""

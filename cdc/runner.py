@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import threading
 import time
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -19,9 +20,10 @@ from cdc.capture.buffer import Buffer
 from cdc.capture.reader import Reader
 from cdc.capture.replication import ReplicationStream
 from cdc.capture.replication import connect as connect_replication
+from cdc.capture.streamed import Streamed
 from cdc.change import lsn_text
 from cdc.config import Stream
-from cdc.errors import AtWork, NotPrepared, Transient, WrongSource, first_line
+from cdc.errors import AtWork, ConfigError, NotPrepared, SpoolFull, Transient, WrongSource, first_line
 from cdc.snapshot import Filled, Interrupted, fill
 from cdc.status import Status
 
@@ -46,6 +48,7 @@ class Runner:
         self._routes = routes(mapping, stream.direction)
         self._source_dsn, self._target_dsn = source_dsn, target_dsn
         self._target: psycopg.Connection[Any] | None = None
+        self._spools = stream.spool_mib > 0  # large transactions come before they end, until that does not fit
 
     def run(self, stop: threading.Event) -> None:
         """Raises: every CdcError but Transient."""
@@ -57,6 +60,8 @@ class Runner:
             except Transient as e:
                 self.status.state, self.status.problem = "reconnecting", str(e)
                 self.status.restarts += 1
+                if isinstance(e, SpoolFull):
+                    self._spools = False
                 if time.monotonic() - began > LAST_PAUSE:
                     pause = FIRST_PAUSE
                 log.warning("stream interrupted", stream=self.stream.name, error=str(e), retry_in_s=round(pause, 2))
@@ -159,16 +164,34 @@ class Runner:
                     "UPDATE banyan.stream SET source_system = %s WHERE stream = %s", [system, self.stream.name]
                 )
 
+    def _streamed(self) -> Streamed:
+        folder = Path(self.stream.spool) if self.stream.spool is not None else None
+        if folder is not None:
+            try:
+                folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            except OSError as e:
+                raise ConfigError(f"stream {self.stream.name}: spool folder {folder}: {e.strerror}") from e
+        return Streamed(folder, self.stream.spool_mib << 20)
+
     def _stream(self, target: psycopg.Connection[Any], position: int, stop: threading.Event) -> None:
-        applier = Applier(target, self.stream.name, self._routes)
-        buffer = Buffer()
+        applier = Applier(target, self.stream.name, self._routes, ahead=True)
+        buffer, streamed = Buffer(), self._streamed()
         replication = connect_replication(self._source_dsn, f"banyan-cdc {self.stream.name}")
         try:
-            stream = ReplicationStream(replication, self.stream.slot, [self.stream.publication], position)
+            stream = ReplicationStream(
+                replication, self.stream.slot, [self.stream.publication], position, streaming=self._spools
+            )
         except BaseException:
             replication.close()
             raise
-        reader = Reader(stream, buffer, self.stream.name)
+        reader = Reader(
+            stream,
+            buffer,
+            self.stream.name,
+            raw=True,
+            streamed=streamed,
+            interval=self.stream.status_interval,
+        )
         reader.start()
         self.status.state, self.status.problem = "streaming", ""
         self.status.parked = len(applier.writer.parked)
@@ -181,10 +204,14 @@ class Runner:
 
         try:
             while not stop.is_set():
-                for applied in applier.feed(*buffer.take(POLL)):
+                events, size = buffer.take(0.0 if applier.busy else POLL)
+                for applied in applier.feed(events, size):
                     note(applied)
-                if (last := applier.settle()) is not None:
+                # What has come is made ready while the target works; with nothing to do, its answer is waited for.
+                if (last := applier.settle() if events else applier.finish()) is not None:
                     note(last)
+            if (last := applier.finish()) is not None:
+                note(last)
         finally:
             reader.stop()
             reader.join(timeout=5)
