@@ -27,7 +27,7 @@ CLOCK = re.compile(r"([01]\d|2[0-3]):([0-5]\d)", re.ASCII)
 class Converter:
     """`forward` takes a value per legacy column, `reverse` one per service column; several results come as a tuple.
 
-    Their SQL must give the same; without it, bulk work on the table is done in Python.
+    Their SQL must give the same; without it, bulk work on the table is done in Python. `zone`: whose rules they use.
     """
 
     forward: Callable[..., Any]
@@ -36,6 +36,7 @@ class Converter:
     service: int = 1
     sql_forward: SqlForm | None = None
     sql_reverse: SqlForm | None = None
+    zone: str | None = None
 
 
 def local_hour(*, zone: str) -> Converter:
@@ -56,7 +57,7 @@ def local_hour(*, zone: str) -> Converter:
         return instant
 
     there, back = forms.local_hour_forward(zone), forms.local_hour_reverse(zone)
-    return Converter(forward, clock_of.local, legacy=2, sql_forward=there, sql_reverse=back)
+    return Converter(forward, clock_of.local, legacy=2, sql_forward=there, sql_reverse=back, zone=zone)
 
 
 def local_time(*, zone: str) -> Converter:
@@ -67,7 +68,7 @@ def local_time(*, zone: str) -> Converter:
         return clock_of.once(local) or clock_of.passes(local)[0]
 
     there, back = forms.local_time_forward(zone), forms.local_time_reverse(zone)
-    return Converter(forward, lambda instant: clock_of.local(instant)[0], sql_forward=there, sql_reverse=back)
+    return Converter(forward, lambda at: clock_of.local(at)[0], sql_forward=there, sql_reverse=back, zone=zone)
 
 
 def enum(*, values: Mapping[str, str]) -> Converter:

@@ -1,7 +1,7 @@
 """A table's mapping as SQL: what `translate` gives, worked out by a database. For copying and hashing in bulk.
 
 The expressions are over the columns of a table with the alias `t`. Execute them without parameters: a literal may
-contain `%`.
+contain `%`. Ask `zones.disagreement` of the server first: it may know other rules of a time zone than Python does.
 """
 
 from __future__ import annotations
