@@ -59,7 +59,7 @@ class Batches:
             )
             for number, (source, route) in enumerate(routes.by_source.items())
         }
-        self._nets: dict[int, tuple[Described, Lane | None]] = {}
+        self._one_by_one = {source for source in routes.by_source if not routes.ordinary(source)}
         self._used: set[str] = set()
 
     def begin(self) -> None:
@@ -109,6 +109,8 @@ class Batches:
         lane = self._lanes.get(table.relation.name)
         if lane is None:
             return None
+        if lane.route.source in self._one_by_one:
+            raise Unfit(f"{lane.route.source} shares rows with other tables")
         if not lane.alone:
             raise Unfit(f"{lane.route.target} is written by several tables")
         if any(other is lane for other, _, _ in nets.values()):

@@ -27,6 +27,7 @@ class Converter:
     """`forward` takes a value per legacy column, `reverse` one per service column; several results come as a tuple.
 
     Their SQL must give the same; without it, bulk work on the table is done in Python. `zone`: whose rules they use.
+    `loses`: what of the service's values does not come back, in words.
     `reference`: the table that they look values up in (reference.Reference).
     """
 
@@ -37,6 +38,7 @@ class Converter:
     sql_forward: SqlForm | None = None
     sql_reverse: SqlForm | None = None
     zone: str | None = None
+    loses: str | None = None
     reference: Any = None
 
 
@@ -69,7 +71,10 @@ def local_time(*, zone: str) -> Converter:
         return clock_of.once(local) or clock_of.passes(local)[0]
 
     there, back = forms.local_time_forward(zone), forms.local_time_reverse(zone)
-    return Converter(forward, lambda at: clock_of.local(at)[0], sql_forward=there, sql_reverse=back, zone=zone)
+    loses = "an instant in the second pass of a repeated hour comes back as the first"
+    return Converter(
+        forward, lambda at: clock_of.local(at)[0], sql_forward=there, sql_reverse=back, zone=zone, loses=loses
+    )
 
 
 def enum(*, values: Mapping[str, str]) -> Converter:
@@ -183,5 +188,9 @@ def clock() -> Converter:
 def char() -> Converter:
     """char(n) ↔ text: the padding is PostgreSQL's own and goes; it comes back when char(n) stores the value."""
     return Converter(
-        lambda text: text.rstrip(" "), lambda text: text, sql_forward=forms.unpadded, sql_reverse=forms.as_text
+        lambda text: text.rstrip(" "),
+        lambda text: text,
+        sql_forward=forms.unpadded,
+        sql_reverse=forms.as_text,
+        loses="blanks at the end do not come back",
     )

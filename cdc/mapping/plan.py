@@ -105,10 +105,12 @@ class Plan:
     def torn(self, row: Row) -> tuple[str, ...]:
         """The first columns that only make sense together, of which this row has some; empty if there are none.
 
-        What became of their images cannot be told, so such a row must not be written as if they had not changed.
+        What became of their images cannot be told, so such a row must not be written as if they had not changed. (Key
+        columns do not count: a row that keeps its key has them unchanged.)
         """
         for names, _, _ in self.groups:
-            if 0 < sum(name in row for name in names) < len(names):
+            known = [name for name in names if name in row]
+            if len(known) < len(names) and not set(known) <= set(self.source_key):
                 return names
         return ()
 

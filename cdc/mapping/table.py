@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from cdc.mapping.errors import MappingError
-from cdc.mapping.plan import Direction, Plan, Row, Rule, Side, compile_plan
+from cdc.mapping.plan import BAD_VALUE, Direction, Plan, Row, Rule, Side, compile_plan
 
-__all__ = ["Direction", "DomainMapping", "Part", "Plan", "Row", "Rule", "Side", "TableMapping", "build"]
+__all__ = ["BAD_VALUE", "Direction", "DomainMapping", "Part", "Plan", "Row", "Rule", "Side", "TableMapping", "build"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +42,7 @@ class TableMapping:
     forward: Plan
     reverse: Plan
     compared: Plan
+    returned: Plan
     part: Part | None = None
 
     @property
@@ -113,7 +114,10 @@ class DomainMapping:
 
     def own(self, side: Side) -> tuple[TableMapping, ...]:
         """One mapping for each table of this side that changes hands (a table may stand in several)."""
-        return tuple({table.table(side): table for table in self.moving("reverse")[::-1]}.values())[::-1]
+        found: dict[str, TableMapping] = {}
+        for table in self.moving("reverse"):
+            found.setdefault(table.table(side), table)
+        return tuple(found.values())
 
 
 def build(
@@ -128,13 +132,13 @@ def build(
     """Compile the rules of a table; `keys` and `bucket_keys` are (legacy, service).
 
     `compared` makes the monolith's row of the service's (of reference data the other way round), in the columns that
-    must be alike: those that go both ways, and the constants of that side.
+    must be alike: those that go both ways, and the constants of that side. `returned` is the same for the service's
+    row: what is left of it when it comes back from a rollback.
     """
     tables = (legacy, service)
     forward = compile_plan("forward", tables, keys, rules)
     reverse = compile_plan("reverse", tables, keys, rules)
-    compared = forward
-    if direction == "both":
-        alike = [rule for rule in rules if rule.direction == "both"]
-        compared = reverse if len(alike) == len(rules) else compile_plan("reverse", tables, keys, alike)
-    return TableMapping(legacy, service, direction, rules, *bucket_keys, forward, reverse, compared, part)
+    alike = [rule for rule in rules if rule.direction == "both"]
+    compared = compile_plan("reverse", tables, keys, alike) if direction == "both" else forward
+    returned = compile_plan("forward", tables, keys, alike)
+    return TableMapping(legacy, service, direction, rules, *bucket_keys, forward, reverse, compared, returned, part)

@@ -93,7 +93,7 @@ def fill(
         assert row is not None
         tx = Transaction(0, exported.lsn, row[0])
         writer = Writer(target, stream.name, routes)
-        for route in routes.by_source.values():
+        for route in routes.every():
             rows += _fill_table(source, target, writer, route, tx, begin, stopping)
         source.execute("COMMIT")
         begin()
@@ -218,7 +218,7 @@ def _delete_strangers(
                 copy.write_row(route.target_key(route.translate(change.after)))
     target.execute("ANALYZE banyan_seen")
     gone = target.execute(
-        sql.SQL("DELETE FROM {} t WHERE NOT EXISTS (SELECT FROM banyan_seen s WHERE {})").format(table, same)
+        sql.SQL("{} WHERE NOT EXISTS (SELECT FROM banyan_seen s WHERE {})").format(statements.clear(route), same)
     ).rowcount
     target.execute("COMMIT")
     if gone:
