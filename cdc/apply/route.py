@@ -127,13 +127,16 @@ class Routes:
 
     def of(self, change: Change) -> Sequence[Route]:
         """None of them for a table that is published but not mapped."""
-        if change.relation is None or (first := self.by_source.get(change.relation.name)) is None:
+        return self.of_table(change.relation.name) if change.relation is not None else ()
+
+    def of_table(self, source: str) -> Sequence[Route]:
+        if (first := self.by_source.get(source)) is None:
             return ()
-        return (first, *self.others.get(first.source, ())) if self.others else (first,)
+        return (first, *self.others.get(source, ())) if self.others else (first,)
 
     def every(self) -> Iterable[Route]:
         """In the order of the mapping but for a table's further routes, which follow its first: owners before parts."""
-        return [route for first in self.by_source.values() for route in (first, *self.others.get(first.source, ()))]
+        return [route for source in self.by_source for route in self.of_table(source)]
 
     def parts(self, wide: Route) -> Sequence[Route]:
         """The routes that fill rows which this one makes."""
