@@ -63,7 +63,7 @@ class Reference:
         )
         with self.connect() as connection:
             try:
-                pairs = [(_bare(here), _bare(there)) for here, there in connection.execute(query)]
+                pairs = connection.execute(query).fetchall()
             except (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedColumn) as error:
                 raise MappingError(f"reference table {self.table}: {error.diag.message_primary}") from error
         self.there, self.back = self._one_to_one(pairs)
@@ -72,7 +72,7 @@ class Reference:
     def _one_to_one(self, pairs: list[tuple[Any, Any]]) -> tuple[dict[Any, Any], dict[Any, Any]]:
         if len(pairs) > MOST_ROWS:
             raise MappingError(f"reference table {self.table} has more than {MOST_ROWS} rows: map it as a table")
-        known = [(here, there) for here, there in pairs if here is not None and there is not None]
+        known = [(_bare(here), _bare(there)) for here, there in pairs if here is not None and there is not None]
         there, back = dict(known), {value: key for key, value in known}
         if len(there) < len(known) or len(back) < len(known):
             raise MappingError(

@@ -17,7 +17,7 @@ PLAIN = (str, int, bool, type(None))
 
 def join(*, columns: int, separator: str = " ") -> Converter:
     """Texts ↔ one text with a separator between them; only the last may contain the separator itself."""
-    _require_separator(separator)
+    _require(columns, separator)
 
     def together(*parts: str) -> str:
         if any(part is None for part in parts):
@@ -113,6 +113,8 @@ def fields(*, columns: int, names: Sequence[str]) -> Converter:
     return Converter(forward, reverse, legacy=columns)
 
 
-def _require_separator(separator: str) -> None:
+def _require(columns: int, separator: str) -> None:
     if not separator:
         raise ValueError("separator must not be empty")
+    if columns < 2:
+        raise ValueError("it takes several columns on one side")
