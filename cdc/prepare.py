@@ -65,12 +65,12 @@ def _prepare_source(source: psycopg.Connection[Any], stream: Stream, to: Routes)
 
 
 def _prepare_target(target: psycopg.Connection[Any], stream: Stream, to: Routes) -> None:
-    for route in to.by_source.values():
+    for route in to.every():
         tables.check_target(target, route)
     install_state(target)
     target.execute("INSERT INTO banyan.stream (stream) VALUES (%s) ON CONFLICT DO NOTHING", [stream.name])
     create_origin(target, stream.origin)
-    tables.grant_target(target, to.by_source.values())
+    tables.grant_target(target, to.every())
 
 
 def _prepare_slot(source: psycopg.Connection[Any], target: psycopg.Connection[Any], stream: Stream) -> None:

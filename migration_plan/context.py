@@ -93,7 +93,7 @@ class Context:
 
     def tables(self, domain: str, side: Side) -> list[str]:
         """The domain's own tables on one side, without reference data."""
-        return [table.table(side) for table in self.mapping(domain).tables if table.direction == "both"]
+        return [table.table(side) for table in self.mapping(domain).own(side)]
 
     @contextlib.contextmanager
     def control(self, domain: str, side: Side) -> Iterator[Connection]:

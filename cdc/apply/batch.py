@@ -66,6 +66,7 @@ class Batches:
             casts = {name: cast for name, (_, cast) in types.items()}
             shapes = Shapes(route, internal, statements.adapters(connection, route), dump)
             self._lanes[source] = Lane(route, shapes, casts, number, targets.count(route.target) == 1)
+        self._one_by_one = {source for source in routes.by_source if not routes.ordinary(source)}
         self._used: set[str] = set()
 
     def begin(self) -> None:
@@ -83,6 +84,8 @@ class Batches:
             lane = self._lanes.get(table.relation.name)
             if lane is None:
                 continue
+            if table.relation.name in self._one_by_one:
+                raise Unfit(f"{lane.route.source} shares rows with other tables")
             if not lane.alone:
                 raise Unfit(f"{lane.route.target} is written by several tables")
             positions = lane.shapes.key(table)

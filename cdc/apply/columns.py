@@ -147,6 +147,8 @@ class Shapes:
                 many = tuple(at[source] for source in sources)
                 loaders = [table.loaders[n] for n in many]
                 groups.append((many, tuple(map(place, names)), self._together(loaders, converter, names)))
+            elif any(source in at and source not in self.route.source_key for source in sources):
+                raise Unfit(f"{self.route.source}: of {', '.join(sources)} only some came")
         if known is None and len(targets) != self.route.width:
             raise Unfit(f"{self.route.source} does not give all columns of {self.route.target}")
         return Shape(tuple(targets), tuple(copies), tuple(singles), tuple(groups))

@@ -41,12 +41,17 @@ def _conflict(route: Route, columns: Sequence[str]) -> sql.Composed:
 
 
 def upsert(route: Route, columns: Sequence[str]) -> sql.Composed:
+    """A new wide row holds in its parts' columns what it holds without them; one that is there keeps what it holds."""
     return sql.SQL("INSERT INTO {} ({}) OVERRIDING SYSTEM VALUE VALUES ({}) {}").format(
         table_name(route.target),
-        _names(columns),
-        sql.SQL(", ").join(map(sql.Placeholder, columns)),
+        _names((*columns, *route.fills)),
+        sql.SQL(", ").join([*map(sql.Placeholder, columns), *map(_percent, _fills(route))]),
         _conflict(route, columns),
     )
+
+
+def _fills(route: Route) -> list[sql.Composed]:
+    return [sql.Composed([sql.Literal(value)]) for value in route.fills.values()]
 
 
 def upsert_values(route: Route, columns: Sequence[str]) -> sql.Composed:
@@ -100,6 +105,18 @@ def delete(route: Route) -> sql.Composed:
     return sql.SQL("DELETE FROM {} WHERE {}").format(table_name(route.target), _marks(route.key, " AND "))
 
 
+def blank(route: Route) -> sql.Composed:
+    return sql.SQL("UPDATE {} SET {} WHERE {}").format(
+        table_name(route.target), _percent(_without(route)), _marks(route.key, " AND ")
+    )
+
+
+def _without(route: Route) -> sql.Composed:
+    """A wide row's columns as they are without this part."""
+    pairs = (sql.SQL("{} = {}").format(sql.Identifier(c), sql.Literal(value)) for c, value in route.absent.items())
+    return sql.SQL(", ").join(pairs)
+
+
 def patch(route: Route, columns: Sequence[str]) -> sql.Composed:
     return sql.SQL("UPDATE {} SET {} WHERE {}").format(
         table_name(route.target), _marks(columns, ", "), _marks(route.key, " AND ")
@@ -115,8 +132,14 @@ def move(route: Route, columns: Sequence[str]) -> sql.Composed:
 
 
 def clear(route: Route) -> sql.Composed:
-    """DELETE, not TRUNCATE: a truncate fails where another table's foreign key points here."""
-    return sql.SQL("DELETE FROM {}").format(table_name(route.target))
+    """Of every row of the target `t`, to which a condition may be added. A part empties its columns only.
+
+    DELETE, not TRUNCATE: a truncate fails where another table's foreign key points here.
+    """
+    target = sql.SQL("{} t").format(table_name(route.target))
+    if not route.makes:
+        return sql.SQL("UPDATE {} SET {}").format(target, _without(route))
+    return sql.SQL("DELETE FROM {}").format(target)
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,16 +153,22 @@ class Bulk:
 
 
 def bulk(kind: str, route: Route, columns: Sequence[str], name: str) -> Bulk:
-    """`columns` are those of the temporary table: the written ones, or the key for a delete."""
+    """`columns` are those of the temporary table: the written ones, or the key for a delete or blank."""
     temp, target = sql.Identifier("pg_temp", name), table_name(route.target)
     same_key = sql.SQL(" AND ").join(sql.SQL("t.{0} = s.{0}").format(sql.Identifier(c)) for c in route.key)
     match kind:
         case "upsert":
             merge = sql.SQL("INSERT INTO {} ({}) OVERRIDING SYSTEM VALUE SELECT {} FROM {} {}").format(
-                target, _names(columns), _names(columns), temp, _conflict(route, columns)
+                target,
+                _names((*columns, *route.fills)),
+                sql.SQL(", ").join([*map(sql.Identifier, columns), *_fills(route)]),
+                temp,
+                _conflict(route, columns),
             )
         case "delete":
             merge = sql.SQL("DELETE FROM {} t USING {} s WHERE {}").format(target, temp, same_key)
+        case "blank":
+            merge = sql.SQL("UPDATE {} t SET {} FROM {} s WHERE {}").format(target, _without(route), temp, same_key)
         case _:
             merge = sql.SQL("UPDATE {} t SET {} FROM {} s WHERE {}").format(
                 target, _assignments(columns, "s"), temp, same_key

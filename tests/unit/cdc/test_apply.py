@@ -32,6 +32,10 @@ class Table:
 
     direction = "both"
     names = {"id": "id", "x": "u", "y": "v"}
+    part = None
+
+    def makes(self, direction: str) -> bool:
+        return True
 
     def source(self, direction: str) -> str:
         return "public.a" if direction == "forward" else "public.b"
