@@ -14,22 +14,28 @@ from datetime import datetime, time
 from decimal import Context, Decimal, Inexact, InvalidOperation, Overflow
 from typing import Any
 
-from cdc.mapping import localclock
+from cdc.mapping import forms, localclock
 from cdc.mapping.errors import ConversionError
+from cdc.mapping.forms import SqlForm
 
 # PostgreSQL's numeric has up to 131,072 digits; what does not fit here exactly is an error, never a rounding.
 EXACT = Context(prec=2000, traps=[Inexact, InvalidOperation, Overflow])
-CLOCK = re.compile(r"([01]\d|2[0-3]):([0-5]\d)")
+CLOCK = re.compile(r"([01]\d|2[0-3]):([0-5]\d)", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
 class Converter:
-    """`forward` takes a value per legacy column, `reverse` one per service column; several results come as a tuple."""
+    """`forward` takes a value per legacy column, `reverse` one per service column; several results come as a tuple.
+
+    Their SQL must give the same; without it, bulk work on the table is done in Python.
+    """
 
     forward: Callable[..., Any]
     reverse: Callable[..., Any]
     legacy: int = 1
     service: int = 1
+    sql_forward: SqlForm | None = None
+    sql_reverse: SqlForm | None = None
 
 
 def local_hour(*, zone: str) -> Converter:
@@ -49,7 +55,8 @@ def local_hour(*, zone: str) -> Converter:
             raise ConversionError(f"{local} happens once in {zone}, but its flag is {flag!r}")
         return instant
 
-    return Converter(forward, clock_of.local, legacy=2)
+    there, back = forms.local_hour_forward(zone), forms.local_hour_reverse(zone)
+    return Converter(forward, clock_of.local, legacy=2, sql_forward=there, sql_reverse=back)
 
 
 def local_time(*, zone: str) -> Converter:
@@ -59,7 +66,8 @@ def local_time(*, zone: str) -> Converter:
     def forward(local: datetime) -> datetime:
         return clock_of.once(local) or clock_of.passes(local)[0]
 
-    return Converter(forward, lambda instant: clock_of.local(instant)[0])
+    there, back = forms.local_time_forward(zone), forms.local_time_reverse(zone)
+    return Converter(forward, lambda instant: clock_of.local(instant)[0], sql_forward=there, sql_reverse=back)
 
 
 def enum(*, values: Mapping[str, str]) -> Converter:
@@ -77,7 +85,8 @@ def enum(*, values: Mapping[str, str]) -> Converter:
 
         return convert
 
-    return Converter(lookup(dict(values)), lookup(back))
+    there = dict(values)
+    return Converter(lookup(there), lookup(back), sql_forward=forms.lookup(there), sql_reverse=forms.lookup(back))
 
 
 def yes_no() -> Converter:
@@ -91,7 +100,7 @@ def yes_no() -> Converter:
     def reverse(flag: bool) -> str:
         return "Y" if flag else "N"
 
-    return Converter(forward, reverse)
+    return Converter(forward, reverse, sql_forward=forms.flag_to_boolean, sql_reverse=forms.boolean_to_flag)
 
 
 def cents() -> Converter:
@@ -106,12 +115,17 @@ def cents() -> Converter:
             raise ConversionError(f"{amount} is not a whole number of cents")
         return int(whole)
 
-    return Converter(forward, reverse)
+    return Converter(forward, reverse, sql_forward=forms.hundredth, sql_reverse=forms.whole_hundredfold)
 
 
 def percent() -> Converter:
     """21.00 ↔ 0.2100."""
-    return Converter(lambda rate: rate.scaleb(-2, EXACT), lambda rate: rate.scaleb(2, EXACT))
+    return Converter(
+        lambda rate: rate.scaleb(-2, EXACT),
+        lambda rate: rate.scaleb(2, EXACT),
+        sql_forward=forms.hundredth,
+        sql_reverse=forms.hundredfold,
+    )
 
 
 def clock() -> Converter:
@@ -128,12 +142,14 @@ def clock() -> Converter:
             raise ConversionError(f"{value} has seconds, which HH:MM would lose")
         return f"{value.hour:02}:{value.minute:02}"
 
-    return Converter(forward, reverse)
+    return Converter(forward, reverse, sql_forward=forms.clock_forward, sql_reverse=forms.clock_reverse)
 
 
 def char() -> Converter:
     """char(n) ↔ text: the padding is PostgreSQL's own and goes; it comes back when char(n) stores the value."""
-    return Converter(lambda text: text.rstrip(" "), lambda text: text)
+    return Converter(
+        lambda text: text.rstrip(" "), lambda text: text, sql_forward=forms.unpadded, sql_reverse=forms.as_text
+    )
 
 
 Factory = Callable[..., Converter]
