@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import msgspec
 
 from cdc.errors import CdcError, Transient
-from cdc.mapping import MappingError
-from cdc.verify import verify
+from cdc.mapping import Direction, MappingError
+from cdc.verify import Carrier, verify
+from migration_plan.compile import compile_stream
 from migration_plan.context import SIDES, Context
 from migration_plan.environment import need_dsn
 from migration_plan.errors import PlanError, Unreachable
@@ -62,8 +63,9 @@ def verify_domain(
 ) -> Verification:
     """Compare every row of the domain and record it. Raises: Unreachable, PlanError; differences are in the result."""
     context.plan.domain(domain)
-    before = fills(known_streams(context, domain))  # a fill that begins meanwhile makes the result an old one
-    result = msgspec.structs.replace(_compare(context, domain, progress), fills=before)
+    streams = known_streams(context, domain)
+    before = fills(streams)  # a fill that begins meanwhile makes the result an old one
+    result = msgspec.structs.replace(_compare(context, domain, streams, progress), fills=before)
     measured = msgspec.to_builtins(result)
     del measured["domain"]
     entry = Entry(
@@ -79,14 +81,30 @@ def verify_domain(
     return result
 
 
-def _compare(context: Context, domain: str, progress: Progress | None) -> Verification:
+def carriers(context: Context, domain: str, directions: Iterable[str]) -> dict[Direction, Carrier]:
+    """Where the changes of these streams can be read. Raises: NotConfigured."""
+    found: dict[Direction, Carrier] = {}
+    for direction in directions:
+        stream = compile_stream(context.plan, domain, direction, context.env)
+        capture = need_dsn(context.env, stream["source_dsn_env"])
+        found[stream["direction"]] = Carrier(stream["name"], capture, stream["publication"])
+    return found
+
+
+def _compare(context: Context, domain: str, streams: Iterable[str], progress: Progress | None) -> Verification:
     for side in SIDES:
         with context.control(domain, side):
             pass  # one that is away is told by its name
     sides = (context.plan.database_of(domain, side).control for side in SIDES)
     legacy, service = (need_dsn(context.env, variable) for variable in sides)
     try:
-        report = verify(legacy, service, context.mapping(domain), progress=progress)
+        report = verify(
+            legacy,
+            service,
+            context.mapping(domain),
+            carriers=carriers(context, domain, streams),
+            progress=progress,
+        )
     except Transient as error:
         raise Unreachable(f"{domain} cannot be compared: {error}") from error
     except (CdcError, MappingError) as error:

@@ -93,6 +93,15 @@ def create_exported(replication: psycopg.Connection[Any], name: str) -> Exported
     return Exported(lsn_number(row[1]), row[2])
 
 
+def create_temporary(replication: psycopg.Connection[Any], name: str) -> int:
+    """Make a slot that ends with its connection; returns its position. Raises: Transient."""
+    command = sql.SQL("CREATE_REPLICATION_SLOT {} TEMPORARY LOGICAL pgoutput (SNAPSHOT 'nothing')")
+    with _time_limit(replication, name):
+        row = replication.execute(command.format(sql.Identifier(name))).fetchone()
+    assert row is not None
+    return lsn_number(row[1])
+
+
 def create(connection: psycopg.Connection[Any], name: str) -> int:
     """Make the slot without a snapshot; returns its position. Raises: Transient."""
     with _time_limit(connection, name):
