@@ -160,7 +160,7 @@ class Runner:
                 )
 
     def _stream(self, target: psycopg.Connection[Any], position: int, stop: threading.Event) -> None:
-        applier = Applier(target, self.stream.name, self._routes)
+        applier = Applier(target, self.stream.name, self._routes, ahead=True)
         buffer = Buffer()
         replication = connect_replication(self._source_dsn, f"banyan-cdc {self.stream.name}")
         try:
@@ -168,7 +168,7 @@ class Runner:
         except BaseException:
             replication.close()
             raise
-        reader = Reader(stream, buffer, self.stream.name)
+        reader = Reader(stream, buffer, self.stream.name, raw=True)
         reader.start()
         self.status.state, self.status.problem = "streaming", ""
         self.status.parked = len(applier.writer.parked)
@@ -181,9 +181,11 @@ class Runner:
 
         try:
             while not stop.is_set():
-                for applied in applier.feed(*buffer.take(POLL)):
+                events, size = buffer.take(0.0 if applier.busy else POLL)
+                for applied in applier.feed(events, size):
                     note(applied)
-                if (last := applier.settle()) is not None:
+                # What has come is made ready while the target works; with nothing to do, its answer is waited for.
+                if (last := applier.settle() if events else applier.finish()) is not None:
                     note(last)
         finally:
             reader.stop()
