@@ -6,7 +6,6 @@ path (`convert: package.module:factory`): the engine knows nothing of its format
 
 from __future__ import annotations
 
-import importlib
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -27,7 +26,8 @@ CLOCK = re.compile(r"([01]\d|2[0-3]):([0-5]\d)", re.ASCII)
 class Converter:
     """`forward` takes a value per legacy column, `reverse` one per service column; several results come as a tuple.
 
-    Their SQL must give the same; without it, bulk work on the table is done in Python.
+    Their SQL must give the same; without it, bulk work on the table is done in Python. `zone`: whose rules they use.
+    `reference`: the table that they look values up in (reference.Reference).
     """
 
     forward: Callable[..., Any]
@@ -36,6 +36,8 @@ class Converter:
     service: int = 1
     sql_forward: SqlForm | None = None
     sql_reverse: SqlForm | None = None
+    zone: str | None = None
+    reference: Any = None
 
 
 def local_hour(*, zone: str) -> Converter:
@@ -56,7 +58,7 @@ def local_hour(*, zone: str) -> Converter:
         return instant
 
     there, back = forms.local_hour_forward(zone), forms.local_hour_reverse(zone)
-    return Converter(forward, clock_of.local, legacy=2, sql_forward=there, sql_reverse=back)
+    return Converter(forward, clock_of.local, legacy=2, sql_forward=there, sql_reverse=back, zone=zone)
 
 
 def local_time(*, zone: str) -> Converter:
@@ -67,7 +69,7 @@ def local_time(*, zone: str) -> Converter:
         return clock_of.once(local) or clock_of.passes(local)[0]
 
     there, back = forms.local_time_forward(zone), forms.local_time_reverse(zone)
-    return Converter(forward, lambda instant: clock_of.local(instant)[0], sql_forward=there, sql_reverse=back)
+    return Converter(forward, lambda at: clock_of.local(at)[0], sql_forward=there, sql_reverse=back, zone=zone)
 
 
 def enum(*, values: Mapping[str, str]) -> Converter:
@@ -86,7 +88,7 @@ def enum(*, values: Mapping[str, str]) -> Converter:
         return convert
 
     there = dict(values)
-    return Converter(lookup(there), lookup(back), sql_forward=forms.lookup(there), sql_reverse=forms.lookup(back))
+    return Converter(lookup(there), lookup(back), sql_forward=forms.words(there), sql_reverse=forms.words(back))
 
 
 def yes_no() -> Converter:
@@ -103,19 +105,52 @@ def yes_no() -> Converter:
     return Converter(forward, reverse, sql_forward=forms.flag_to_boolean, sql_reverse=forms.boolean_to_flag)
 
 
-def cents() -> Converter:
-    """Integer cents ↔ decimal euros."""
+def codes(*, values: Mapping[str, str]) -> Converter:
+    """Whole numbers ↔ words, one to one."""
+    try:
+        numbers = {int(number): word for number, word in values.items()}
+    except ValueError as error:
+        raise ValueError(f"codes are whole numbers: {error}") from error
+    words = enum(values=values)
+    if len(numbers) != len(values):
+        raise ValueError("two codes are the same number")
+
+    def forward(number: int) -> str:
+        if number not in numbers:
+            raise ConversionError(f"{number!r} is not one of {', '.join(values)}")
+        return numbers[number]
+
+    by_number = forms.words({str(number): word for number, word in numbers.items()})
+    return Converter(
+        forward, lambda word: int(words.reverse(word)), sql_forward=by_number, sql_reverse=words.sql_reverse
+    )
+
+
+def scaled(*, digits: str) -> Converter:
+    """Whole number of a small unit ↔ decimal of a large one: with `digits: 3` 1500 (Wh) is 1.5 (kWh)."""
+    try:
+        shift = int(digits)
+    except ValueError as error:
+        raise ValueError(f"digits is a whole number, not {digits!r}") from error
+    if not 0 < shift <= 30:
+        raise ValueError("digits is between 1 and 30")
+    unit = "cents" if shift == 2 else f"units of 1e-{shift}"
 
     def forward(amount: int) -> Decimal:
-        return Decimal(amount).scaleb(-2, EXACT)
+        return Decimal(amount).scaleb(-shift, EXACT)
 
     def reverse(amount: Decimal) -> int:
-        whole = amount.scaleb(2, EXACT)
+        whole = amount.scaleb(shift, EXACT)
         if not whole.is_finite() or whole != whole.to_integral_value():
-            raise ConversionError(f"{amount} is not a whole number of cents")
+            raise ConversionError(f"{amount} is not a whole number of {unit}")
         return int(whole)
 
-    return Converter(forward, reverse, sql_forward=forms.hundredth, sql_reverse=forms.whole_hundredfold)
+    return Converter(forward, reverse, sql_forward=forms.shifted(-shift), sql_reverse=forms.whole_shifted(shift))
+
+
+def cents() -> Converter:
+    """Integer cents ↔ decimal euros."""
+    return scaled(digits="2")
 
 
 def percent() -> Converter:
@@ -123,8 +158,8 @@ def percent() -> Converter:
     return Converter(
         lambda rate: rate.scaleb(-2, EXACT),
         lambda rate: rate.scaleb(2, EXACT),
-        sql_forward=forms.hundredth,
-        sql_reverse=forms.hundredfold,
+        sql_forward=forms.shifted(-2),
+        sql_reverse=forms.shifted(2),
     )
 
 
@@ -150,27 +185,3 @@ def char() -> Converter:
     return Converter(
         lambda text: text.rstrip(" "), lambda text: text, sql_forward=forms.unpadded, sql_reverse=forms.as_text
     )
-
-
-Factory = Callable[..., Converter]
-CONVERTERS: dict[str, Factory] = {
-    factory.__name__: factory for factory in (local_hour, local_time, enum, yes_no, cents, percent, clock, char)
-}
-
-
-def find(name: str) -> Factory:
-    """The factory called `name` here, or at the import path `package.module:factory`. Raises: LookupError."""
-    if name in CONVERTERS:
-        return CONVERTERS[name]
-    module, colon, attribute = name.partition(":")
-    if not colon:
-        raise LookupError(
-            f"unknown converter {name!r}: use {', '.join(CONVERTERS)}, or an import path package.module:factory"
-        )
-    try:
-        factory = getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError) as error:
-        raise LookupError(f"converter {name!r} cannot be imported: {error}") from error
-    if not callable(factory):
-        raise LookupError(f"converter {name!r} is not a function")
-    return factory  # type: ignore[no-any-return]

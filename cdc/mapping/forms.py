@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import LiteralString
+from uuid import UUID
 
 from psycopg import sql
 
@@ -26,6 +28,8 @@ class Form:
 # Takes an expression per source column.
 SqlForm = Callable[..., Form]
 
+# What values of Python are in SQL; only values whose text is the same everywhere.
+SQL_TYPES: dict[type, LiteralString] = {str: "text", int: "bigint", bool: "boolean", UUID: "uuid"}
 TEXT, NUMERIC, BOOLEAN = "text", "numeric", "boolean"
 TIME, TIMESTAMP, TIMESTAMPTZ = "time without time zone", "timestamp without time zone", "timestamp with time zone"
 
@@ -37,7 +41,7 @@ def local_hour_forward(zone: str) -> SqlForm:
         last, word = at.last(local), sql.SQL("({}::text)").format(flag)
         value = sql.SQL("CASE {} WHEN 'A' THEN {} ELSE {} END").format(word, at.first(local), last)
         flagged = sql.SQL("CASE WHEN {} THEN {} IN ('A', 'B') ELSE {} = 'N' END").format(at.twice(local), word, word)
-        return Form(((value, TIMESTAMPTZ),), _all(at.exists(local), flagged))
+        return Form(((value, TIMESTAMPTZ),), every(at.exists(local), flagged))
 
     return form
 
@@ -69,7 +73,7 @@ def local_time_reverse(zone: str) -> SqlForm:
     return lambda instant: Form(((at.local(instant), TIMESTAMP),), at.representable(instant))
 
 
-def lookup(table: Mapping[str, str]) -> SqlForm | None:
+def words(table: Mapping[str, str]) -> SqlForm | None:
     """Words for words; None where a key ends with blanks, which SQL cannot tell from padding."""
     if any(key != key.rstrip(" ") for key in table):
         return None
@@ -96,17 +100,21 @@ def boolean_to_flag(flag: sql.Composable) -> Form:
     return Form(((sql.SQL("(CASE WHEN {} THEN 'Y' WHEN NOT {} THEN 'N' END)").format(flag, flag), TEXT),))
 
 
-def hundredth(value: sql.Composable) -> Form:
-    return Form(((sql.SQL("({}::numeric * 0.01)").format(value), NUMERIC),))
+def shifted(digits: int) -> SqlForm:
+    """The decimal point moved to the right (to the left: negative). A product is exact, a quotient is not."""
+    factor = sql.SQL("0." + "0" * (-digits - 1) + "1" if digits < 0 else "1" + "0" * digits)
+    return lambda value: Form(((sql.SQL("({}::numeric * {})").format(value, factor), NUMERIC),))
 
 
-def hundredfold(value: sql.Composable) -> Form:
-    return Form(((sql.SQL("({}::numeric * 100)").format(value), NUMERIC),))
+def whole_shifted(digits: int) -> SqlForm:
+    """The same, where a whole number must come out."""
 
+    def form(value: sql.Composable) -> Form:
+        ((product, kind),) = shifted(digits)(value).values
+        whole = sql.SQL("({0} = trunc({0}) AND {1} NOT IN ('NaN', 'Infinity', '-Infinity'))").format(product, value)
+        return Form(((sql.SQL("trunc({})").format(product), kind),), whole)
 
-def whole_hundredfold(value: sql.Composable) -> Form:
-    whole = sql.SQL("({0} = trunc({0}, 2) AND {0} NOT IN ('NaN', 'Infinity', '-Infinity'))").format(value)
-    return Form(((sql.SQL("trunc({} * 100)").format(value), NUMERIC),), whole)
+    return form
 
 
 def clock_forward(text: sql.Composable) -> Form:
@@ -160,10 +168,10 @@ class _Zone:
 
     def exists(self, local: sql.Composable) -> sql.Composable:
         last = self.last(local)
-        return _all(_between(local, "timestamp"), _between(last, "timestamptz"), _same(self.local(last), local))
+        return every(between(local, "timestamp"), between(last, "timestamptz"), _same(self.local(last), local))
 
     def representable(self, instant: sql.Composable) -> sql.Composable:
-        return _all(_between(instant, "timestamptz"), _between(self.local(instant), "timestamp"))
+        return every(between(instant, "timestamptz"), between(self.local(instant), "timestamp"))
 
     def steady(self, instant: sql.Composable) -> sql.Composable:
         """The clock does not change within a day of it. Cheap, and true of nearly every row."""
@@ -173,7 +181,7 @@ class _Zone:
         return sql.SQL("({} + interval '48 hours' = {})").format(before, after)
 
 
-def _between(value: sql.Composable, kind: str) -> sql.Composable:
+def between(value: sql.Composable, kind: str) -> sql.Composable:
     """`timestamptz` literals say UTC themselves, so that no session's zone matters."""
     utc = "+00" if kind == "timestamptz" else ""
     first, last = (
@@ -186,5 +194,5 @@ def _same(left: sql.Composable, right: sql.Composable) -> sql.Composable:
     return sql.SQL("{} = {}").format(left, right)
 
 
-def _all(*conditions: sql.Composable) -> sql.Composable:
+def every(*conditions: sql.Composable) -> sql.Composable:
     return sql.SQL("({})").format(sql.SQL(" AND ").join(conditions))

@@ -42,7 +42,7 @@ def check(table: TableMapping, rows: Iterable[Row]) -> Iterator[Violation]:
         key = {name: row[name] for name in table.forward.source_key}
         try:
             there = table.forward.translate(row)
-            back = table.reverse.translate(there) if table.direction == "both" else {}
+            back = table.compared.translate(there) if table.direction == "both" else {}
         except ConversionError as error:
             yield Violation(table.legacy, key, "", str(error))
             continue
@@ -74,7 +74,7 @@ def _all_survive(table: TableMapping, columns: Sequence[str], batch: Sequence[tu
     legacy = dict(zip(columns, (list(values) for values in zip(*batch, strict=True)), strict=True))
     try:
         there = table.forward.translate_columns(legacy)
-        back = table.reverse.translate_columns(there) if table.direction == "both" else {}
+        back = table.compared.translate_columns(there) if table.direction == "both" else {}
     except ConversionError:
         return False
     return all(values == legacy[column] for column, values in back.items())

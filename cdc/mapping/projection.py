@@ -1,19 +1,23 @@
 """A table's mapping as SQL: what `translate` gives, worked out by a database. For copying and hashing in bulk.
 
+A part (or the other half of one) has no SQL here: whether its row exists at all is for Python to say.
+
 The expressions are over the columns of a table with the alias `t`. Execute them without parameters: a literal may
-contain `%`.
+contain `%`. Ask `zones.disagreement` of the server first: it may know other rules of a time zone than Python does.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 
 from psycopg import sql
 
-from cdc.mapping.forms import Form, SqlForm
+from cdc.mapping.forms import SQL_TYPES, Form, SqlForm
+from cdc.mapping.plan import Direction, Rule, Side
 from cdc.mapping.sqltypes import Types, canonical_text, cast, family
-from cdc.mapping.table import Direction, Rule, Side, TableMapping
+from cdc.mapping.table import TableMapping
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +73,9 @@ def canonical(table: TableMapping, side: Side, legacy: Types, service: Types) ->
     plain, other = (legacy, service) if back else (service, legacy)
     expressions: list[sql.Composable] = []
     columns: list[str] = []
-    for rule in table.rules:
+    for rule in table.rules if table.part is None else ():
+        if not rule.goes("reverse" if back else "forward") or (back and rule.direction != "both"):
+            continue
         names, sources, form_of = _step(rule, "reverse" if back else "forward")
         found = _values(sources, names, form_of, other)
         if found is None:
@@ -84,6 +90,8 @@ def canonical(table: TableMapping, side: Side, legacy: Types, service: Types) ->
                 valid = found.valid if form_of is not None else None
                 expressions.append(_told_apart(canonical_text(value, kind), valid, sources))
     keys = table.forward.source_key if side == "legacy" else table.forward.key
+    if not columns:
+        return None
     return Canonical(keys, tuple(columns), tuple(expressions))
 
 
@@ -94,9 +102,15 @@ def _step(rule: Rule, direction: Direction) -> Step:
     """Targets, sources, and the SQL of a rule; `_values` tells a missing converter from one without SQL."""
     ahead = direction == "forward"
     targets, sources = (rule.service, rule.legacy) if ahead else (rule.legacy, rule.service)
+    if rule.constant:
+        return targets, sources, lambda: Form(((sql.Literal(rule.value), _kind(rule.value)),))
     if rule.converter is None:
         return targets, sources, None
     return targets, sources, (rule.converter.sql_forward if ahead else rule.converter.sql_reverse) or _no_sql
+
+
+def _kind(value: object) -> str:
+    return SQL_TYPES.get(type(value), "numeric" if isinstance(value, Decimal) else "text")
 
 
 def _no_sql(*_: sql.Composable) -> Form:
@@ -112,15 +126,17 @@ def _values(sources: Sequence[str], targets: Sequence[str], form_of: SqlForm | N
 
 def _projected(table: TableMapping, direction: Direction, source: Types, target: Types) -> Iterator[Projected]:
     for rule in table.rules:
+        if not rule.goes(direction):
+            continue
         names, sources, form_of = _step(rule, direction)
-        form = _values(sources, names, form_of, source)
+        form = _values(sources, names, form_of, source) if table.part is None else None
         if form is None:
             yield from (Projected(name, None) for name in names)
             continue
         for name, (value, kind) in zip(names, form.values, strict=True):
             to = target.get(name, kind)
             as_target = cast(value, kind, to)
-            if form_of is not None:
+            if sources and form_of is not None:
                 where = f"{table.source(direction)}.{sources[0]}"
                 as_target = _or_refuse(as_target, form.valid, sources, where, kind, to)
             yield Projected(name, as_target)
@@ -144,7 +160,7 @@ def _or_refuse(
 
 def _told_apart(text: sql.Composable, valid: sql.Composable | None, sources: Sequence[str]) -> sql.Composable:
     """NULL, refused and every value are three different things."""
-    if valid is None:
+    if valid is None or not sources:
         return sql.SQL("coalesce('=' || {}, '')").format(text)
     return sql.SQL("(CASE WHEN {} THEN '' WHEN {} THEN '=' || {} ELSE '!' END)").format(_nulls(sources), valid, text)
 

@@ -33,7 +33,7 @@ class Comparison:
         there = table.forward
         return cls(
             table=table,
-            plan=table.reverse if table.direction == "both" else there,
+            plan=table.compared,
             legacy_columns=_key_first(there.source_key, there.source_columns),
             service_columns=_key_first(there.key, there.columns),
             key_of=itemgetter(*range(len(there.key))),
@@ -51,7 +51,7 @@ class Comparison:
             return self._by_key(legacy, service)
         here = dict(zip(self.legacy_columns, map(list, zip(*legacy, strict=True)), strict=True))
         there = dict(zip(self.service_columns, map(list, zip(*service, strict=True)), strict=True))
-        plain, other = (here, there) if self.plan is self.table.reverse else (there, here)
+        plain, other = (here, there) if self.table.direction == "both" else (there, here)
         try:
             translated = self.plan.translate_columns(other)
         except ConversionError:
@@ -74,7 +74,7 @@ class Comparison:
             return Difference("extra", name, self.key(key))
         here = dict(zip(self.legacy_columns, legacy, strict=True))
         there = dict(zip(self.service_columns, service, strict=True))
-        plain, other = (here, there) if self.plan is self.table.reverse else (there, here)
+        plain, other = (here, there) if self.table.direction == "both" else (there, here)
         try:
             translated = self.plan.translate(other)
         except ConversionError as error:

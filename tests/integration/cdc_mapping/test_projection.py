@@ -16,7 +16,7 @@ from psycopg import sql
 from psycopg.types.json import Json
 
 from banyan.servers import Postgres
-from cdc.mapping import ConversionError, TableMapping, load, projection, reader
+from cdc.mapping import ConversionError, TableMapping, load, projection, reader, zones
 from cdc.mapping.sqltypes import types_of
 from cdc.verify.compare import Comparison
 from tests.fixtures.servers import create_database
@@ -371,3 +371,18 @@ def test_values_that_only_python_reconciles_are_not_hashed(tmp_path: Path) -> No
     )
     types = ({"id": "bigint", "x": "numeric"}, {"id": "bigint", "x": "double precision"})
     assert projection.canonical(load(path).tables[0], "legacy", *types) is None
+
+
+class TestZones:
+    def test_a_zone_that_both_know_alike(self, connection, table) -> None:
+        assert zones.disagreement(connection, table) is None
+
+    def test_a_rule_that_only_one_of_them_knows(self, connection, monkeypatch) -> None:
+        """As when a country changes its summer time and one tzdata is older: here Python has New York's rules."""
+        monkeypatch.setattr(zones, "ZoneInfo", lambda _: ZoneInfo("America/New_York"))
+        assert zones.differs(connection, "America/Toronto") is not None
+        assert zones.differs(connection, "US/Eastern") is None
+
+    def test_a_zone_that_the_server_does_not_know(self, connection, monkeypatch) -> None:
+        monkeypatch.setattr(zones, "ZoneInfo", lambda _: ZoneInfo("Europe/Amsterdam"))
+        assert zones.differs(connection, "Europe/Atlantis") == zones.FIRST
