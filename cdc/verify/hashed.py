@@ -17,6 +17,7 @@ from cdc.mapping import Side, TableMapping, reader
 from cdc.mapping.projection import Canonical, canonical
 from cdc.mapping.reader import Shape
 from cdc.mapping.sqltypes import types_of
+from cdc.mapping.zones import disagreement
 from cdc.verify.chunks import INTEGERS, Chunk
 from cdc.verify.compare import Comparison
 
@@ -51,6 +52,8 @@ class Hashed:
     ) -> Hashed | None:
         """None where only Python can compare."""
         table = comparison.table
+        if any(not _same_clocks(connection, table) for connection in connections.values()):
+            return None
         types = types_of(connections["legacy"], connections["service"], table)
         found = {side: canonical(table, side, *types) for side in connections}
         known = {side: one for side, one in found.items() if one is not None}
@@ -101,6 +104,18 @@ class Hashed:
             "table": reader.name(self.comparison.table.table(side)),
             "where": chunk.where(self.leading[side]),
         }
+
+
+_clocks: dict[tuple[str, int, frozenset[str]], bool] = {}
+
+
+def _same_clocks(connection: psycopg.Connection[Any], table: TableMapping) -> bool:
+    """Whether the server's time zones are this process's; looked up once, for it takes some 50 ms."""
+    named = frozenset(rule.converter.zone for rule in table.rules if rule.converter and rule.converter.zone)
+    asked = (connection.info.host, connection.info.port, named)
+    if asked not in _clocks:
+        _clocks[asked] = disagreement(connection, table) is None
+    return _clocks[asked]
 
 
 def _group(table: TableMapping, side: Side, known: Canonical, shapes: Mapping[Side, Shape]) -> sql.Composable:

@@ -16,7 +16,7 @@ from cdc.mapping import Direction, Side, TableMapping
 from cdc.mapping import Mapping as DomainMapping
 from cdc.verify.errors import VerifyError
 from cdc.verify.report import Report
-from cdc.verify.table import Comparing
+from cdc.verify.table import CHUNK_ROWS, Comparing
 from cdc.verify.touches import Carrier
 from cdc.verify.window import SIDES, Windows
 
@@ -59,7 +59,7 @@ def verify(
     patience = patience or Patience()
     pace = _Pace(rate)
     if rate is not None:
-        chunk_rows = min(chunk_rows or 100_000, max(100, round(rate / 2)))
+        chunk_rows = min(chunk_rows or CHUNK_ROWS, max(100, round(rate / 2)))
     with opened(legacy_dsn, service_dsn, mapping, carriers or {}, patience.wait_s, ring_keys) as windows:
         with ThreadPoolExecutor(2, thread_name_prefix="verify") as workers:
             found = tuple(

@@ -18,7 +18,7 @@ from cdc.verify.hashed import Found, Hashed
 from cdc.verify.report import Difference, TableReport
 from cdc.verify.window import SIDES, Stalled, Window, Windows
 
-CHUNK_ROWS = 100_000
+CHUNK_ROWS = 200_000
 # The same where rows come to Python.
 CHUNK_ROWS_IN_PYTHON = 20_000
 DRIFT_ENOUGH = 10_000  # so many differing keys in a table say all there is to say
