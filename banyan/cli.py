@@ -26,7 +26,7 @@ COMMANDS = {
     "shadow": ("banyan.commands.shadow", "shadow", "Show in what the two sides' answers differ."),
     "history": ("banyan.commands.plan", "history", "Show the ledger."),
     "prepare": ("banyan.commands.plan", "prepare", "Install guards, publications and slots for a domain."),
-    "plan": ("banyan.commands.plan", "plan", "Lint, show and compile the plan."),
+    "plan": ("banyan.commands.plan", "plan", "Lint, show, compile and publish the plan."),
     "route": ("banyan.commands.route", "route", "Explain where a request goes; let a tester choose."),
     "bench": ("banyan.commands.bench", "bench", "Measure against peers, side by side."),
 }

@@ -33,8 +33,10 @@ def _file(context: click.Context, parameter: click.Parameter, value: str) -> Pat
     """A stream's file, or by its name one that the local stack has written."""
     path, folder = Path(value), home(os.environ) / "streams"
     known = {file.stem: file for file in sorted(folder.glob("*.*.json"))}
-    if path.exists() or not known:
+    if path.exists():
         return path
+    if not known:
+        raise click.BadParameter(f"no file, and no stack has left streams in {folder}: set BANYAN_HOME, or name a file")
     if value not in known:
         raise click.BadParameter(f"no file, and no stream of that name in {folder}; there are: {', '.join(known)}")
     return known[value]
@@ -59,7 +61,7 @@ class _Group(click.Group):
             raise click.ClickException(str(e)) from e
 
 
-@click.group(cls=_Group)
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
 def main() -> None:
     """Change data capture of one domain in one direction.
 
@@ -128,10 +130,11 @@ def status(path: Path) -> None:
 
 @main.command()
 @stream_option
-def snapshot(path: Path) -> None:
-    """Fill the target again, from a new slot. Stop the stream first."""
+@click.option("--take-over", is_flag=True, help="A running process of the stream waits until the fill is done.")
+def snapshot(path: Path, take_over: bool) -> None:
+    """Fill the target again, from a new slot. The stream must not run, or give way (--take-over)."""
     _, runner = _runner(path)
-    filled = runner.snapshot(threading.Event())
+    filled = runner.snapshot(threading.Event(), take_over=take_over)
     click.echo(f"{filled.rows} rows in {filled.seconds:.2f} s, {filled.rows_per_s:,.0f} rows/s")
 
 
@@ -144,8 +147,11 @@ def parked() -> None:
 @stream_option
 def parked_list(path: Path) -> None:
     """One JSON object a line and key."""
-    for key in parking.listed(load_stream(path)):
+    keys = parking.listed(load_stream(path))
+    for key in keys:
         click.echo(json.dumps(asdict(key), default=str))
+    if not keys:
+        click.echo("no key is parked", err=True)
 
 
 @parked.command("replay")

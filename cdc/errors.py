@@ -16,6 +16,7 @@ CdcError
 ├── ProtocolError        the server sent what pgoutput does not define
 ├── EnvelopeError        a JSON event is not a change in Debezium's shape
 └── Transient            a connection or lock failed: trying again helps
+    └── AtWork           another process applies this stream at the moment
 """
 
 from __future__ import annotations
@@ -89,3 +90,7 @@ class EnvelopeError(CdcError):
 
 class Transient(CdcError):
     """Raised when the same step may well work in a moment: lost connection, lock, slot still held by a dead peer."""
+
+
+class AtWork(Transient):
+    """Raised when another session holds the stream's origin: its running process, another fill, or a dead peer's."""

@@ -12,7 +12,7 @@ import structlog
 
 from cdc.apply.applier import Applied, Applier
 from cdc.apply.route import DomainMapping, routes
-from cdc.apply.session import become_applier, connect, translated_errors
+from cdc.apply.session import become_applier, connect, end_sessions, translated_errors
 from cdc.apply.state import StreamState, read_state
 from cdc.capture import slot as slots
 from cdc.capture.buffer import Buffer
@@ -21,7 +21,7 @@ from cdc.capture.replication import ReplicationStream
 from cdc.capture.replication import connect as connect_replication
 from cdc.change import lsn_text
 from cdc.config import Stream
-from cdc.errors import NotPrepared, Transient, WrongSource, first_line
+from cdc.errors import AtWork, NotPrepared, Transient, WrongSource, first_line
 from cdc.snapshot import Filled, Interrupted, fill
 from cdc.status import Status
 
@@ -29,6 +29,8 @@ from cdc.status import Status
 FIRST_PAUSE, LAST_PAUSE = 0.1, 5.0
 # How long one wait for events lasts before the stop flag is looked at, seconds. Not on the latency path.
 POLL = 0.25
+# How long a fill tries to put a running applier aside, which comes back after its first pause, seconds.
+TAKE_OVER = 10.0
 
 log = structlog.get_logger("cdc")
 
@@ -72,14 +74,31 @@ class Runner:
         if self._target is not None and not self._target.closed:
             self._target.cancel_safe(timeout=2)
 
-    def snapshot(self, stop: threading.Event) -> Filled:
-        """Fill (again); the stream must not run meanwhile, which the origin sees to.
+    def snapshot(self, stop: threading.Event, *, take_over: bool = False) -> Filled:
+        """Fill (again), alone: the stream's origin has one holder. With `take_over` a process that streams is put aside
+        until the fill is done, and goes on from there by itself.
 
-        Raises: Transient, Interrupted, TargetOwns.
+        Raises: AtWork, Transient, Interrupted, TargetOwns.
         """
-        with self._applier_session() as target:
+        with self._alone(take_over) as target:
             self._require(target)
             return self._fill(target, stop)
+
+    def _alone(self, take_over: bool) -> psycopg.Connection[Any]:
+        deadline = time.monotonic() + TAKE_OVER
+        while True:
+            try:
+                return self._applier_session()
+            except AtWork as e:
+                if not take_over or time.monotonic() > deadline:
+                    raise AtWork(
+                        f"stream {self.stream.name} is at work, and a fill must be alone: end its process first, or say"
+                        f" --take-over, and it waits until the fill is done ({e})"
+                    ) from e
+            name = f"banyan-cdc {self.stream.name}"
+            end_sessions(self._target_dsn, name, "the target")
+            end_sessions(self._source_dsn, name, "the source")  # its reader, which holds the slot
+            time.sleep(0.02)  # its server process takes a moment to end
 
     def _applier_session(self) -> psycopg.Connection[Any]:
         target = connect(self._target_dsn, f"banyan-cdc {self.stream.name}")

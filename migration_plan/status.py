@@ -13,8 +13,9 @@ from migration_plan.context import SIDES, Context
 from migration_plan.crowds import crowd_problems
 from migration_plan.databases import STACK_HINT
 from migration_plan.errors import NotConfigured, PlanError, Unreachable
-from migration_plan.gates.judge import SILENT_AFTER_MS
+from migration_plan.gates.judge import SILENT_AFTER_MS, slot_gone
 from migration_plan.gates.measure import gateway_part, last_verification, stream_figures
+from migration_plan.gates.measured import StreamFigures
 from migration_plan.ledger import State
 from migration_plan.looks import Away, Looks
 from migration_plan.plan import Side
@@ -45,7 +46,8 @@ class WaveStatus(msgspec.Struct, frozen=True):
 
 
 class StreamStatus(msgspec.Struct, frozen=True):
-    """`state` is "unknown", and `parked` None, when an end of the stream is away."""
+    """`state` is "unknown", and `parked` None, when an end of the stream is away. `problem`: why it cannot go on, and
+    the command that helps."""
 
     state: str
     alive: bool
@@ -54,12 +56,16 @@ class StreamStatus(msgspec.Struct, frozen=True):
     parked: int | None = None
     slot: str = UNKNOWN
     retained_bytes: int | None = None
+    problem: str | None = None
 
 
 class VerifyStatus(msgspec.Struct, frozen=True):
+    """`refilled`: tables were filled again since, so it says nothing of the rows that are there now."""
+
     clean: bool
     drift: int
     age_s: float
+    refilled: bool = False
 
 
 class DomainStatus(msgspec.Struct, frozen=True):
@@ -99,8 +105,12 @@ class Status(msgspec.Struct, frozen=True):
 
     @property
     def complete(self) -> bool:
-        """Everything could be asked."""
-        return not self.away and not self.unset
+        """Everything could be asked, and no stream has lost its slot."""
+        return not self.away and not self.unset and not self._broken
+
+    @property
+    def _broken(self) -> bool:
+        return any(stream.problem for domain in self.domains for stream in domain.streams.values())
 
     def nothing(self) -> PlanError:
         """Why nothing at all could be seen."""
@@ -143,10 +153,12 @@ def _domain(
     problems: list[str] = []
     numbers = range(len(context.plan.domain(name).waves))
     waves = [_wave(context, looks, name, number, states, table, problems) for number in numbers]
-    streams = {direction: _stream(context, looks, name, direction, problems) for direction in DIRECTIONS}
-    verified = looks.at(lambda: last_verification(context, name), problems)
+    figured = {direction: _figures(context, looks, name, direction, problems) for direction in DIRECTIONS}
+    streams = {direction: _stream(name, direction, found, problems) for direction, found in figured.items()}
+    filled = {direction: found for direction, found in figured.items() if isinstance(found, StreamFigures)}
+    verified = looks.at(lambda: last_verification(context, name, filled), problems)
     part = said.get("domains", {}).get(name, {})
-    figures = gateway_part(said, name)
+    gateway = gateway_part(said, name)
     problems += crowd_problems(part)
     return DomainStatus(
         name,
@@ -156,10 +168,10 @@ def _domain(
         waves[0].epoch,
         waves,
         {direction: stream for direction, stream in streams.items() if stream is not None},
-        VerifyStatus(verified.clean, verified.drift, verified.age_s) if verified else None,
+        VerifyStatus(verified.clean, verified.drift, verified.age_s, verified.refilled) if verified else None,
         dict(part.get("requests", {})),
-        dict(figures.breakers) if figures else {},
-        dict(figures.healthy) if figures else {},
+        dict(gateway.breakers) if gateway else {},
+        dict(gateway.healthy) if gateway else {},
         dict(part.get("shadow", {})),
         {
             **{key: int(part[key]) for key in ("fallbacks", "held", "rerouted") if key in part},
@@ -216,10 +228,23 @@ def _owner(
     return OwnerStatus(row.owner, row.epoch) if row else None
 
 
-def _stream(context: Context, looks: Looks, name: str, direction: str, problems: list[str]) -> StreamStatus | None:
-    """None when it was not prepared."""
-    found = looks.at(lambda: stream_figures(context, name, direction), problems, StreamStatus(UNKNOWN, alive=False))
+def _figures(
+    context: Context, looks: Looks, name: str, direction: str, problems: list[str]
+) -> StreamFigures | StreamStatus | None:
+    """None when it was not prepared; a status of its own when an end is away."""
+    return looks.at(lambda: stream_figures(context, name, direction), problems, StreamStatus(UNKNOWN, alive=False))
+
+
+def _stream(
+    name: str, direction: str, found: StreamFigures | StreamStatus | None, problems: list[str]
+) -> StreamStatus | None:
     if found is None or isinstance(found, StreamStatus):
         return found
     alive = found.active and found.silent_ms is not None and found.silent_ms <= SILENT_AFTER_MS
-    return StreamStatus(found.state, alive, found.lag_ms, found.lsn, found.parked, found.slot, found.retained_bytes)
+    gone = slot_gone(name, direction, found)
+    problem = f"{gone.measured}; {gone.help}" if gone else None
+    if problem is not None:
+        problems.append(f"the {direction} stream cannot go on: {problem}")
+    return StreamStatus(
+        found.state, alive, found.lag_ms, found.lsn, found.parked, found.slot, found.retained_bytes, problem
+    )

@@ -13,7 +13,7 @@ from cdc.verify import verify
 from migration_plan.context import SIDES, Context
 from migration_plan.environment import need_dsn
 from migration_plan.errors import PlanError, Unreachable
-from migration_plan.gates.measure import last_verification
+from migration_plan.gates.measure import fills, known_streams, last_verification
 from migration_plan.ledger import Entry
 
 #: Called with a table, how many of its rows are compared, and about how many there are.
@@ -26,7 +26,7 @@ SAMPLES = 10
 class Verification(msgspec.Struct, frozen=True):
     """`drift`: differing rows; `unsettled`: rows that kept changing, or whose stream did not catch up in time;
     `tables`: rows compared by legacy table; `samples`: the first differing keys, in words; `stalled`: streams that were
-    waited for in vain."""
+    waited for in vain; `fills`: whose rows were compared, by direction."""
 
     domain: str
     clean: bool
@@ -38,12 +38,17 @@ class Verification(msgspec.Struct, frozen=True):
     tables: dict[str, int] = {}
     samples: list[str] = []
     stalled: list[str] = []
+    fills: dict[str, str] = {}
 
 
 def verify_if_stale(context: Context, domain: str, progress: Progress | None = None) -> None:
-    """Compare unless a clean comparison is younger than the plan asks for. Raises: Unreachable, PlanError."""
-    last = last_verification(context, domain)
-    if last is None or not last.clean or last.age_s > context.plan.domain(domain).gates.verify_fresh_s:
+    """Compare unless a clean comparison is of the rows that are there now, and younger than the plan asks for.
+
+    Raises: Unreachable, PlanError.
+    """
+    last = last_verification(context, domain, known_streams(context, domain))
+    fresh_s = context.plan.domain(domain).gates.verify_fresh_s
+    if last is None or not last.clean or last.refilled or last.age_s > fresh_s:
         verify_domain(context, domain, progress=progress)
 
 
@@ -57,7 +62,8 @@ def verify_domain(
 ) -> Verification:
     """Compare every row of the domain and record it. Raises: Unreachable, PlanError; differences are in the result."""
     context.plan.domain(domain)
-    result = _compare(context, domain, progress)
+    before = fills(known_streams(context, domain))  # a fill that begins meanwhile makes the result an old one
+    result = msgspec.structs.replace(_compare(context, domain, progress), fills=before)
     measured = msgspec.to_builtins(result)
     del measured["domain"]
     entry = Entry(

@@ -174,8 +174,7 @@ def console(config: Config) -> Spec:
             "BANYAN_GATEWAY_*",
             "BANYAN_CDC_*",
             "BANYAN_REDIS_URL",
-            "GATEWAY_ADMIN_TOKEN",
-            "GATEWAY_VIEWER_TOKEN",
+            "GATEWAY_VIEWER_TOKEN",  # it only shows
             *(f"BANYAN_{s.upper()}_{kind}" for s in SERVICES for kind in ("DSN", "URL")),
         ),
         ready_url=f"{config['BANYAN_CONSOLE_URL']}/readyz",

@@ -14,6 +14,9 @@ CREATE TABLE IF NOT EXISTS banyan.stream (
     prepared_at      timestamptz NOT NULL DEFAULT now()
 ) WITH (fillfactor = 20);                                 -- updated with each batch: room for HOT updates
 
+-- The snapshot of the newest fill: a comparison that was made before it says nothing of the rows that are here now.
+ALTER TABLE banyan.stream ADD COLUMN IF NOT EXISTS filled_lsn pg_lsn;
+
 -- Fence markers that have come through: everything the source committed before the fence is here.
 CREATE TABLE IF NOT EXISTS banyan.fence_applied (
     stream     text NOT NULL,

@@ -10,7 +10,7 @@ from typing import Any
 
 from cdc.streams import lag_ms
 from gateway.errors import AdminError
-from migration_plan.compile import compile_stream
+from migration_plan.compile import DIRECTIONS, compile_stream
 from migration_plan.context import SIDES, Connection, Context, figures
 from migration_plan.errors import NotConfigured, NotPrepared, Unreachable
 from migration_plan.gates.measured import GatewayFigures, Measured, StreamFigures, Verified
@@ -40,7 +40,8 @@ SELECT c.relname, s.seqstart, CASE WHEN has_sequence_privilege(c.oid, 'SELECT') 
 """
 STREAM = """
 SELECT s.state, s.source_lsn::text, s.source_commit_at, s.applied_at, clock_timestamp(),
-       (SELECT count(DISTINCT (p."table", p.key)) FROM banyan.parked p WHERE p.stream = s.stream)
+       (SELECT count(DISTINCT (p."table", p.key)) FROM banyan.parked p WHERE p.stream = s.stream),
+       CASE WHEN s.state = 'snapshot' THEN 'at work' ELSE s.filled_lsn::text END
   FROM banyan.stream s WHERE s.stream = %s
 """
 SLOT = """
@@ -60,12 +61,12 @@ def stream_figures(context: Context, domain: str, direction: str) -> StreamFigur
         return None
     if row is None:
         return None
-    state, lsn, commit_at, applied_at, now, parked = row
+    state, lsn, commit_at, applied_at, now, parked, filled = row
     with context.control(domain, source) as connection:
         slot = connection.execute(SLOT, [described["slot"]]).fetchone() or ("missing", False, None)
     silent = (now - applied_at).total_seconds() * 1000 if applied_at else None
     lag = lag_ms(commit_at, applied_at, now)
-    return StreamFigures(state, slot[0], bool(slot[1]), lag, silent, parked, lsn, slot[2])
+    return StreamFigures(state, slot[0], bool(slot[1]), lag, silent, parked, lsn, slot[2], filled)
 
 
 def gateway_figures(context: Context, domain: str) -> GatewayFigures | None:
@@ -104,14 +105,34 @@ def _regression(field: Mapping[str, Any]) -> str:
     return f"{field['operation']} {field['field']} ({field['raw']} of {field['compared']}; {usual})"
 
 
-def last_verification(context: Context, domain: str, now: datetime | None = None) -> Verified | None:
-    """The newest comparison in the ledger. Raises: Unreachable, NotPrepared."""
+def known_streams(context: Context, domain: str) -> dict[str, StreamFigures]:
+    """Those that were prepared. Raises: Unreachable, NotConfigured."""
+    streams = {direction: stream_figures(context, domain, direction) for direction in DIRECTIONS}
+    return {direction: figures_ for direction, figures_ in streams.items() if figures_ is not None}
+
+
+def fills(streams: Mapping[str, StreamFigures]) -> dict[str, str]:
+    """Which fill each direction's target rows are of; a comparison is of these rows only."""
+    return {direction: stream.filled for direction, stream in streams.items() if stream.filled is not None}
+
+
+def last_verification(
+    context: Context, domain: str, streams: Mapping[str, StreamFigures], now: datetime | None = None
+) -> Verified | None:
+    """The newest comparison in the ledger, beside the fills that are there now. Raises: Unreachable, NotPrepared."""
     rows = context.ledger().history(domain, verb="verify", step="compared", limit=1)
     if not rows:
         return None
     measured = rows[-1].entry.measured
     age = ((now or datetime.now(UTC)) - rows[-1].at).total_seconds()
-    return Verified(bool(measured.get("clean")), int(measured.get("drift", 0)), age, int(measured.get("unsettled", 0)))
+    compared = measured.get("fills", {})
+    return Verified(
+        clean=bool(measured.get("clean")),
+        drift=int(measured.get("drift", 0)),
+        age_s=age,
+        unsettled=int(measured.get("unsettled", 0)),
+        refilled=any(compared.get(direction) != fill for direction, fill in fills(streams).items()),
+    )
 
 
 def open_transaction_ms(context: Context, domain: str, side: Side) -> float | None:
@@ -145,8 +166,7 @@ def clashes(connection: Connection, tables: list[str], side: str, split: int) ->
 def measure(context: Context, domain: str, source: Side) -> Measured:
     """Everything that a step looks at. Raises: Unreachable, NotPrepared, NotConfigured."""
     round_trip_ms = _round_trip_ms(context, domain, source)
-    streams = {direction: stream_figures(context, domain, direction) for direction in ("forward", "reverse")}
-    known = {direction: figures_ for direction, figures_ in streams.items() if figures_ is not None}
+    known = known_streams(context, domain)
     gateway = gateway_figures(context, domain)
     oldest = open_transaction_ms(context, domain, source)
     carrying = known.get("forward" if source == "legacy" else "reverse")
@@ -157,9 +177,8 @@ def measure(context: Context, domain: str, source: Side) -> Measured:
         round_trip=round_trip_ms,
         gateway=gateway.round_trip_ms if gateway else 0.0,
     )
-    return Measured(
-        domain, known, gateway, last_verification(context, domain), oldest, sequence_clash(context, domain), predicted
-    )
+    verified = last_verification(context, domain, known)
+    return Measured(domain, known, gateway, verified, oldest, sequence_clash(context, domain), predicted)
 
 
 def predict_pause_ms(
