@@ -14,7 +14,7 @@ from cdc.errors import TableRefused
 
 ROLE = "banyan_cdc"
 READER = "banyan_ctl"
-STATE_TABLES = ("banyan.stream", "banyan.fence_applied", "banyan.parked")
+STATE_TABLES = ("banyan.stream", "banyan.fence_applied", "banyan.parked", "banyan.shape", "banyan.halt", "banyan.ddl")
 ORIGIN_FUNCTIONS = [
     "pg_replication_origin_create",
     "pg_replication_origin_drop",

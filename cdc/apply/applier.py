@@ -39,6 +39,7 @@ class Applied:
     applied_at: datetime
     rows: int
     commit: bool
+    transactions: int = 0  # of the source
 
     @property
     def lag_ms(self) -> float:
@@ -59,6 +60,7 @@ class Applier:
         self._open = False
         self._rows = 0
         self._bytes = 0
+        self._transactions = 0
 
     def feed(self, events: Sequence[Event], size: int = 0) -> list[Applied]:
         """Take events of `size` bytes; writes as soon as a batch is full. Returns what was committed, oldest first."""
@@ -67,6 +69,7 @@ class Applier:
         for event in events:
             if isinstance(event, Boundary):
                 self._boundary = event
+                self._transactions += event.commit
                 self._complete = len(self._changes)
                 if self._complete >= BATCH_ROWS or (self._open and event.commit):
                     done.append(self._commit())
@@ -169,7 +172,8 @@ class Applier:
         row = cursor.fetchone()
         if row is None:
             raise NotPrepared(f"the target has no state of stream {self._stream} any more: run prepare")
-        return Applied(self._boundary.lsn, self._boundary.at, row[1], self._rows or rows, self._boundary.commit)
+        done, self._transactions = self._transactions, 0
+        return Applied(self._boundary.lsn, self._boundary.at, row[1], self._rows or rows, self._boundary.commit, done)
 
 
 def _pipelines(run: Run) -> bool:

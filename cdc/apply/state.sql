@@ -17,6 +17,9 @@ CREATE TABLE IF NOT EXISTS banyan.stream (
 -- The snapshot of the newest fill: a comparison that was made before it says nothing of the rows that are here now.
 ALTER TABLE banyan.stream ADD COLUMN IF NOT EXISTS filled_lsn pg_lsn;
 
+-- The source's timeline at source_lsn: a standby that was promoted goes on on another.
+ALTER TABLE banyan.stream ADD COLUMN IF NOT EXISTS source_timeline integer;
+
 -- Fence markers that have come through: everything the source committed before the fence is here.
 CREATE TABLE IF NOT EXISTS banyan.fence_applied (
     stream     text NOT NULL,

@@ -10,6 +10,8 @@ from cdc.capture.buffer import Buffer
 from cdc.capture.pgoutput import Decoder
 from cdc.capture.replication import Keepalive, ReplicationStream, WalData
 from cdc.change import Boundary, Event
+from cdc.errors import SchemaChanged
+from cdc.schema.sentry import Sentry
 
 # Seconds between two feedbacks, also while reading is paused: far below any sane wal_sender_timeout.
 FEEDBACK = 1.0
@@ -20,10 +22,10 @@ POLL = 0.2
 class Reader(threading.Thread):
     """`applied` is what the apply thread has made durable; it is confirmed within FEEDBACK seconds, never earlier."""
 
-    def __init__(self, stream: ReplicationStream, buffer: Buffer, name: str) -> None:
+    def __init__(self, stream: ReplicationStream, buffer: Buffer, name: str, sentry: Sentry | None = None) -> None:
         super().__init__(name=f"capture-{name}", daemon=True)
         self._stream, self._buffer = stream, buffer
-        self._decoder, self._assembler = Decoder(), Assembler()
+        self._decoder, self._assembler = Decoder(), Assembler(sentry)
         self._halt = threading.Event()
         self._next_feedback = time.monotonic() + FEEDBACK
         self.applied = stream.confirmed
@@ -36,7 +38,12 @@ class Reader(threading.Thread):
         try:
             while not self._halt.is_set():
                 raw, size = self._stream.read()
-                events = self._events(raw)
+                events: list[Event] = []
+                try:
+                    self._decode(raw, events)
+                except SchemaChanged:  # what came before it is applied first
+                    self._hand_over(events, size)
+                    raise
                 if events:
                     self._hand_over(events, size)
                 elif not raw:
@@ -48,8 +55,7 @@ class Reader(threading.Thread):
         finally:
             self._stream.close()
 
-    def _events(self, raw: list[WalData | Keepalive]) -> list[Event]:
-        events: list[Event] = []
+    def _decode(self, raw: list[WalData | Keepalive], events: list[Event]) -> None:
         decode, feed = self._decoder.decode, self._assembler.feed
         for item in raw:
             if isinstance(item, WalData):
@@ -59,7 +65,6 @@ class Reader(threading.Thread):
                 if not self._assembler.inside and item.lsn > self.applied:
                     events.append(Boundary(item.lsn, item.at, commit=False))
                 self._next_feedback = 0.0
-        return events
 
     def _hand_over(self, events: list[Event], size: int) -> None:
         while not self._buffer.put(events, size, FEEDBACK):
