@@ -39,7 +39,8 @@ def of_slot(name: str, slot: Slot | None) -> list[Alarm]:
     held = _held(slot)
     if slot.room is None:
         severity: Severity = "critical" if slot.retained > UNBOUNDED else "warning"
-        words = f"slot {name} keeps {megabytes(slot.retained)} of WAL, and nothing bounds it: set max_slot_wal_keep_size at the source"
+        kept = megabytes(slot.retained)
+        words = f"slot {name} keeps {kept} of WAL, and nothing bounds it: set max_slot_wal_keep_size at the source"
         found.append(Alarm("wal-unbounded", severity, words))
         return found
     limit = slot.retained + slot.room
@@ -51,7 +52,7 @@ def of_slot(name: str, slot: Slot | None) -> list[Alarm]:
 
 
 def _held(slot: Slot) -> str:
-    """Who keeps the WAL. A slot also keeps what a transaction needs that is still open, however far it was confirmed."""
+    """Who keeps the WAL. A slot also keeps what a transaction needs that is still open, whatever was confirmed."""
     if slot.retained > 2 * slot.unconfirmed:
         return "an open transaction at the source keeps it, not the stream: end it"
     return "bring the stream back, or its slot is lost"

@@ -19,8 +19,8 @@ from cdc.schema import watch
 from cdc.schema.examine import lost_tables
 from cdc.status import Status
 
-# A watermark that has not moved for so long is moved by a heartbeat, seconds: above ten times a second. Streams of one source move
-# each other's, and a busy source needs none.
+# A watermark that has not moved for so long is moved by a heartbeat, seconds: above ten times a second. Streams of one
+# source move each other's, and a busy source needs none.
 HEARTBEAT_EVERY = 0.08
 # Seconds between two looks at the slot, and at whether the tables are still published.
 LOOK_EVERY = 1.0

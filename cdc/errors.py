@@ -23,6 +23,8 @@ CdcError
 
 from __future__ import annotations
 
+from typing import Literal
+
 
 def first_line(error: BaseException) -> str:
     """What a person reads of an error: its first line with words, white space folded. libpq's go on for several."""
@@ -61,7 +63,9 @@ class WrongSource(CdcError):
 class SchemaChanged(CdcError):
     """Raised before the first row of a table's new shape. `lsn`: commit of the source's change, None at the target."""
 
-    def __init__(self, message: str, *, side: str = "source", table: str = "", lsn: int | None = None) -> None:
+    def __init__(
+        self, message: str, *, side: Literal["source", "target"] = "source", table: str = "", lsn: int | None = None
+    ) -> None:
         super().__init__(message)
         self.side, self.table, self.lsn = side, table, lsn
 

@@ -1,4 +1,4 @@
-"""How a stream stands: the change of a schema that stopped it is recorded in its target, and waited for to be resumed."""
+"""How a stream stands: what stopped it is recorded in its target, and it waits until somebody resumes it."""
 
 from __future__ import annotations
 

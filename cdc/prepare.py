@@ -78,7 +78,7 @@ def _prepare_target(target: psycopg.Connection[Any], stream: Stream, to: Routes)
 
 
 def _watch(source: psycopg.Connection[Any], target: psycopg.Connection[Any], stream: Stream, to: Routes) -> None:
-    """DDL on the stream's tables is noted where event triggers may be made; what they look like now is what it goes by."""
+    """DDL on the tables is noted where event triggers may be made; what they are now is what the stream goes by."""
     source.execute("CREATE SCHEMA IF NOT EXISTS banyan")
     if watch.install(source):
         watch.watch(source, stream.name, "source", to.by_source, stream.publication)

@@ -43,8 +43,9 @@ class Recovered:
 def way(domain: str, source: str, owners: Collection[str]) -> Way | CdcError:
     """`source`: the side that the stream reads; `owners`: of the domain's waves, none without a guard.
 
-    The rows of who owns them are right. A stream from the side that owns all fills again; one from the side that owns nothing had
-    nothing to bring. Where each owns some, neither is right, and writes that only one side has would be lost.
+    The rows of who owns them are right. A stream from the side that owns all fills again; one from the side that owns
+    nothing had nothing to bring. Where each owns some, neither is right, and writes that only one side has would be
+    lost.
     """
     if all(owner == source for owner in owners):
         return "fill"
@@ -61,8 +62,8 @@ def _refused(domain: str, why: str) -> TargetOwns:
 
 
 def recover(runner: Runner, source_dsn: str, actor: str, reason: str, *, force: bool = False) -> Recovered:
-    """A process that runs the stream is put aside meanwhile, and goes on by itself. Nothing is done to a stream that is well,
-    unless by `force`.
+    """A process that runs the stream is put aside meanwhile, and goes on by itself. Nothing is done to a stream that is
+    well, unless by `force`.
 
     Raises: TargetOwns (nothing was changed), NotPrepared, AtWork, Transient.
     """

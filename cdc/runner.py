@@ -206,7 +206,7 @@ class Runner:
             raise refusal
 
     def _stream(self, target: psycopg.Connection[Any], position: int, sentry: Sentry, stop: threading.Event) -> None:
-        applier = Applier(target, self.stream.name, self._routes)
+        applier = Applier(target, self.stream.name, self._routes, ahead=True)
         buffer = Buffer()
         replication = connect_replication(self._source_dsn, f"banyan-cdc {self.stream.name}")
         try:
@@ -215,7 +215,7 @@ class Runner:
         except BaseException:
             replication.close()
             raise
-        reader = Reader(stream, buffer, self.stream.name, sentry)
+        reader = Reader(stream, buffer, self.stream.name, raw=True, sentry=sentry)
         reader.start()
         self.status.state, self.status.problem = "streaming", ""
         self.status.parked = len(applier.writer.parked)
@@ -228,9 +228,17 @@ class Runner:
 
         try:
             while not stop.is_set():
-                for applied in applier.feed(*buffer.take(POLL)):
+                try:
+                    events, size = buffer.take(0.0 if applier.busy else POLL)
+                except SchemaChanged:  # what came before the change is carried over
+                    for rest in (applier.settle(), applier.finish()):
+                        if rest is not None:
+                            note(rest)
+                    raise
+                for applied in applier.feed(events, size):
                     note(applied)
-                if (last := applier.settle()) is not None:
+                # What has come is made ready while the target works; with nothing to do, its answer is waited for.
+                if (last := applier.settle() if events else applier.finish()) is not None:
                     note(last)
                     self._halts.clear()
                 if sentry.changed:

@@ -47,6 +47,18 @@ def guard(seconds: int, as_json: bool) -> None:
 
 
 @bench.command()
+@click.option("--rows", type=click.IntRange(10_000, 50_000_000), default=200_000, show_default=True, help="Backlog.")
+@click.option("--seconds", type=click.IntRange(3, 600), default=8, show_default=True, help="Live load for each.")
+@click.option("--peers/--no-peers", default=True, show_default=True, help="Also what needs a JVM.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object as the last line.")
+def cdc(rows: int, seconds: int, peers: bool, as_json: bool) -> None:
+    """Changes captured, mapped and applied, beside PostgreSQL's own logical replication, Debezium and Kafka."""
+    from load.bench.cdc import run, show_report
+
+    _show(run(rows, seconds, _progress, peers), show_report, as_json)
+
+
+@bench.command()
 @click.option("--requests", type=click.IntRange(100, 10_000_000), default=200_000, show_default=True)
 @click.option("--workers", type=click.IntRange(1, 16), default=2, show_default=True)
 @click.option("--seed", type=int, default=1, show_default=True, help="The same seed asks the same requests.")

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, cast
 
 from cdc.change import Change, Direction, Row
 
@@ -23,6 +23,17 @@ class TableMapping(Protocol):
     def source_columns(self, direction: Direction, /) -> tuple[str, ...]: ...
     def bucket_key(self, side: Literal["legacy", "service"], /) -> str | None: ...
     def translate(self, row: Mapping[str, Any], direction: Direction, /) -> Row: ...
+
+
+class Plan(Protocol):
+    """One direction of a table by the shapes of its rules: what columns are translated by."""
+
+    @property
+    def copies(self) -> Sequence[tuple[str, str]]: ...
+    @property
+    def singles(self) -> Sequence[tuple[str, str, Callable[[Any], Any]]]: ...
+    @property
+    def groups(self) -> Sequence[tuple[tuple[str, ...], tuple[str, ...], Callable[..., Any]]]: ...
 
 
 class DomainMapping(Protocol):
@@ -45,6 +56,12 @@ class Route:
     mapping: TableMapping
     direction: Direction
     width: int
+
+    @property
+    def plan(self) -> Plan | None:
+        """None for a mapping that can only translate row by row."""
+        found = getattr(self.mapping, "plan", None)
+        return None if found is None else cast("Plan", found(self.direction))
 
     @property
     def changes_hands(self) -> bool:

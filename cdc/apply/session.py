@@ -31,7 +31,10 @@ def connect(dsn: str, name: str) -> psycopg.Connection[Any]:
             keepalives_interval=5,
             keepalives_count=3,
             prepare_threshold=2,
-            options="-c timezone=UTC -c datestyle=ISO -c client_min_messages=warning",
+            options=(
+                "-c client_encoding=UTF8 -c timezone=UTC -c datestyle=ISO -c standard_conforming_strings=on"
+                " -c client_min_messages=warning"
+            ),
         )
     except psycopg.OperationalError as e:
         raise Transient(f"cannot connect to the target: {first_line(e)}") from e

@@ -13,8 +13,8 @@ from cdc.change import lsn_number, lsn_text
 
 Phase = Literal["prepared", "snapshot", "streaming"]
 
-# The origin's position and time become part of the commit record: one statement, one round trip. What was written keeps its
-# tables locked, so a change of one of them is either seen here, or comes after the commit.
+# The origin's position and time become part of the commit record: one statement, one round trip. What was written
+# keeps its tables locked, so a change of one of them is either seen here, or comes after the commit.
 ADVANCE = """
 UPDATE banyan.stream
 SET source_lsn = %(lsn)s::pg_lsn, source_commit_at = %(at)s, applied_at = clock_timestamp(), rows = rows + %(rows)s
@@ -38,7 +38,7 @@ class StreamState:
 
 
 def install_state(connection: psycopg.Connection[Any]) -> None:
-    """Make banyan.stream, banyan.fence_applied, banyan.parked and what schemas are judged by, where they are missing."""
+    """Make what is missing of banyan.stream, banyan.fence_applied, banyan.parked and of what schemas are judged by."""
     connection.execute(files("cdc.apply").joinpath("state.sql").read_bytes())
     connection.execute(files("cdc.schema").joinpath("schema.sql").read_bytes())
 

@@ -49,6 +49,32 @@ def upsert(route: Route, columns: Sequence[str]) -> sql.Composed:
     )
 
 
+def upsert_values(route: Route, columns: Sequence[str]) -> sql.Composed:
+    """With one `%s` for the rows; they are literals whose types the columns decide."""
+    return sql.SQL("INSERT INTO {} ({}) OVERRIDING SYSTEM VALUE VALUES %s {}").format(
+        table_name(route.target), _percent(_names(columns)), _percent(_conflict(route, columns))
+    )
+
+
+def delete_keys(route: Route) -> sql.Composed:
+    """With one `%s` for the keys."""
+    return sql.SQL("DELETE FROM {} WHERE ({}) IN (%s)").format(table_name(route.target), _percent(_names(route.key)))
+
+
+def _percent(part: sql.Composed) -> sql.SQL:
+    """For text that is a format itself."""
+    return sql.SQL(part.as_string(None).replace("%", "%%"))
+
+
+def copy(into: sql.Identifier, columns: Sequence[str]) -> sql.Composed:
+    return sql.SQL("COPY {} ({}) FROM STDIN").format(into, _names(columns))
+
+
+def met(update: sql.Composed, rows: int) -> sql.Composed:
+    """Fails (division by zero) unless the update meets so many rows: the rest of its script must not be done then."""
+    return sql.SQL("WITH met AS ({} RETURNING 1) SELECT 1 / (count(*) = {})::int FROM met").format(update, rows)
+
+
 def delete(route: Route) -> sql.Composed:
     return sql.SQL("DELETE FROM {} WHERE {}").format(table_name(route.target), _marks(route.key, " AND "))
 
@@ -102,9 +128,19 @@ def bulk(kind: str, route: Route, columns: Sequence[str], name: str) -> Bulk:
             "CREATE TEMP TABLE IF NOT EXISTS {} ON COMMIT DELETE ROWS AS SELECT {} FROM {} WITH NO DATA"
         ).format(sql.Identifier(name), _names(columns), target),
         empty=sql.SQL("TRUNCATE {}").format(temp),
-        copy=sql.SQL("COPY {} ({}) FROM STDIN").format(temp, _names(columns)),
+        copy=copy(temp, columns),
         merge=merge,
     )
+
+
+def column_types(connection: psycopg.Connection[Any], route: Route) -> dict[str, str]:
+    """The internal name of each column's type: `int8`, `_text` for an array."""
+    rows = connection.execute(
+        "SELECT attname, typname FROM pg_attribute JOIN pg_type t ON t.oid = atttypid"
+        " WHERE attrelid = to_regclass(%s) AND attnum > 0 AND NOT attisdropped",
+        [table_name(route.target).as_string(connection)],
+    ).fetchall()
+    return dict(rows)
 
 
 Adapter = Callable[[Any], Any]

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import msgspec
 import psycopg
 import structlog
 
@@ -15,7 +14,7 @@ from cdc.apply.parked import Key
 from cdc.apply.route import Route, Routes
 from cdc.apply.runs import Run, gather
 from cdc.apply.session import is_poison, stream_error
-from cdc.change import FENCE, Change, Row
+from cdc.change import Change, Row
 from cdc.errors import CdcError, RowMissing, SchemaChanged, TooManyParked, first_line
 
 # Runs from this size on go through COPY and a temporary table; measured: below it single statements in a pipeline
@@ -112,22 +111,6 @@ class Writer:
             cursor.executemany(self._query(run), rows)
         if run.kind in ("patch", "move") and cursor.rowcount != len(rows):
             raise RowMissing(f"{run.route.target}: the row to be updated in part is missing")
-
-    def fence(self, change: Change, lsn: str) -> None:
-        """Record a fence marker and wake who waits for it (delivered with the commit)."""
-        assert change.message is not None
-        try:
-            marker = msgspec.json.decode(change.message.content)
-            domain, wave, epoch = str(marker["domain"]), int(marker["wave"]), int(marker["epoch"])
-        except (msgspec.DecodeError, KeyError, TypeError, ValueError) as e:
-            log.warning("fence marker is not understood", prefix=FENCE, error=str(e))
-            return
-        self.connection.execute(
-            "INSERT INTO banyan.fence_applied (stream, domain, wave, epoch, lsn) VALUES (%s, %s, %s, %s, %s)"
-            " ON CONFLICT DO NOTHING",
-            [self.stream, domain, wave, epoch, lsn],
-        )
-        self.connection.execute("SELECT pg_notify('banyan_fence', %s)", [f"{self.stream} {domain} {wave} {epoch}"])
 
     def _halve(self, parts: Sequence[tuple[Change, Route]]) -> None:
         ready = self._without_parked(parts)

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 import msgspec
 
 from cdc.capture.pgoutput import Begin, Commit, Decoded, Delete, Emitted, Insert, Origin, Truncate, Update
+from cdc.capture.raw import Captured
 from cdc.change import HEARTBEAT, Boundary, Change, Event, Message, Relation, Transaction
 from cdc.errors import ProtocolError
 from cdc.schema.sentry import DDL, Sentry
@@ -20,11 +21,16 @@ class Assembler:
         self._sentry = sentry
 
     @property
+    def tx(self) -> Transaction | None:
+        """The transaction that has begun and not ended."""
+        return self._tx
+
+    @property
     def inside(self) -> bool:
         """Whether a transaction has begun and not ended."""
         return self._tx is not None
 
-    def feed(self, lsn: int, decoded: Decoded, out: list[Event]) -> None:
+    def feed(self, lsn: int, decoded: Decoded, out: list[Captured]) -> None:
         """Appends what the message amounts to. Rows come first: they are nearly all of a busy stream.
 
         Raises: SchemaChanged, from the sentry, before a row of the new shape.
@@ -39,7 +45,7 @@ class Assembler:
         else:
             self._feed_rare(lsn, decoded, out)
 
-    def _feed_rare(self, lsn: int, decoded: Decoded, out: list[Event]) -> None:
+    def _feed_rare(self, lsn: int, decoded: Decoded, out: list[Captured]) -> None:
         match decoded:
             case Delete(relation, old):
                 out.append(Change("d", self._current(), lsn, relation, old, None))

@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from struct import Struct
 from typing import Any
 
+import msgspec
 import psycopg
 from psycopg import sql
 from psycopg.pq import DiagnosticField, ExecStatus
@@ -37,8 +38,7 @@ _STATUS = Struct("!cQQQq?").pack
 _XLOG_HEADER = 25
 
 
-@dataclass(frozen=True, slots=True)
-class WalData:
+class WalData(msgspec.Struct, frozen=True, gc=False):
     """One pgoutput message and the position it was read at."""
 
     lsn: int

@@ -155,7 +155,9 @@ def create(connection: psycopg.Connection[Any], name: str, failover: bool = True
     more = ", failover => true" if failover and follows(connection) else ""
     with _time_limit(connection, name):
         row = connection.execute(
-            f"SELECT lsn::text FROM pg_create_logical_replication_slot(%s, 'pgoutput'{more})", [name]
+            sql.SQL("SELECT lsn::text FROM pg_create_logical_replication_slot({}, 'pgoutput'{})").format(
+                sql.Literal(name), sql.SQL(more)
+            )
         ).fetchone()
     assert row is not None
     return lsn_number(row[0])

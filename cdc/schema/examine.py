@@ -1,4 +1,4 @@
-"""Looks at both databases' tables of a stream: as they are now, against what was accepted and what the mapping needs."""
+"""Looks at both databases' tables as they are now: against what was accepted, and what the mapping needs."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def problems(routes: Routes, source: Mapping[str, Shape], target: Mapping[str, S
 
 
 def lost_tables(source: psycopg.Connection[Any], routes: Routes, publication: str) -> str | None:
-    """Tables whose changes do not come any more, which pgoutput tells nobody: dropped, or taken out of the publication."""
+    """Tables whose changes do not come any more, which pgoutput tells nobody: dropped, or not published."""
     row = source.execute(
         "SELECT string_agg(t, ', ' ORDER BY t) FROM unnest(%s::text[]) t WHERE NOT EXISTS ("
         " SELECT FROM pg_publication_tables p WHERE p.pubname = %s AND p.schemaname || '.' || p.tablename = t)",

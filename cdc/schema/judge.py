@@ -24,7 +24,7 @@ class Difference(msgspec.Struct, frozen=True):
 
 
 def differences(before: Shape | None, after: Shape | None, *, told: bool = True) -> tuple[Difference, ...]:
-    """`told` is false when `after` is what pgoutput describes, which does not know of NOT NULL, unique keys and the like.
+    """`told` is false when `after` is what pgoutput describes, which knows of no NOT NULL, unique key and the like.
 
     Both None: no difference.
     """

@@ -42,7 +42,10 @@ class Resumed:
     def __str__(self) -> str:
         if self.what is None:
             return f"{self.stream} is not halted: nothing to resume"
-        return f"{self.stream} goes on from {self.what!r}; {self.tried} rows were tried; compare both sides when it has caught up"
+        return (
+            f"{self.stream} goes on, {self.tried} rows were tried (it was: {self.what});"
+            " compare both sides when it has caught up"
+        )
 
 
 def resume(

@@ -1,4 +1,4 @@
-"""Stands in the way of changes: what was told of DDL, and what pgoutput describes, is judged before a row passes. No I/O."""
+"""Stands in the way of changes: what is told of DDL, and what pgoutput describes, is judged first. No I/O."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a table looks like to a stream: columns, replica identity, unique keys. Read from the catalog or from pgoutput."""
+"""What a table looks like to a stream: columns, identity, unique keys. Read from the catalog or from pgoutput."""
 
 from __future__ import annotations
 

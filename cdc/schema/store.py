@@ -32,7 +32,7 @@ class Halt:
         """For people: which table, what changed, what to do."""
         at = f", at {lsn_text(self.lsn)}" if self.lsn is not None else ""
         return (
-            f"halted, a schema changed at the {self.side}{at}: {self.what}. Nothing of it was applied and nothing is lost:"
+            f"halted, a schema changed at the {self.side}{at}: {self.what}. Nothing of it was applied, nothing is lost:"
             f" make mapping and both schemas fit, then `banyan stream resume {domain} --reason …`"
             f" (or `python -m cdc resume --stream {stream} --reason …`)"
         )
