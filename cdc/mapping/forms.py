@@ -172,7 +172,7 @@ class _Zone:
         return every(between(local, "timestamp"), between(last, "timestamptz"), _same(self.local(last), local))
 
     def representable(self, instant: sql.Composable) -> sql.Composable:
-        """Two days from the edges no zone matters: so nearly every row is spared the conversion, which is what costs."""
+        """Two days from the edges no zone matters: nearly every row is spared the conversion, which is what costs."""
         inner = sql.SQL("({0} >= {1} AND {0} < {2})").format(instant, *(_instant(edge) for edge in INNER))
         full = every(between(instant, "timestamptz"), between(self.local(instant), "timestamp"))
         return sql.SQL("({} OR {})").format(inner, full)

@@ -201,6 +201,8 @@ class TestOwnership:
         assert [report.drift for report in reports] == [0] * 6, [str(s) for r in reports for s in r.samples]
         assert [report.unsettled for report in reports] == [0] * 6
         assert one(filled.service, "SELECT count(*) FROM product WHERE name = 'at the service'") > 0
+        for dsn in (filled.legacy, filled.service):
+            assert one(dsn, "SELECT count(*) FROM banyan.foreign_write") == 0, "a writer at its own side is not foreign"
 
     def test_with_the_service_as_owner_drift_is_found_against_its_rows(self, filled: Shop) -> None:
         filled.streaming("reverse")
