@@ -28,11 +28,16 @@ POLL_S = 0.1
 
 @dataclass(frozen=True, slots=True)
 class Carrier:
-    """A stream of the domain: its name, where it captures (a role with REPLICATION), and its publication there."""
+    """A stream of the domain: its name, where it captures (a role with REPLICATION), and its publication there.
+
+    A repair also needs to know where it applies, and its origin there.
+    """
 
     stream: str
     capture_dsn: str
     publication: str
+    apply_dsn: str | None = None
+    origin: str | None = None
 
 
 Captured = Mapping[str, tuple[tuple[str, tuple[str, ...]], ...]]

@@ -110,7 +110,7 @@ class Windows:
     @contextmanager
     def open(self, table: TableMapping) -> Iterator[Window]:
         """Both sides of this table, seen so that what differs can be judged. Raises: Stalled, Transient."""
-        needed = self._needed(table, frozenset().union(*(self._owners(side, self.asking[side]) for side in SIDES)))
+        needed = self._needed(table, self.owners())
         self._listen(needed)
         order = SIDES if "forward" in needed or not needed else SIDES[::-1]
         with ExitStack() as stack:
@@ -118,7 +118,7 @@ class Windows:
             for side in order:
                 for direction in needed:
                     if ENDS[direction][1] == side:
-                        self._passed(direction)
+                        self.passed(direction)
                 stack.callback(self.reading[side].rollback)
                 looks[side] = self._look(side)
             owned = frozenset().union(*(look.owners for look in looks.values()))
@@ -143,6 +143,10 @@ class Windows:
         touches = self._touches[direction]
         touches.require_past(self.mark(ENDS[direction][0]), self.wait_s)
         return touches.ring.between(source, applied)
+
+    def owners(self) -> frozenset[str]:
+        """Of all waves, by both databases; none without a guard."""
+        return frozenset().union(*(self._owners(side, self.asking[side]) for side in SIDES))
 
     def listen(self, direction: Direction) -> None:
         """Raises: Transient."""
@@ -174,7 +178,7 @@ class Windows:
                 found.add(direction)
         return frozenset(found)
 
-    def _passed(self, direction: Direction) -> None:
+    def passed(self, direction: Direction) -> None:
         """Wait until the stream has brought what its source holds now. Raises: Stalled."""
         lsn = self.mark(ENDS[direction][0])
         deadline = time.monotonic() + self.wait_s
