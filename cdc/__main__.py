@@ -23,11 +23,13 @@ from cdc.beacon import Heartbeat, Publisher, Tables
 from cdc.config import Stream, dsn, load_mapping, load_stream
 from cdc.environment import acting, home, load_environment
 from cdc.errors import CdcError
+from cdc.foreign import foreign_writes, settle_foreign_writes
 from cdc.health import Health
 from cdc.recover import recover as recover_stream
 from cdc.runner import Runner
 from cdc.schema.resume import resume as resume_stream
 from cdc.status import Status
+from cdc.verify.command import verify_loop
 
 # A batch that the target has not taken this long after SIGTERM is rolled back, seconds.
 GRACE = 8.0
@@ -169,6 +171,29 @@ def recover(path: Path, reason: str, actor: str | None, force: bool) -> None:
 
 
 @main.group()
+def foreign() -> None:
+    """Commits by somebody who does not own what was written."""
+
+
+@foreign.command("list")
+@stream_option
+def foreign_list(path: Path) -> None:
+    """One JSON object a line: those that nobody has settled."""
+    stream = load_stream(path)
+    for found in foreign_writes([dsn(stream.target_dsn_env), dsn(stream.source_dsn_env)], stream.name):
+        click.echo(json.dumps(found, default=str))
+
+
+@foreign.command("settle")
+@stream_option
+def foreign_settle(path: Path) -> None:
+    """End the alarm of this stream's foreign commits. What they wrote stays: `banyan verify DOMAIN --repair`."""
+    stream = load_stream(path)
+    ends = [dsn(stream.target_dsn_env), dsn(stream.source_dsn_env)]
+    click.echo(f"{settle_foreign_writes(ends, stream.name, acting(os.environ))} foreign commits settled")
+
+
+@main.group()
 def parked() -> None:
     """Keys whose changes the target refused."""
 
@@ -230,6 +255,9 @@ def _runner(path: Path) -> tuple[Stream, Runner]:
 
 def _redis_url(stream: Stream) -> str | None:
     return dsn(stream.redis_url_env) if stream.redis_url_env else None
+
+
+main.add_command(verify_loop)
 
 
 if __name__ == "__main__":

@@ -117,7 +117,7 @@ class Foreign:
             self._counted_at = time.monotonic()
             with translated_errors():
                 row = self._connection().execute(UNSETTLED, [self._stream]).fetchone()
-            self._unsettled = row[0] if row else 0
+            self._unsettled = (row[0] if row else 0) + self._witnessed()
         return self._unsettled
 
     def _sift(self, events: Sequence[Captured], owned: list[range]) -> list[Captured]:
@@ -154,6 +154,15 @@ class Foreign:
             return False
         bucket = int.from_bytes(md5(str(value).encode()).digest()[:4]) % BUCKETS  # noqa: S324  the guard's hash
         return any(bucket in waves for waves in owned)
+
+    def _witnessed(self) -> int:
+        """What the guard of the source has written down."""
+        try:
+            with self._at_source() as source:
+                row = source.execute(UNSETTLED, [self._stream]).fetchone()
+        except psycopg.Error:
+            return 0
+        return row[0] if row else 0
 
     def _waves(self) -> list[tuple[int, int, str]]:
         """None without a guard."""

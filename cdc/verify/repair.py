@@ -290,7 +290,12 @@ class _Batch:
 
 
 def _direction(owner: str) -> Direction | None:
-    return {"legacy": "forward", "service": "reverse"}.get(owner)
+    match owner:
+        case "legacy":
+            return "forward"
+        case "service":
+            return "reverse"
+    return None
 
 
 def _upsert(table: sql.Composable, key: Sequence[str], columns: Sequence[str]) -> sql.Composed:
@@ -308,7 +313,7 @@ def _upsert(table: sql.Composable, key: Sequence[str], columns: Sequence[str]) -
 
 
 def _one(connection: psycopg.Connection[Any], query: str, *parameters: Any) -> Any:
-    row = connection.execute(query, parameters or None).fetchone()  # type: ignore[call-overload]
+    row = connection.execute(query, parameters or None).fetchone()
     if row is None or row[0] is None:
         raise Transient("the stream has no position now: try again when it runs")
     return row[0]

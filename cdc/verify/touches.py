@@ -17,6 +17,7 @@ from cdc.capture.pgoutput import Decoder
 from cdc.capture.replication import Keepalive, ReplicationStream, WalData
 from cdc.capture.replication import connect as connect_replication
 from cdc.change import Boundary, Change, Event
+from cdc.config import Stream, dsn
 from cdc.errors import Transient
 from cdc.mapping import Direction
 from cdc.mapping import Mapping as DomainMapping
@@ -38,6 +39,13 @@ class Carrier:
     publication: str
     apply_dsn: str | None = None
     origin: str | None = None
+
+    @classmethod
+    def of(cls, stream: Stream) -> Carrier:
+        """By the variables that the stream names. Raises: ConfigError."""
+        return cls(
+            stream.name, dsn(stream.source_dsn_env), stream.publication, dsn(stream.target_dsn_env), stream.origin
+        )
 
 
 Captured = Mapping[str, tuple[tuple[str, tuple[str, ...]], ...]]
