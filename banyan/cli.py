@@ -22,7 +22,7 @@ COMMANDS = {
     "advance": ("banyan.commands.plan", "advance", "Take a domain one phase forward (shadow, canary)."),
     "switch": ("banyan.commands.plan", "switch", "Move a domain's writes to its service."),
     "rollback": ("banyan.commands.plan", "rollback", "Take a domain one step back."),
-    "verify": ("banyan.commands.plan", "verify", "Compare a domain's two sides row by row."),
+    "verify": ("banyan.commands.verify", "verify", "Compare a domain's two sides row by row."),
     "mapping": ("banyan.commands.mapping", "mapping", "Lint a mapping; check it on every row of both sides."),
     "shadow": ("banyan.commands.shadow", "shadow", "Show in what the two sides' answers differ."),
     "history": ("banyan.commands.plan", "history", "Show the ledger."),

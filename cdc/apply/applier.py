@@ -48,6 +48,7 @@ class Applied:
     applied_at: datetime
     rows: int
     commit: bool
+    transactions: int = 0  # of the source
 
     @property
     def lag_ms(self) -> float:
@@ -64,6 +65,7 @@ class _Sent:
     rows: int  # of the target transaction so far
     whole: bool  # the target transaction has no other part
     straight: list[Lane]
+    transactions: int = 0  # of the source, that end with it
 
 
 class Applier:
@@ -88,6 +90,7 @@ class Applier:
         self._look_again = 0.0
         self._rows = 0  # in the target transaction so far
         self._bytes = 0
+        self._transactions = 0
 
     @property
     def busy(self) -> bool:
@@ -106,6 +109,7 @@ class Applier:
                     done += self._write_early()
                 continue
             self._boundary = event
+            self._transactions += event.commit
             self._complete = len(changes)
             if self._complete >= BATCH_ROWS or (self._open and event.commit):
                 done += self._commit()
@@ -145,10 +149,11 @@ class Applier:
     def _write(self, changes: list[Raw | Change], boundary: Boundary | None) -> list[Applied]:
         """In one piece if that can be, else with care. The batch before ends first: only one is ever on its way."""
         self._rows += len(changes)
-        sent = _Sent(changes, boundary, self._rows, boundary is not None and not self._open, [])
+        ended = self._transactions if boundary is not None else 0
+        sent = _Sent(changes, boundary, self._rows, boundary is not None and not self._open, [], ended)
         begun, self._open = self._open, boundary is None
         if boundary is not None:
-            self._rows = 0
+            self._rows = self._transactions = 0
         script, parked_then = self._script(sent, begun), len(self.writer.parked)
         before = self.finish()
         if len(self.writer.parked) > parked_then:  # perhaps a key of this batch: look again
@@ -290,7 +295,7 @@ class Applier:
         assert sent.boundary is not None
         if at is None:
             raise NotPrepared(f"the target has no state of stream {self._stream} any more: run prepare")
-        return Applied(sent.boundary.lsn, sent.boundary.at, at, sent.rows, sent.boundary.commit)
+        return Applied(sent.boundary.lsn, sent.boundary.at, at, sent.rows, sent.boundary.commit, sent.transactions)
 
 
 def needs_care(error: psycopg.Error) -> bool:

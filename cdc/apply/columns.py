@@ -20,7 +20,7 @@ from cdc.apply.statements import Adapter
 from cdc.apply.texts import Column
 from cdc.capture.raw import Described, Values
 from cdc.capture.types import Loader, type_name
-from cdc.mapping.table import BAD_VALUE
+from cdc.mapping.plan import BAD_VALUE
 
 Dump = Callable[[Any], bytes]
 

@@ -12,6 +12,8 @@ from cdc.capture.raw import Captured
 from cdc.capture.replication import DRAIN_BYTES, DRAIN_MESSAGES, Keepalive, ReplicationStream, WalData
 from cdc.capture.streamed import Ended, Streamed
 from cdc.change import Boundary
+from cdc.errors import SchemaChanged
+from cdc.schema.sentry import Sentry
 
 # Seconds between two feedbacks, also while reading is paused: far below any sane wal_sender_timeout.
 FEEDBACK = 1.0
@@ -31,11 +33,12 @@ class Reader(threading.Thread):
         raw: bool = False,
         streamed: Streamed | None = None,
         interval: float = FEEDBACK,
+        sentry: Sentry | None = None,
     ) -> None:
         """`raw`: hand over rows as they came. `streamed`: needed when the stream was asked for open transactions."""
         super().__init__(name=f"capture-{name}", daemon=True)
         self._stream, self._buffer = stream, buffer
-        self._decoder, self._assembler = Decoder(), Assembler()
+        self._decoder, self._assembler = Decoder(), Assembler(sentry)
         self._raw, self._streamed, self._interval = raw, streamed or Streamed(), interval
         self._halt = threading.Event()
         self._next_feedback = time.monotonic() + interval
@@ -54,7 +57,12 @@ class Reader(threading.Thread):
         try:
             while not self._halt.is_set():
                 raw, size = self._stream.read()
-                events = self._events(raw)
+                events: list[Captured] = []
+                try:
+                    self._take(raw, events)
+                except SchemaChanged:  # what came before it is applied first
+                    self._hand_over(events, size)
+                    raise
                 if events:
                     self._hand_over(events, size)
                 elif not raw:
@@ -67,8 +75,7 @@ class Reader(threading.Thread):
             self._streamed.close()
             self._stream.close()
 
-    def _events(self, raw: list[WalData | Keepalive]) -> list[Captured]:
-        events: list[Captured] = []
+    def _take(self, raw: list[WalData | Keepalive], events: list[Captured]) -> None:
         streamed = self._streamed
         for item in raw:
             if isinstance(item, WalData):
@@ -81,7 +88,6 @@ class Reader(threading.Thread):
                 if not self._assembler.inside and item.lsn > self.applied:
                     events.append(Boundary(item.lsn, item.at, commit=False))
                 self._next_feedback = 0.0
-        return events
 
     def _decode(self, lsn: int, data: bytes, events: list[Captured]) -> None:
         row = self._decoder.raw(data, self._assembler.tx, lsn) if self._raw else None
