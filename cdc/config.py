@@ -7,6 +7,7 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Annotated
 
 import msgspec
 
@@ -45,6 +46,7 @@ class Stream(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     spool_mib: int = 8192
     on_ddl: Policy = "stop"  # what a changed table does to the stream; `expand`: new columns that nobody must fill pass
     on_ddl_tables: dict[str, Policy] = {}  # other policies, by either name of a table
+    slot_keep_mb: Annotated[int, msgspec.Meta(ge=64)] = 4096  # for a source that bounds no slot's WAL yet
     failover: bool = True  # the slot goes along to a standby, where the source can (PostgreSQL 17)
 
     @property

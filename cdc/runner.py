@@ -6,6 +6,7 @@ import random
 import threading
 import time
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -141,7 +142,7 @@ class Runner:
         return target
 
     def _session(self, stop: threading.Event) -> None:
-        with self._applier_session() as target:
+        with closing(self._applier_session()) as target:  # also while a batch is on its way
             self._target = target
             state = self._require(target)
             if self.stream.snapshot and state.phase != "streaming":

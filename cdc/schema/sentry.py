@@ -16,6 +16,12 @@ from cdc.schema.shape import Shape, described
 
 DDL = "banyan.ddl"
 
+# Somebody has resumed the stream, and its transactions up to then hold rows that the mapping of now does not fit.
+MIXED = (
+    "these rows are of a shape before the one that was resumed, and no mapping fits both: resume with the mapping of"
+    " then, or bring the rows over again (`recover --force`)"
+)
+
 log = structlog.get_logger("cdc.schema")
 
 
@@ -76,7 +82,8 @@ class Sentry:
             self._judge(route, found, commit_lsn, "as its rows come now")
             shape = _completed(shape, before)
         if problems := source_problems(route, shape):
-            raise SchemaChanged("; ".join(problems), table=table, lsn=commit_lsn)
+            mixed = f"; {MIXED}" if commit_lsn <= self._through else ""
+            raise SchemaChanged("; ".join(problems) + mixed, table=table, lsn=commit_lsn)
         self._accept(table, shape)
 
     def _judge(self, route: Route, found: tuple[Difference, ...], commit_lsn: int, how: str) -> None:

@@ -85,7 +85,7 @@ def fill(
             [stream.name],
         )
         target.execute("COMMIT")
-        exported = slots.create_exported(replication, stream.slot)
+        exported = slots.create_exported(replication, stream.slot, stream.failover)
         log.info("snapshot begins", stream=stream.name, lsn=lsn_text(exported.lsn))
         source.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
         source.execute(sql.SQL("SET TRANSACTION SNAPSHOT {}").format(sql.Literal(exported.snapshot)))
