@@ -16,6 +16,7 @@ from cdc.apply.route import DomainMapping, routes
 from cdc.apply.session import become_applier, connect, translated_errors
 from cdc.apply.state import StreamState, read_state
 from cdc.capture import slot as slots
+from cdc.capture.binary import Resolver, resolver
 from cdc.capture.buffer import Buffer
 from cdc.capture.reader import Reader
 from cdc.capture.replication import ReplicationStream
@@ -154,13 +155,27 @@ class Runner:
                 raise ConfigError(f"stream {self.stream.name}: spool folder {folder}: {e.strerror}") from e
         return Streamed(folder, self.stream.spool_mib << 20)
 
+    def _binary(self) -> Resolver | None:
+        if not self.stream.binary:
+            return None
+        try:
+            with psycopg.connect(self._source_dsn, autocommit=True, connect_timeout=5) as source:
+                return resolver(source, self.stream.publication)
+        except psycopg.OperationalError as e:
+            raise Transient(f"cannot connect to the source: {first_line(e)}") from e
+
     def _stream(self, target: psycopg.Connection[Any], position: int, stop: threading.Event) -> None:
         applier = Applier(target, self.stream.name, self._routes, ahead=True)
-        buffer, streamed = Buffer(), self._streamed()
+        buffer, streamed, binary = Buffer(), self._streamed(), self._binary()
         replication = connect_replication(self._source_dsn, f"banyan-cdc {self.stream.name}")
         try:
             stream = ReplicationStream(
-                replication, self.stream.slot, [self.stream.publication], position, streaming=self._spools
+                replication,
+                self.stream.slot,
+                [self.stream.publication],
+                position,
+                streaming=self._spools,
+                binary=binary is not None,
             )
         except BaseException:
             replication.close()
@@ -171,6 +186,7 @@ class Runner:
             self.stream.name,
             raw=True,
             streamed=streamed,
+            binary=binary,
             interval=self.stream.status_interval,
         )
         reader.start()
