@@ -17,11 +17,14 @@ import click
 import structlog
 
 from cdc import parking, streams
+from cdc.apply.route import routes
 from cdc.beacon import Heartbeat, Publisher
 from cdc.config import Stream, dsn, load_mapping, load_stream
 from cdc.environment import home, load_environment
 from cdc.errors import CdcError
 from cdc.health import Health
+from cdc.orphans import Watch as Orphanage
+from cdc.orphans import find as find_orphans
 from cdc.runner import Runner
 from cdc.status import Status
 
@@ -101,6 +104,7 @@ def run(path: Path) -> None:
     worker = threading.Thread(target=work, name="apply", daemon=True)
     worker.start()
     Heartbeat(dsn(stream.source_dsn_env), stream.slot, runner.status, stop).start()
+    Orphanage(dsn(stream.target_dsn_env), _targets(stream, path), runner.status, stop).start()
     if redis_url is not None:
         Publisher(redis_url, runner.status, stop).start()
     while worker.is_alive():
@@ -124,6 +128,19 @@ def status(path: Path) -> None:
     stream = load_stream(path)
     position = streams.position(dsn(stream.target_dsn_env), stream.name)
     click.echo(json.dumps({"stream": stream.name, **asdict(position)}, default=str))
+
+
+@main.command()
+@stream_option
+def orphans(path: Path) -> None:
+    """Rows at the target whose parent is missing: one JSON object a foreign key; exit code 1 when there are some."""
+    stream = load_stream(path)
+    found = find_orphans(dsn(stream.target_dsn_env), _targets(stream, path))
+    for one in found:
+        click.echo(json.dumps(asdict(one)))
+    if found:
+        raise click.exceptions.Exit(1)
+    click.echo("every row has its parent", err=True)
 
 
 @main.command()
@@ -184,6 +201,10 @@ def _runner(path: Path) -> tuple[Stream, Runner]:
     stream = load_stream(path)
     mapping = load_mapping(stream, path)
     return stream, Runner(stream, mapping, dsn(stream.source_dsn_env), dsn(stream.target_dsn_env), Status(stream.name))
+
+
+def _targets(stream: Stream, path: Path) -> list[str]:
+    return [route.target for route in routes(load_mapping(stream, path), stream.direction).by_source.values()]
 
 
 def _redis_url(stream: Stream) -> str | None:

@@ -30,6 +30,7 @@ class Status:
     wal_status: str = ""
     retained_bytes: int = 0
     source_lsn: int = 0
+    orphans: int | None = None  # None: not looked for yet
     applied: Applied | None = None
     changed: threading.Event = field(default_factory=threading.Event)
     _news_at: float = 0.0
@@ -93,6 +94,7 @@ class Status:
             "rows": self.rows,
             "snapshot_rows": self.snapshot_rows,
             "parked": self.parked,
+            "orphans": self.orphans,
             "rate": self.rate(),
             "restarts": self.restarts,
             "paused": self.paused,
