@@ -25,6 +25,8 @@ from cdc.environment import acting, home, load_environment
 from cdc.errors import CdcError
 from cdc.foreign import foreign_writes, settle_foreign_writes
 from cdc.health import Health
+from cdc.orphans import Watch as Orphanage
+from cdc.orphans import find as find_orphans
 from cdc.recover import recover as recover_stream
 from cdc.runner import Runner
 from cdc.schema.resume import resume as resume_stream
@@ -110,6 +112,7 @@ def run(path: Path) -> None:
     worker.start()
     tables = Tables(routes(load_mapping(stream, path), stream.direction), stream.publication)
     Heartbeat(dsn(stream.source_dsn_env), stream.slot, runner.status, stop, tables).start()
+    Orphanage(dsn(stream.target_dsn_env), _targets(stream, path), runner.status, stop).start()
     if redis_url is not None:
         Publisher(redis_url, runner.status, stop).start()
     while worker.is_alive():
@@ -133,6 +136,19 @@ def status(path: Path) -> None:
     stream = load_stream(path)
     position = streams.position(dsn(stream.target_dsn_env), stream.name)
     click.echo(json.dumps({"stream": stream.name, **asdict(position)}, default=str))
+
+
+@main.command()
+@stream_option
+def orphans(path: Path) -> None:
+    """Rows at the target whose parent is missing: one JSON object a foreign key; exit code 1 when there are some."""
+    stream = load_stream(path)
+    found = find_orphans(dsn(stream.target_dsn_env), _targets(stream, path))
+    for one in found:
+        click.echo(json.dumps(asdict(one)))
+    if found:
+        raise click.exceptions.Exit(1)
+    click.echo("every row has its parent", err=True)
 
 
 @main.command()
@@ -251,6 +267,10 @@ def _runner(path: Path) -> tuple[Stream, Runner]:
         return again, load_mapping(again, path)
 
     return stream, Runner(stream, mapping, *ends, Status(stream.name), reload)
+
+
+def _targets(stream: Stream, path: Path) -> list[str]:
+    return [route.target for route in routes(load_mapping(stream, path), stream.direction).by_source.values()]
 
 
 def _redis_url(stream: Stream) -> str | None:

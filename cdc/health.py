@@ -33,6 +33,7 @@ class _Figures(Collector):
             "banyan_cdc_lag_bytes": ("WAL not applied yet", figures["lag_bytes"]),
             "banyan_cdc_parked_keys": ("keys whose changes the target refused", figures["parked"]),
             "banyan_cdc_foreign_commits": ("unsettled commits by somebody who is not the owner", figures["foreign"]),
+            "banyan_cdc_orphans": ("values whose parent row is missing at the target", figures["orphans"] or 0),
             "banyan_cdc_ready": ("1 while streaming", int(self._status.ready())),
             "banyan_cdc_paused": ("1 while reading waits for the target", int(figures["paused"])),
             "banyan_cdc_halted": ("1 while a changed schema stops it", int(self._status.state == "halted")),

@@ -19,6 +19,7 @@ from cdc.apply.route import DomainMapping, routes
 from cdc.apply.session import become_applier, connect, end_sessions, translated_errors
 from cdc.apply.state import StreamState, read_state
 from cdc.capture import slot as slots
+from cdc.capture.binary import Resolver, resolver
 from cdc.capture.buffer import Buffer
 from cdc.capture.reader import Reader
 from cdc.capture.replication import ReplicationStream, identify, past
@@ -221,13 +222,24 @@ class Runner:
                 raise ConfigError(f"stream {self.stream.name}: spool folder {folder}: {e.strerror}") from e
         return Streamed(folder, self.stream.spool_mib << 20)
 
+    def _binary(self) -> Resolver | None:
+        if not self.stream.binary:
+            return None
+        with open_source(self._source_dsn, self.stream.name) as source, translated_errors("the source"):
+            return resolver(source, self.stream.publication)
+
     def _stream(self, target: psycopg.Connection[Any], position: int, sentry: Sentry, stop: threading.Event) -> None:
         applier = Applier(target, self.stream.name, self._routes, ahead=True)
-        buffer, streamed = Buffer(), self._streamed()
+        buffer, streamed, binary = Buffer(), self._streamed(), self._binary()
         replication = connect_replication(self._source_dsn, f"banyan-cdc {self.stream.name}")
         try:
             stream = ReplicationStream(
-                replication, self.stream.slot, [self.stream.publication], position, streaming=self._spools
+                replication,
+                self.stream.slot,
+                [self.stream.publication],
+                position,
+                streaming=self._spools,
+                binary=binary is not None,
             )
             self._judge_slot(position)  # again: until now anybody could have moved it, from now on only we
         except BaseException:
@@ -239,6 +251,7 @@ class Runner:
             self.stream.name,
             raw=True,
             streamed=streamed,
+            binary=binary,
             interval=self.stream.status_interval,
             sentry=sentry,
         )

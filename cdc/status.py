@@ -55,6 +55,7 @@ class Status:
     source_lsn: int = 0
     lost_tables: str = ""
     published: int = 0
+    orphans: int | None = None  # None: not looked for yet
     applied: Applied | None = None
     changed: threading.Event = field(default_factory=threading.Event)
     _news_at: float = 0.0
@@ -139,6 +140,7 @@ class Status:
             "snapshot_rows": self.snapshot_rows,
             "parked": self.parked,
             "foreign": self.foreign,
+            "orphans": self.orphans,
             "rate": self.rate(),
             "restarts": self.restarts,
             "paused": self.paused,

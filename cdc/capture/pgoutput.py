@@ -12,6 +12,7 @@ from struct import Struct, error
 
 import msgspec
 
+from cdc.capture.binary import Resolver
 from cdc.capture.raw import UNCHANGED, Described, Raw, Values, described
 from cdc.change import Column, Message, Operation, Relation, Row, Transaction, pg_time
 from cdc.errors import ProtocolError
@@ -87,8 +88,10 @@ Decoded = Begin | Commit | Origin | Type | Relation | Insert | Update | Delete |
 class Decoder:
     """Keeps the relations that the server has described on this connection."""
 
-    def __init__(self) -> None:
+    def __init__(self, binary: Resolver | None = None) -> None:
+        """`binary`: how binary values become text, where the stream was asked for them."""
         self._tables: dict[int, Described] = {}
+        self._binary = binary
         self._by_tag: dict[int, Callable[[bytes], Decoded]] = {
             ord("B"): _begin,
             ord("C"): _commit,
@@ -162,7 +165,7 @@ class Decoder:
         relation = Relation(
             id=oid, schema=schema or "pg_catalog", table=table, columns=tuple(columns), identity=identity
         )
-        self._tables[oid] = described(relation)
+        self._tables[oid] = described(relation, self._binary)
         return relation
 
     def _table(self, data: bytes, at: int) -> Described:

@@ -6,14 +6,16 @@ value that the update left alone. The applier copies them to the target as they 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from struct import error
 from typing import Any, Final
 
 import msgspec
 
+from cdc.capture.binary import Resolver
+from cdc.capture.binary.scalars import Convert
 from cdc.capture.types import Loader, loader
 from cdc.change import Boundary, Change, Event, Operation, Relation, Row, Transaction
-from cdc.errors import ProtocolError
+from cdc.errors import ProtocolError, Transient
 
 
 class _Unchanged:
@@ -35,17 +37,22 @@ class Described(msgspec.Struct, frozen=True, eq=False):
     positions: range
     loaders: tuple[Loader, ...]
     keys: tuple[int, ...]
-    binary: tuple[Callable[[bytes], bytes] | None, ...] = ()
+    binary: tuple[Convert | None, ...] = ()
 
     def name(self, n: int) -> str:
         return f"{self.relation.name}.{self.relation.columns[n].name}"
 
     def text(self, n: int, data: bytes) -> bytes:
-        """A value that came in binary, as text. Raises: ProtocolError."""
-        convert = self.binary[n] if self.binary else None
-        if convert is None:
+        """A value that came in binary, as text. Raises: ProtocolError, Transient for a type that is new."""
+        if not self.binary:
             raise ProtocolError(f"{self.name(n)}: a binary value that was not asked for")
-        return convert(data)
+        convert = self.binary[n]
+        if convert is None:
+            raise Transient(f"{self.name(n)} has a type that was not there when the stream began")
+        try:
+            return convert(data)
+        except (ValueError, LookupError, error) as e:
+            raise ProtocolError(f"{self.name(n)}: damaged value: {e}") from e
 
     def row(self, values: Values) -> Row:
         """Raises: ProtocolError."""
@@ -98,7 +105,7 @@ def as_event(captured: Captured) -> Event:
     return captured.change() if isinstance(captured, Raw) else captured
 
 
-def described(relation: Relation, binary: Callable[[int], Callable[[bytes], bytes] | None] | None = None) -> Described:
+def described(relation: Relation, binary: Resolver | None = None) -> Described:
     """`binary` gives what turns binary values of a type into text."""
     columns = relation.columns
     return Described(

@@ -6,6 +6,7 @@ import threading
 import time
 
 from cdc.capture.assemble import Assembler
+from cdc.capture.binary import Resolver
 from cdc.capture.buffer import Buffer
 from cdc.capture.pgoutput import Decoder
 from cdc.capture.raw import Captured
@@ -32,13 +33,16 @@ class Reader(threading.Thread):
         *,
         raw: bool = False,
         streamed: Streamed | None = None,
+        binary: Resolver | None = None,
         interval: float = FEEDBACK,
         sentry: Sentry | None = None,
     ) -> None:
-        """`raw`: hand over rows as they came. `streamed`: needed when the stream was asked for open transactions."""
+        """`raw`: hand over rows as they came. `streamed`, `binary`: needed where the stream was asked for open
+        transactions, and for binary values.
+        """
         super().__init__(name=f"capture-{name}", daemon=True)
         self._stream, self._buffer = stream, buffer
-        self._decoder, self._assembler = Decoder(), Assembler(sentry)
+        self._decoder, self._assembler = Decoder(binary), Assembler(sentry)
         self._raw, self._streamed, self._interval = raw, streamed or Streamed(), interval
         self._halt = threading.Event()
         self._next_feedback = time.monotonic() + interval
