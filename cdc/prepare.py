@@ -83,8 +83,8 @@ def _bound_wal(source: psycopg.Connection[Any], stream: Stream) -> None:
     while _kept(source) == "-1":
         if time.monotonic() > deadline:
             raise NotPrepared(
-                "the source keeps WAL for slots without bound (max_slot_wal_keep_size = -1), and this role cannot change"
-                f" it: set it to {stream.slot_keep_mb}MB or so, or a stream that stands fills the source's disk"
+                "the source keeps WAL for slots without bound (max_slot_wal_keep_size = -1), and this role cannot set"
+                f" it: let it be {stream.slot_keep_mb}MB or so, or a stream that stands fills the source's disk"
             )
         time.sleep(0.05)
 

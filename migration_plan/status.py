@@ -15,7 +15,7 @@ from migration_plan.context import SIDES, Context
 from migration_plan.crowds import crowd_problems
 from migration_plan.databases import STACK_HINT
 from migration_plan.errors import NotConfigured, PlanError, Unreachable
-from migration_plan.gates.judge import SILENT_AFTER_MS, slot_gone
+from migration_plan.gates.judge import SILENT_AFTER_MS, stuck
 from migration_plan.gates.measure import gateway_part, kept_state, last_verification, stream_figures
 from migration_plan.gates.measured import StreamFigures
 from migration_plan.ledger import State
@@ -52,7 +52,8 @@ class WaveStatus(msgspec.Struct, frozen=True):
 
 class StreamStatus(msgspec.Struct, frozen=True):
     """`state` is "unknown", and `parked` None, when an end of the stream is away. `problem`: why it cannot go on, and
-    the command that helps."""
+    the command that helps. `lag_bytes`: WAL not applied yet; `retained_bytes`: WAL that its slot keeps at the source,
+    `room_bytes`: that may still be written until the slot is lost."""
 
     state: str
     alive: bool
@@ -62,6 +63,8 @@ class StreamStatus(msgspec.Struct, frozen=True):
     slot: str = UNKNOWN
     retained_bytes: int | None = None
     problem: str | None = None
+    lag_bytes: int | None = None
+    room_bytes: int | None = None
 
 
 class VerifyStatus(msgspec.Struct, frozen=True):
@@ -142,7 +145,7 @@ class Status(msgspec.Struct, frozen=True):
 
     @property
     def complete(self) -> bool:
-        """Everything could be asked, and no stream has lost its slot."""
+        """Everything could be asked, and no stream stands."""
         return not self.away and not self.unset and not self._broken
 
     @property
@@ -318,10 +321,20 @@ def _stream(
     if found is None or isinstance(found, StreamStatus):
         return found
     alive = found.active and found.silent_ms is not None and found.silent_ms <= SILENT_AFTER_MS
-    gone = slot_gone(name, direction, found)
-    problem = f"{gone.measured}; {gone.help}" if gone else None
+    why = stuck(name, direction, found)
+    problem = f"{why.measured}; {why.help}" if why else None
     if problem is not None:
         problems.append(f"the {direction} stream cannot go on: {problem}")
+    state = "halted" if found.halted is not None else found.state
     return StreamStatus(
-        found.state, alive, found.lag_ms, found.lsn, found.parked, found.slot, found.retained_bytes, problem
+        state,
+        alive,
+        found.lag_ms,
+        found.lsn,
+        found.parked,
+        found.slot,
+        found.retained_bytes,
+        problem,
+        found.unapplied_bytes,
+        found.room_bytes,
     )

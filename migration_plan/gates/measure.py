@@ -43,11 +43,13 @@ SELECT c.relname, s.seqstart, CASE WHEN has_sequence_privilege(c.oid, 'SELECT') 
 STREAM = """
 SELECT s.state, s.source_lsn::text, s.source_commit_at, s.applied_at, clock_timestamp(),
        (SELECT count(DISTINCT (p."table", p.key)) FROM banyan.parked p WHERE p.stream = s.stream),
-       CASE WHEN s.state = 'snapshot' THEN 'at work' ELSE s.filled_lsn::text END
+       CASE WHEN s.state = 'snapshot' THEN 'at work' ELSE s.filled_lsn::text END,
+       (SELECT h.what FROM banyan.halt h WHERE h.stream = s.stream AND h.resumed_at IS NULL ORDER BY h.id LIMIT 1)
   FROM banyan.stream s WHERE s.stream = %s
 """
 SLOT = """
-SELECT coalesce(wal_status, 'reserved'), active, pg_wal_lsn_diff(pg_current_wal_lsn(), restart_lsn)::bigint
+SELECT coalesce(wal_status, 'reserved'), active, pg_wal_lsn_diff(pg_current_wal_lsn(), restart_lsn)::bigint,
+       greatest(pg_wal_lsn_diff(pg_current_wal_lsn(), %s::pg_lsn), 0)::bigint, safe_wal_size
   FROM pg_replication_slots WHERE slot_name = %s
 """
 
@@ -63,12 +65,25 @@ def stream_figures(context: Context, domain: str, direction: str) -> StreamFigur
         return None
     if row is None:
         return None
-    state, lsn, commit_at, applied_at, now, parked, filled = row
+    state, lsn, commit_at, applied_at, now, parked, filled, halted = row
     with context.control(domain, source) as connection:
-        slot = connection.execute(SLOT, [described["slot"]]).fetchone() or ("missing", False, None)
+        slot = connection.execute(SLOT, [lsn, described["slot"]]).fetchone() or ("missing", False, None, None, None)
     silent = (now - applied_at).total_seconds() * 1000 if applied_at else None
     lag = lag_ms(commit_at, applied_at, now)
-    return StreamFigures(state, slot[0], bool(slot[1]), lag, silent, parked, lsn, slot[2], filled)
+    return StreamFigures(
+        state,
+        slot[0],
+        bool(slot[1]),
+        lag,
+        silent,
+        parked,
+        lsn,
+        retained_bytes=slot[2],
+        unapplied_bytes=slot[3],
+        halted=halted,
+        room_bytes=slot[4],
+        filled=filled,
+    )
 
 
 def gateway_figures(context: Context, domain: str) -> GatewayFigures | None:
