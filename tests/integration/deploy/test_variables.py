@@ -51,6 +51,7 @@ UNSET = {
     "GATEWAY_WRITE_TIMEOUT": TUNING,
     "GATEWAY_BREAKER_RESET": TUNING,
     "GATEWAY_HEALTH_INTERVAL": TUNING,
+    "BANYAN_VERIFY_URL": "a container says --listen",
     "GATEWAY_OVERRIDE_KEY_FILE": "GATEWAY_OVERRIDE_KEY is set, and one of the two is enough",
 }
 #: In the compose file, but not in the manifests.
