@@ -150,9 +150,7 @@ def verify(config: Config) -> Spec:
     return Spec(
         name="verify",
         command=[_PYTHON, "-m", "cdc", "verify-loop", *named],
-        env=config.pick(
-            "BANYAN_LEGACY_CDC_DSN", *(f"BANYAN_{s.upper()}_CDC_DSN" for s in SERVICES), "BANYAN_VERIFY_URL"
-        ),
+        env=config.pick(*capture, "BANYAN_VERIFY_URL"),
         ready_url=f"{config['BANYAN_VERIFY_URL']}/readyz",
     )
 

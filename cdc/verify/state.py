@@ -103,6 +103,9 @@ def fills(legacy: psycopg.Connection[Any], service: psycopg.Connection[Any], dom
     """Which fill each direction's target rows are of; a pass is of these rows only."""
     found: dict[str, str] = {}
     for connection in (legacy, service):
+        row = connection.execute("SELECT to_regclass('banyan.stream') IS NOT NULL").fetchone()
+        if row is None or not row[0]:
+            continue
         found.update({way: fill for way, fill in connection.execute(FILLS, [domain]).fetchall() if fill is not None})
     return found
 
