@@ -17,6 +17,8 @@ from cdc.capture import slot as slots
 from cdc.change import lsn_text
 from cdc.config import Stream, load_mapping
 from cdc.errors import ConfigError, NotPrepared, Transient, first_line
+from cdc.mapping import Mapping
+from cdc.mapping.reference import references
 
 MINIMUM_VERSION = 160000
 
@@ -28,12 +30,16 @@ def prepare(stream: Stream, source_owner_dsn: str, target_owner_dsn: str, mappin
 
     Raises: TableRefused, NotPrepared, SlotLost, SlotAhead, Transient.
     """
-    to = routes(mapping or load_mapping(stream), stream.direction)
+    mapping = mapping or load_mapping(stream)
+    to = routes(mapping, stream.direction)
     if not to.by_source:
         raise ConfigError(f"stream {stream.name}: its mapping has no table for direction {stream.direction}")
     with _owner(source_owner_dsn, "source") as source, _owner(target_owner_dsn, "target") as target:
         _prepare_source(source, stream, to)
         _prepare_target(target, stream, to)
+        for reference in references(mapping) if isinstance(mapping, Mapping) else ():
+            at_source = (reference.side == "legacy") == (stream.direction == "forward")
+            tables.grant_reference(source if at_source else target, reference.table)
         if not stream.snapshot:
             _prepare_slot(source, target, stream)
 
