@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 import threading
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -17,13 +18,18 @@ import click
 import structlog
 
 from cdc import parking, streams
-from cdc.beacon import Heartbeat, Publisher
+from cdc.apply.route import DomainMapping, routes
+from cdc.beacon import Heartbeat, Publisher, Tables
 from cdc.config import Stream, dsn, load_mapping, load_stream
-from cdc.environment import home, load_environment
+from cdc.environment import acting, home, load_environment
 from cdc.errors import CdcError
+from cdc.foreign import foreign_writes, settle_foreign_writes
 from cdc.health import Health
+from cdc.recover import recover as recover_stream
 from cdc.runner import Runner
+from cdc.schema.resume import resume as resume_stream
 from cdc.status import Status
+from cdc.verify.command import verify_loop
 
 # A batch that the target has not taken this long after SIGTERM is rolled back, seconds.
 GRACE = 8.0
@@ -33,8 +39,10 @@ def _file(context: click.Context, parameter: click.Parameter, value: str) -> Pat
     """A stream's file, or by its name one that the local stack has written."""
     path, folder = Path(value), home(os.environ) / "streams"
     known = {file.stem: file for file in sorted(folder.glob("*.*.json"))}
-    if path.exists() or not known:
+    if path.exists():
         return path
+    if not known:
+        raise click.BadParameter(f"no file, and no stack has left streams in {folder}: set BANYAN_HOME, or name a file")
     if value not in known:
         raise click.BadParameter(f"no file, and no stream of that name in {folder}; there are: {', '.join(known)}")
     return known[value]
@@ -59,7 +67,7 @@ class _Group(click.Group):
             raise click.ClickException(str(e)) from e
 
 
-@click.group(cls=_Group)
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
 def main() -> None:
     """Change data capture of one domain in one direction.
 
@@ -100,7 +108,8 @@ def run(path: Path) -> None:
 
     worker = threading.Thread(target=work, name="apply", daemon=True)
     worker.start()
-    Heartbeat(dsn(stream.source_dsn_env), stream.slot, runner.status, stop).start()
+    tables = Tables(routes(load_mapping(stream, path), stream.direction), stream.publication)
+    Heartbeat(dsn(stream.source_dsn_env), stream.slot, runner.status, stop, tables).start()
     if redis_url is not None:
         Publisher(redis_url, runner.status, stop).start()
     while worker.is_alive():
@@ -128,11 +137,60 @@ def status(path: Path) -> None:
 
 @main.command()
 @stream_option
-def snapshot(path: Path) -> None:
-    """Fill the target again, from a new slot. Stop the stream first."""
+@click.option("--take-over", is_flag=True, help="A running process of the stream waits until the fill is done.")
+def snapshot(path: Path, take_over: bool) -> None:
+    """Fill the target again, from a new slot. The stream must not run, or give way (--take-over)."""
     _, runner = _runner(path)
-    filled = runner.snapshot(threading.Event())
+    filled = runner.snapshot(threading.Event(), take_over=take_over)
     click.echo(f"{filled.rows} rows in {filled.seconds:.2f} s, {filled.rows_per_s:,.0f} rows/s")
+
+
+def _why(command: Callable[..., None]) -> Callable[..., None]:
+    command = click.option("--actor", default=None, help="Who does it; default: BANYAN_ACTOR, or user@host.")(command)
+    return click.option("--reason", required=True, help="Why; it is kept beside what was done.")(command)
+
+
+@main.command()
+@stream_option
+@_why
+def resume(path: Path, reason: str, actor: str | None) -> None:
+    """Let a stream go on that a changed schema stopped: when mapping and both schemas fit, and some rows pass."""
+    stream = load_stream(path)
+    ends = dsn(stream.source_dsn_env), dsn(stream.target_dsn_env)
+    click.echo(resume_stream(stream, load_mapping(stream, path), *ends, actor or acting(), reason))
+
+
+@main.command()
+@stream_option
+@_why
+@click.option("--force", is_flag=True, help="Also when nothing is wrong with the slot.")
+def recover(path: Path, reason: str, actor: str | None, force: bool) -> None:
+    """Make a lost, recreated or advanced slot good again: a new one, and the rows that it would have brought."""
+    stream, runner = _runner(path)
+    click.echo(recover_stream(runner, dsn(stream.source_dsn_env), actor or acting(), reason, force=force))
+
+
+@main.group()
+def foreign() -> None:
+    """Commits by somebody who does not own what was written."""
+
+
+@foreign.command("list")
+@stream_option
+def foreign_list(path: Path) -> None:
+    """One JSON object a line: those that nobody has settled."""
+    stream = load_stream(path)
+    for found in foreign_writes([dsn(stream.target_dsn_env), dsn(stream.source_dsn_env)], stream.name):
+        click.echo(json.dumps(found, default=str))
+
+
+@foreign.command("settle")
+@stream_option
+def foreign_settle(path: Path) -> None:
+    """End the alarm of this stream's foreign commits. What they wrote stays: `banyan verify DOMAIN --repair`."""
+    stream = load_stream(path)
+    ends = [dsn(stream.target_dsn_env), dsn(stream.source_dsn_env)]
+    click.echo(f"{settle_foreign_writes(ends, stream.name, acting(os.environ))} foreign commits settled")
 
 
 @main.group()
@@ -144,8 +202,11 @@ def parked() -> None:
 @stream_option
 def parked_list(path: Path) -> None:
     """One JSON object a line and key."""
-    for key in parking.listed(load_stream(path)):
+    keys = parking.listed(load_stream(path))
+    for key in keys:
         click.echo(json.dumps(asdict(key), default=str))
+    if not keys:
+        click.echo("no key is parked", err=True)
 
 
 @parked.command("replay")
@@ -183,11 +244,20 @@ def _spare_the_collector() -> None:
 def _runner(path: Path) -> tuple[Stream, Runner]:
     stream = load_stream(path)
     mapping = load_mapping(stream, path)
-    return stream, Runner(stream, mapping, dsn(stream.source_dsn_env), dsn(stream.target_dsn_env), Status(stream.name))
+    ends = dsn(stream.source_dsn_env), dsn(stream.target_dsn_env)
+
+    def reload() -> tuple[Stream, DomainMapping]:
+        again = load_stream(path)
+        return again, load_mapping(again, path)
+
+    return stream, Runner(stream, mapping, *ends, Status(stream.name), reload)
 
 
 def _redis_url(stream: Stream) -> str | None:
     return dsn(stream.redis_url_env) if stream.redis_url_env else None
+
+
+main.add_command(verify_loop)
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from cdc import mapping as mappings
 from cdc.change import Direction
 from cdc.environment import missing
 from cdc.errors import ConfigError
+from cdc.schema.judge import Policy
 
 _NAME = re.compile(r"[a-z0-9_]{1,63}")
 
@@ -35,6 +36,14 @@ class Stream(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     mapping: str
     listen: str = "127.0.0.1:0"
     redis_url_env: str | None = None
+    on_ddl: Policy = "stop"  # what a changed table does to the stream; `expand`: new columns that nobody must fill pass
+    on_ddl_tables: dict[str, Policy] = {}  # other policies, by either name of a table
+    failover: bool = True  # the slot goes along to a standby, where the source can (PostgreSQL 17)
+
+    @property
+    def policies(self) -> dict[str, Policy]:
+        """By table; the empty name is for all others."""
+        return {"": self.on_ddl, **self.on_ddl_tables}
 
     def __post_init__(self) -> None:
         for what in ("slot", "publication", "origin"):

@@ -19,6 +19,7 @@ from cdc.config import Stream, load_mapping
 from cdc.errors import ConfigError, NotPrepared, Transient, first_line
 from cdc.mapping import Mapping
 from cdc.mapping.reference import references
+from cdc.schema import examine, store, watch
 
 MINIMUM_VERSION = 160000
 
@@ -40,6 +41,7 @@ def prepare(stream: Stream, source_owner_dsn: str, target_owner_dsn: str, mappin
         for reference in references(mapping) if isinstance(mapping, Mapping) else ():
             at_source = (reference.side == "legacy") == (stream.direction == "forward")
             tables.grant_reference(source if at_source else target, reference.table)
+        _watch(source, target, stream, to)
         if not stream.snapshot:
             _prepare_slot(source, target, stream)
 
@@ -48,10 +50,12 @@ def drop(stream: Stream, source_owner_dsn: str, target_owner_dsn: str) -> None:
     """Remove slot, publication, origin and state; the tables' rows stay. The stream must not run. Raises: Transient."""
     with _owner(source_owner_dsn, "source") as source, _owner(target_owner_dsn, "target") as target:
         slots.drop(source, stream.slot)
+        watch.forget(source, stream.name, "source")
+        watch.forget(target, stream.name, "target")
         source.execute(sql.SQL("DROP PUBLICATION IF EXISTS {}").format(sql.Identifier(stream.publication)))
         _drop_origin(target, stream.origin)
         if read_state(target, stream.name) is not None:
-            for table in ("parked", "fence_applied", "stream"):
+            for table in ("parked", "fence_applied", "foreign_write", "shape", "halt", "ddl", "stream"):
                 query = sql.SQL("DELETE FROM {} WHERE stream = %s").format(sql.Identifier("banyan", table))
                 target.execute(query, [stream.name])
 
@@ -77,6 +81,18 @@ def _prepare_target(target: psycopg.Connection[Any], stream: Stream, to: Routes)
     target.execute("INSERT INTO banyan.stream (stream) VALUES (%s) ON CONFLICT DO NOTHING", [stream.name])
     create_origin(target, stream.origin)
     tables.grant_target(target, to.every())
+
+
+def _watch(source: psycopg.Connection[Any], target: psycopg.Connection[Any], stream: Stream, to: Routes) -> None:
+    """DDL on the tables is noted where event triggers may be made; what they are now is what the stream goes by."""
+    source.execute("CREATE SCHEMA IF NOT EXISTS banyan")
+    if watch.install(source):
+        watch.watch(source, stream.name, "source", to.by_source, stream.publication)
+    if watch.install(target):
+        watch.watch(target, stream.name, "target", sorted({route.target for route in to.every()}))
+    shapes = examine.source_shapes(source, to, stream.publication)
+    store.accept(target, stream.name, "source", shapes, anew=False)
+    store.accept(target, stream.name, "target", examine.target_shapes(target, to), anew=False)
 
 
 def _prepare_slot(source: psycopg.Connection[Any], target: psycopg.Connection[Any], stream: Stream) -> None:

@@ -5,23 +5,29 @@ from __future__ import annotations
 import random
 import threading
 import time
+from collections.abc import Callable
 from typing import Any
 
 import psycopg
 import structlog
 
 from cdc.apply.applier import Applied, Applier
+from cdc.apply.foreign import Foreign
 from cdc.apply.route import DomainMapping, routes
-from cdc.apply.session import become_applier, connect, translated_errors
+from cdc.apply.session import become_applier, connect, end_sessions, translated_errors
 from cdc.apply.state import StreamState, read_state
 from cdc.capture import slot as slots
 from cdc.capture.buffer import Buffer
 from cdc.capture.reader import Reader
-from cdc.capture.replication import ReplicationStream
+from cdc.capture.replication import ReplicationStream, identify, past
 from cdc.capture.replication import connect as connect_replication
+from cdc.capture.session import open_source
 from cdc.change import lsn_text
 from cdc.config import Stream
-from cdc.errors import NotPrepared, Transient, WrongSource, first_line
+from cdc.errors import AtWork, NotPrepared, SchemaChanged, Transient, WrongSource
+from cdc.halts import Halts
+from cdc.schema import examine, store
+from cdc.schema.sentry import Sentry
 from cdc.snapshot import Filled, Interrupted, fill
 from cdc.status import Status
 
@@ -29,6 +35,8 @@ from cdc.status import Status
 FIRST_PAUSE, LAST_PAUSE = 0.1, 5.0
 # How long one wait for events lasts before the stop flag is looked at, seconds. Not on the latency path.
 POLL = 0.25
+# How long a fill tries to put a running applier aside, which comes back after its first pause, seconds.
+TAKE_OVER = 10.0
 
 log = structlog.get_logger("cdc")
 
@@ -37,9 +45,18 @@ class Runner:
     """`run` blocks until `stop` is set or something needs a person; safe to run in a thread."""
 
     def __init__(
-        self, stream: Stream, mapping: DomainMapping, source_dsn: str, target_dsn: str, status: Status | None = None
+        self,
+        stream: Stream,
+        mapping: DomainMapping,
+        source_dsn: str,
+        target_dsn: str,
+        status: Status | None = None,
+        reload: Callable[[], tuple[Stream, DomainMapping]] | None = None,
     ) -> None:
+        """`reload`: what the stream is after a halt, when its mapping may be another."""
         self.stream = stream
+        self._mapping, self._reload = mapping, reload
+        self._halts = Halts(target_dsn)
         self.status = status or Status(stream.name)
         self._routes = routes(mapping, stream.direction)
         self._source_dsn, self._target_dsn = source_dsn, target_dsn
@@ -51,7 +68,12 @@ class Runner:
         while not stop.is_set():
             began = time.monotonic()
             try:
-                self._session(stop)
+                if self._halts.stand(self.stream, self.status, stop):
+                    self._again()
+                if not stop.is_set():
+                    self._session(stop)
+            except SchemaChanged as e:
+                self._halts.met(e)
             except Transient as e:
                 self.status.state, self.status.problem = "reconnecting", str(e)
                 self.status.restarts += 1
@@ -67,19 +89,42 @@ class Runner:
                 raise
         self.status.state = "stopped"
 
+    def _again(self) -> None:
+        """Raises: ConfigError."""
+        if self._reload is not None:
+            self.stream, self._mapping = self._reload()
+            self._routes = routes(self._mapping, self.stream.direction)
+
     def cancel(self) -> None:
         """End a statement that blocks; its transaction is rolled back and comes again after the next start."""
         if self._target is not None and not self._target.closed:
             self._target.cancel_safe(timeout=2)
 
-    def snapshot(self, stop: threading.Event) -> Filled:
-        """Fill (again); the stream must not run meanwhile, which the origin sees to.
+    def snapshot(self, stop: threading.Event, *, take_over: bool = False) -> Filled:
+        """Fill (again), alone: the stream's origin has one holder. With `take_over` a process that streams is put aside
+        until the fill is done, and goes on from there by itself.
 
-        Raises: Transient, Interrupted, TargetOwns.
+        Raises: AtWork, Transient, Interrupted, TargetOwns.
         """
-        with self._applier_session() as target:
+        with self.alone(take_over) as target:
             self._require(target)
-            return self._fill(target, stop)
+            return self.fill(target, stop)
+
+    def alone(self, take_over: bool = True) -> psycopg.Connection[Any]:
+        deadline = time.monotonic() + TAKE_OVER
+        while True:
+            try:
+                return self._applier_session()
+            except AtWork as e:
+                if not take_over or time.monotonic() > deadline:
+                    raise AtWork(
+                        f"stream {self.stream.name} is at work, and a fill must be alone: end its process first, or say"
+                        f" --take-over, and it waits until the fill is done ({e})"
+                    ) from e
+            name = f"banyan-cdc {self.stream.name}"
+            end_sessions(self._target_dsn, name, "the target")
+            end_sessions(self._source_dsn, name, "the source")  # its reader, which holds the slot
+            time.sleep(0.02)  # its server process takes a moment to end
 
     def _applier_session(self) -> psycopg.Connection[Any]:
         target = connect(self._target_dsn, f"banyan-cdc {self.stream.name}")
@@ -95,13 +140,13 @@ class Runner:
             self._target = target
             state = self._require(target)
             if self.stream.snapshot and state.phase != "streaming":
-                self._fill(target, stop)
+                self.fill(target, stop)
                 state = self._require(target)
             if state.lsn is None:
                 raise NotPrepared(f"stream {self.stream.name} has no position and takes no snapshot: run prepare")
             self.status.snapshot_rows = state.snapshot_rows
-            self._judge(target, state, state.lsn)
-            self._stream(target, state.lsn, stop)
+            self.judge(target, state, state.lsn)
+            self._stream(target, state.lsn, self._sentry(target), stop)
 
     def _require(self, target: psycopg.Connection[Any]) -> StreamState:
         with translated_errors():
@@ -110,47 +155,70 @@ class Runner:
             raise NotPrepared(f"stream {self.stream.name} is not prepared in the target: run prepare")
         return state
 
-    def _fill(self, target: psycopg.Connection[Any], stop: threading.Event) -> Filled:
+    def _sentry(self, target: psycopg.Connection[Any]) -> Sentry:
+        """Raises: SchemaChanged, when the target's tables are not what they were."""
+        name, policies = self.stream.name, self.stream.policies
+        with translated_errors():
+            known = store.accepted(target, name)
+            examine.require_target(target, name, self._routes, known.target, policies)
+        return Sentry(name, self._routes, known.source, policies, known.through)
+
+    def fill(self, target: psycopg.Connection[Any], stop: threading.Event) -> Filled:
+        """A fill begins with the tables as they are: whatever the stream stood for is past."""
         self.status.state = "snapshot"
+        with open_source(self._source_dsn, self.stream.name) as source, translated_errors("the source"):
+            shapes = examine.source_shapes(source, self._routes, self.stream.publication)
         filled = fill(self._source_dsn, target, self.stream, self._routes, stop.is_set)
+        with translated_errors(), target.transaction():
+            store.accept(target, self.stream.name, "source", shapes)
+            store.close_halt(target, self.stream.name, "fill", "filled anew", filled.lsn)
         self.status.snapshot_rows = filled.rows
         return filled
 
-    def _judge(self, target: psycopg.Connection[Any], state: StreamState, position: int) -> None:
-        """Raises: SlotLost, SlotAhead, WrongSource."""
-        with connect_replication(self._source_dsn, f"banyan-cdc {self.stream.name}") as source:
-            row = source.execute("IDENTIFY_SYSTEM").fetchone()
-        assert row is not None
-        system = row[0]
-        if state.source_system is not None and state.source_system != system:
-            raise WrongSource(
-                f"the source is cluster {system}, but stream {self.stream.name} was made for {state.source_system}:"
-                f" correct the source's URL, or {slots.AGAIN}"
-            )
-        try:
-            with psycopg.connect(self._source_dsn, autocommit=True, connect_timeout=5) as connection:
-                refusal = slots.judge(self.stream.slot, slots.find(connection, self.stream.slot), position)
-        except psycopg.OperationalError as e:
-            raise Transient(f"cannot connect to the source: {first_line(e)}") from e
-        if refusal is not None:
+    def judge(self, target: psycopg.Connection[Any], state: StreamState, position: int) -> None:
+        """Whether the source is the one that the position was read from. Raises: WrongSource, Transient."""
+        with (
+            connect_replication(self._source_dsn, f"banyan-cdc {self.stream.name}") as source,
+            translated_errors("the source"),
+        ):
+            system, timeline = identify(source)
+            if state.source_system is not None and state.source_system != system:
+                raise WrongSource(
+                    f"the source is cluster {system}, but stream {self.stream.name} was made for {state.source_system}:"
+                    f" correct the source's URL, or {slots.AGAIN}"
+                )
+            known = state.source_timeline
+            ends = past(source, timeline) if known not in (None, timeline) else {}
+        if (refusal := slots.judge_timeline(self.stream.name, position, known, timeline, ends)) is not None:
             raise refusal
-        if state.source_system is None:
+        self._judge_slot(position)
+        if (state.source_system, known) != (system, timeline):
             with translated_errors():
                 target.execute(
-                    "UPDATE banyan.stream SET source_system = %s WHERE stream = %s", [system, self.stream.name]
+                    "UPDATE banyan.stream SET source_system = %s, source_timeline = %s WHERE stream = %s",
+                    [system, timeline, self.stream.name],
                 )
 
-    def _stream(self, target: psycopg.Connection[Any], position: int, stop: threading.Event) -> None:
+    def _judge_slot(self, position: int) -> None:
+        """Raises: SlotLost, SlotAhead, SlotTaken, WrongSource, Transient."""
+        with open_source(self._source_dsn, self.stream.name) as source, translated_errors("the source"):
+            found = slots.find(source, self.stream.slot)
+        if (refusal := slots.judge(self.stream.slot, found, position, f"banyan-cdc {self.stream.name}")) is not None:
+            raise refusal
+
+    def _stream(self, target: psycopg.Connection[Any], position: int, sentry: Sentry, stop: threading.Event) -> None:
         applier = Applier(target, self.stream.name, self._routes, ahead=True)
         buffer = Buffer()
         replication = connect_replication(self._source_dsn, f"banyan-cdc {self.stream.name}")
         try:
             stream = ReplicationStream(replication, self.stream.slot, [self.stream.publication], position)
+            self._judge_slot(position)  # again: until now anybody could have moved it, from now on only we
         except BaseException:
             replication.close()
             raise
-        reader = Reader(stream, buffer, self.stream.name, raw=True)
+        reader = Reader(stream, buffer, self.stream.name, raw=True, sentry=sentry)
         reader.start()
+        foreign = Foreign(self.stream, self._routes, self._source_dsn, self._target_dsn)
         self.status.state, self.status.problem = "streaming", ""
         self.status.parked = len(applier.writer.parked)
         log.info("streaming", stream=self.stream.name, lsn=lsn_text(position))
@@ -162,12 +230,32 @@ class Runner:
 
         try:
             while not stop.is_set():
-                events, size = buffer.take(0.0 if applier.busy else POLL)
-                for applied in applier.feed(events, size):
+                try:
+                    events, size = buffer.take(0.0 if applier.busy else POLL)
+                except SchemaChanged:  # what came before the change is carried over
+                    for rest in (applier.settle(), applier.finish()):
+                        if rest is not None:
+                            note(rest)
+                    raise
+                for applied in applier.feed(foreign.admit(events), size):
                     note(applied)
+                self.status.foreign = foreign.unsettled()
                 # What has come is made ready while the target works; with nothing to do, its answer is waited for.
                 if (last := applier.settle() if events else applier.finish()) is not None:
                     note(last)
+                    self._halts.clear()
+                if sentry.changed:
+                    self._accept(target, sentry)
+                if self.status.lost_tables:
+                    raise SchemaChanged(
+                        f"{self.status.lost_tables}: changes do not come any more (dropped, or not published)"
+                    )
         finally:
+            foreign.close()
             reader.stop()
             reader.join(timeout=5)
+
+    def _accept(self, target: psycopg.Connection[Any], sentry: Sentry) -> None:
+        with translated_errors():
+            for table in list(sentry.changed):
+                store.accept(target, self.stream.name, "source", {table: sentry.changed.pop(table)})

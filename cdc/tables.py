@@ -14,7 +14,10 @@ from cdc.errors import TableRefused
 
 ROLE = "banyan_cdc"
 READER = "banyan_ctl"
-STATE_TABLES = ("banyan.stream", "banyan.fence_applied", "banyan.parked")
+STATE_TABLES = (
+    "banyan.stream", "banyan.fence_applied", "banyan.parked", "banyan.foreign_write", "banyan.verified", "banyan.drift",
+    "banyan.shape", "banyan.halt", "banyan.ddl",
+)  # fmt: skip
 ORIGIN_FUNCTIONS = [
     "pg_replication_origin_create",
     "pg_replication_origin_drop",

@@ -198,7 +198,8 @@ def sync_view(direction: str, stream: Stream | None) -> Sync:
     if stream is None:
         return Sync(direction, title, "–", None, "unknown", "not configured or not asked yet")
     if not stream.answers:
-        return Sync(direction, title, "no answer", None, "down", "the stream's process does not answer")
+        said = "the stream's process does not answer: `banyan status` says why"
+        return Sync(direction, title, "no answer", None, "down", said)
     lag = words.milliseconds(stream.lag_ms)
     said = stream.state or "running"
     if stream.parked:

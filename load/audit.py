@@ -133,7 +133,8 @@ def _findings(side: Side, contents: Contents, accepted: Accepted) -> Iterator[Fi
 def _quotes(side: Side, contents: Contents, accepted: Accepted) -> Iterator[Finding]:
     stored: dict[str | None, list[Quote]] = defaultdict(list)
     for row in contents.quotes:
-        stored[row.client_ref].append(row)
+        if not accepted.of_another_run(row.client_ref):
+            stored[row.client_ref].append(row)
     for ref, quote in accepted.quotes.items():
         rows = stored.pop(ref, [])
         if not rows:

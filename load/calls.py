@@ -76,7 +76,7 @@ def load_prices(area: str, prices: Sequence[tuple[Hour, str]]) -> Call:
 
 
 def create_tariff(code: str, rates: Sequence[Rate]) -> Call:
-    """A fixed tariff. 409 answers a repetition whose first answer was lost."""
+    """A fixed tariff. 409 answers a repetition whose first answer was lost, and one that an earlier run has made."""
     body = {
         "code": code,
         "name": f"Client tariff {code}",

@@ -18,6 +18,7 @@ from load.memory import History, Memory, PriceKey, Quote, Rates
 WRITES = 0.35  # of the requests that are not checks of an earlier write: about 30 % of all
 CHECKS = 0.5  # of the writes are read back
 _KNOWN_QUOTES = 100
+ALREADY_THERE = 409
 
 # Own prices are kept around the autumn change, so that the repeated hour is among them.
 _DAYS = [f"2024-10-{day:02d}" for day in range(24, 30)]
@@ -26,11 +27,13 @@ _REPEATED_DAY, _REPEATED_HOUR = "2024-10-27", 2
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Whom a client writes as; area and tariff are its own, so that it knows their last value."""
+    """Whom a client writes as; area and tariff are its own, so that it knows their last value. `name`: new in every
+    run, for what is made anew by it; area and tariff may be there from an earlier one."""
 
     area: str
     tariff_code: str
     customer_id: int
+    name: str
 
 
 @dataclass(slots=True)
@@ -45,12 +48,18 @@ class Client:
     _quotes: list[Quote] = field(default_factory=list)
     _retired: set[PriceKey] = field(default_factory=set)
     _numbers: int = 0
+    _rates_known: bool = True
 
     async def begin(self) -> None:
-        """Make the client's tariff."""
+        """Make the client's tariff, or take one that is there from an earlier run and give it rates of our own."""
         code, rates = self.identity.tariff_code, self._some_rates()
         answer = await self.caller.call(calls.create_tariff(code, rates))
-        self.memory.rates(code, rates, certain=answer is not None)
+        if answer is not None and answer.status == ALREADY_THERE:
+            answer = await self.caller.call(calls.put_rates(code, rates))
+        if answer is None:
+            self._rates_known = False  # it may have rates of long ago, and nothing can be said of them
+        else:
+            self.memory.rates(code, rates, certain=True)
 
     async def step(self) -> None:
         """One request: the check of an earlier write, a write, or a read."""
@@ -84,7 +93,7 @@ class Client:
     async def _create_quote(self) -> None:
         self._numbers += 1
         me = self.identity
-        key = f"{me.tariff_code}-{self._numbers}"
+        key = f"{me.name}-{self._numbers}"
         # No two quotes of a client ask for the same energy: one that is stored twice shows, whatever its reference.
         kwh = f"{100 + self._numbers}.{self.random.randrange(1000):03d}"
         answer = await self.caller.call(calls.create_quote(key, me.tariff_code, kwh, me.customer_id))
@@ -117,7 +126,7 @@ class Client:
 
     async def _put_rates(self) -> None:
         code, rates = self.identity.tariff_code, self._some_rates()
-        if self.memory.rates_of(code).uncertain:
+        if self.memory.rates_of(code).uncertain or not self._rates_known:
             return
         answer = await self.caller.call(calls.put_rates(code, rates))
         self.memory.rates(code, rates, certain=answer is not None)

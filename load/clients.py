@@ -43,8 +43,11 @@ class Visitor(Protocol):
 class Fleet:
     """`clients` clients of `domain` that together send `rate` requests a second to the gateway at `base_url`.
 
-    `seed` fixes what they choose; keys of their writes are new in every run. `run` belongs to one event loop;
-    `stats` and `accepted` may be called from any thread. Raises: ValueError for arguments that make no fleet.
+    `seed` fixes what they choose; keys of their writes are new in every run. With `shelf`, a name of at most 4
+    characters, its tariffs and areas are the same in every run, so that they do not pile up; two fleets at a time must
+    not have one shelf. `run` belongs to one event loop; `stats` and `accepted` may be called from any thread.
+
+    Raises: ValueError for arguments that make no fleet.
     """
 
     def __init__(
@@ -58,16 +61,19 @@ class Fleet:
         domain: Domain = "pricing",
         patience_s: float = 30.0,
         attempt_s: float = 10.0,
+        shelf: str | None = None,
     ) -> None:
         if not 1 <= clients <= 999 or rate <= 0:
             raise ValueError("a fleet has 1 to 999 clients and a rate above 0")
+        if shelf is not None and not 1 <= len(shelf) <= 4:
+            raise ValueError("a shelf's name has 1 to 4 characters")
         self._address = Address.of(base_url)
         self._key = backoffice_key
         self.clients, self.rate, self._seed = clients, rate, seed
         self._patience_s, self._attempt_s = patience_s, attempt_s
         self._run = secrets.token_hex(3)
-        self.domain = domain
-        self._recorder, self._memory, self._facts = Recorder(), Memory(), FactMemory(domain)
+        self.domain, self.shelf = domain, shelf
+        self._recorder, self._memory, self._facts = Recorder(), Memory(f"L{self._run}-"), FactMemory(domain)
         self._tasks: list[asyncio.Task[None]] = []
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -100,8 +106,9 @@ class Fleet:
         own = f"L{self._run}-{number:03d}"
         match self.domain:
             case "pricing":
-                area = f"{self._run[:5]}{number:03d}"  # at most eight characters
-                return Client(Identity(area, own, customer_id), caller, random, self._memory)
+                area = f"{self.shelf or self._run[:5]}{number:03d}"  # at most eight characters
+                tariff = f"LOAD-{self.shelf}-{number:03d}" if self.shelf else own
+                return Client(Identity(area, tariff, customer_id, own), caller, random, self._memory)
             case "devices":
                 return Battery(own, customer_id, caller, random, self._facts)
             case "notifications":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -11,6 +12,8 @@ from load.calls import Hour, Rate
 
 Rates = tuple[Rate, ...]
 T = TypeVar("T")
+
+_OF_A_RUN = re.compile(r"L[0-9a-f]{6}-\d{3}-\d+$")  # a quote's reference, as `Client` makes it
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,13 +56,19 @@ class History(Generic[T]):
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """A copy of the memory. `len()` counts accepted write requests, by kind in `writes`, overwritten ones included."""
+    """A copy of the memory. `len()` counts accepted write requests, by kind in `writes`, overwritten ones included.
+
+    `run`: what the references of this run's quotes begin with; those of another run are none of its business."""
 
     writes: dict[str, int] = field(default_factory=dict)
     quotes: dict[str, Quote] = field(default_factory=dict)
     uncertain_quotes: dict[str, Quote] = field(default_factory=dict)
     prices: dict[PriceKey, History[str]] = field(default_factory=dict)
     rates: dict[str, History[Rates]] = field(default_factory=dict)
+    run: str = ""
+
+    def of_another_run(self, reference: str | None) -> bool:
+        return reference is not None and _OF_A_RUN.match(reference) is not None and not reference.startswith(self.run)
 
     def __len__(self) -> int:
         return sum(self.writes.values())
@@ -68,7 +77,8 @@ class Accepted:
 class Memory:
     """Filled on one event loop; `copy` may be called from any thread."""
 
-    def __init__(self) -> None:
+    def __init__(self, run: str = "") -> None:
+        self._run = run
         self.writes: Counter[str] = Counter()
         self._quotes: dict[str, Quote] = {}
         self._uncertain_quotes: dict[str, Quote] = {}
@@ -99,5 +109,10 @@ class Memory:
 
     def copy(self) -> Accepted:
         return Accepted(
-            dict(self.writes), dict(self._quotes), dict(self._uncertain_quotes), dict(self._prices), dict(self._rates)
+            dict(self.writes),
+            dict(self._quotes),
+            dict(self._uncertain_quotes),
+            dict(self._prices),
+            dict(self._rates),
+            self._run,
         )

@@ -140,6 +140,7 @@ class Context:
             psycopg.errors.UndefinedTable,
             psycopg.errors.InvalidSchemaName,
             psycopg.errors.UndefinedFunction,
+            psycopg.errors.UndefinedColumn,  # of an older version
         ) as error:
             raise NotPrepared(f"{what} has no guard or stream yet: run `banyan prepare --all`") from error
         except psycopg.OperationalError as error:

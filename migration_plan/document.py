@@ -82,7 +82,9 @@ def read(path: Path) -> Document:
     try:
         text = path.read_bytes()
     except OSError as error:
-        raise PlanInvalid([f"{path}: {error.strerror or error}; set BANYAN_PLAN to the plan file"]) from error
+        raise PlanInvalid(
+            [f"{path}: {error.strerror or error}; name the plan's file, or set BANYAN_PLAN to it"]
+        ) from error
     if len(text) > MAX_BYTES:
         raise PlanInvalid([f"{path}: {len(text)} bytes, but a plan has at most {MAX_BYTES}"])
     try:

@@ -120,3 +120,14 @@ def slowloris(connections: int, seconds: int, as_json: bool) -> None:
     from load.bench.slowloris import run, show_report
 
     _show(run(connections, seconds, _progress), show_report, as_json)
+
+
+@bench.command()
+@click.option("--rows", type=click.IntRange(1_000, 100_000_000), default=1_000_000, show_default=True, help="A side.")
+@click.option("--seconds", type=click.IntRange(1, 600), default=10, show_default=True, help="Load alone, and compared.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object as the last line.")
+def verify(rows: int, seconds: int, as_json: bool) -> None:
+    """Rows compared per second on both sides while a stream carries a steady load, whose lag must not notice."""
+    from load.bench.verify import run, show_report
+
+    _show(run(rows, seconds, _progress), show_report, as_json)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import sys
 import time
@@ -24,6 +25,7 @@ from load.clients import DOMAINS, Domain, Fleet, FleetError
 from load.stats import Stats
 
 _LOOK_S = 0.5  # between two pictures of the live figures
+_SHELVES = 9  # so many runs at a time
 _WINDOW = 8  # pictures that they look back: 4 s
 
 
@@ -50,11 +52,17 @@ def load(seconds: float | None, rate: int, clients: int, domain: str, as_json: b
 
     About two thirds are reads. Each client writes what is its own (tariffs and an area's prices, a battery, a
     customer's notices), reads half of it back at once, and remembers all of it. Exit code 1 when a request failed, an
-    accepted write was lost or stored twice, or a client did not see its own write.
+    accepted write was lost or stored twice, or a client did not see its own write. What is written stays, since no API
+    takes it away; tariffs and areas are the same in every run, so that they do not pile up.
     """
     env = _environment()
-    fleets = _fleets(env, domain, clients, rate)
     raise_on_signals()
+    with _shelf(Home.default()) as shelf:
+        fleets = _fleets(env, domain, clients, rate, shelf)
+        _work(fleets, env, seconds, as_json)
+
+
+def _work(fleets: list[Traffic], env: dict[str, str], seconds: float | None, as_json: bool) -> None:
     began = time.monotonic()
     _send(fleets, seconds)
     lasted = time.monotonic() - began
@@ -67,6 +75,20 @@ def load(seconds: float | None, rate: int, clients: int, domain: str, as_json: b
         click.echo(json.dumps({"well": not problems, "domains": {report["domain"]: report for report in reports}}))
     if problems:
         sys.exit(1)
+
+
+@contextlib.contextmanager
+def _shelf(home: Home) -> Iterator[str]:
+    """The first that no other `banyan load` uses at this moment: its tariffs and areas are ours until the end."""
+    for number in range(1, _SHELVES + 1):
+        with (home.path / f"load-{number}.lock").open("a") as handle:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                continue
+            yield f"L{number}"
+            return
+    raise StackError(f"{_SHELVES} times `banyan load` is running already: end one of them first")
 
 
 def verdict(report: dict[str, Any]) -> list[str]:
@@ -94,11 +116,11 @@ def _environment() -> dict[str, str]:
     return load_environment()
 
 
-def _fleets(env: dict[str, str], domain: str, clients: int, rate: int) -> list[Traffic]:
+def _fleets(env: dict[str, str], domain: str, clients: int, rate: int, shelf: str) -> list[Traffic]:
     chosen: tuple[Domain, ...] = DOMAINS if domain == "all" else (domain,)  # type: ignore[assignment]
     url, key = env["BANYAN_GATEWAY_URL"], env["LEGACY_BACKOFFICE_KEY"]
     count, share = max(1, clients // len(chosen)), rate / len(chosen)
-    return [Traffic(Fleet(url, key, clients=count, rate=share, domain=name)) for name in chosen]
+    return [Traffic(Fleet(url, key, clients=count, rate=share, domain=name, shelf=shelf)) for name in chosen]
 
 
 def _send(fleets: list[Traffic], seconds: float | None) -> None:
@@ -168,5 +190,6 @@ def _report(traffic: Traffic, audited: AuditReport, lasted: float) -> dict[str, 
         "looked_up": audited.values,
         "lost_writes": audited.lost,
         "doubled_writes": audited.doubled,
+        "stays": views.stays(traffic.fleet.domain, audited.values, traffic.fleet.shelf),
         "findings": [str(finding) for finding in audited.samples[:5]],
     }

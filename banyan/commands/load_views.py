@@ -87,8 +87,22 @@ def show(reports: Sequence[dict[str, Any]]) -> None:
             f"            {_bad(report['lost_writes'])} lost, {_bad(report['doubled_writes'])} doubled;"
             f" {_bad(report['stale_reads'])} reads did not show the client's own write"
         )
+        out.print(f"  stays     {report['stays']}", soft_wrap=True)
         for line in (*report["findings"], *report["failed_samples"]):
             err.print(f"  [red]{escape(line)}[/]", soft_wrap=True)
+
+
+def stays(domain: str, left: Mapping[str, int], shelf: str | None) -> str:
+    """What the run leaves behind: no API takes these away, and some are written again by the next run."""
+    things = ", ".join(f"{count:,} {kind.replace('_', ' ')}" for kind, count in left.items() if count) or "nothing"
+    match domain:
+        case "pricing" if shelf is not None:
+            return f"{things}; the next run writes the same tariffs (LOAD-{shelf}-…) and prices (areas {shelf}…) again"
+        case "devices":
+            return f"{things}: there is no call that takes a battery away"
+        case "notifications":
+            return f"{things}, and their customers: one who has notices cannot be deleted"
+    return things
 
 
 def added_up(counts: Mapping[str, int], of_what: str) -> str:

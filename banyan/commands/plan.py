@@ -1,4 +1,4 @@
-"""The verbs of a migration: status, prepare, advance, switch, rollback, verify, history, plan."""
+"""The verbs of a migration: status, prepare, advance, switch, rollback, history, plan."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ import click
 import msgspec
 
 from banyan.commands import plan_views as views
+from banyan.commands.asking import confirm, require_somebody
+from banyan.commands.status_views import show_status
 from banyan.environment import load_environment
 from migration_plan import compile as compiling
 from migration_plan import plan as plans
@@ -28,9 +30,8 @@ from migration_plan.verbs import prepare as prepare_domains
 from migration_plan.verbs import publish as publish_plan
 from migration_plan.verbs import rollback as rollback_wave
 from migration_plan.verbs import switch as switch_wave
-from migration_plan.verification import verify_domain
 
-#: `status` shows less than there is.
+#: `status` shows less than there is, or a stream that cannot go on.
 PART_AWAY = 3
 
 P = ParamSpec("P")
@@ -74,7 +75,11 @@ def step_options(command: Callable[P, R]) -> Callable[P, R]:
     options = [
         click.option("--wave", type=click.IntRange(0), help="Which wave, in a domain with several."),
         click.option(
-            "--force-gate", "forced", multiple=True, metavar="NAME", help="Go on although this gate does not pass."
+            "--force-gate",
+            "forced",
+            multiple=True,
+            metavar="NAME",
+            help="Go on although this gate does not pass; may be said for several.",
         ),
     ]
     return functools.reduce(lambda wrapped, option: option(wrapped), reversed(options), change_options(command))
@@ -97,7 +102,8 @@ def change_options(command: Callable[P, R]) -> Callable[P, R]:
 def status(as_json: bool) -> None:
     """Show where every domain stands.
 
-    Exit code 1 when nothing answers; 3 when a part is away, and what it knows is shown as unknown.
+    Exit code 1 when nothing answers; 3 when a part is away (what it knows is shown as unknown), or a stream cannot go
+    on because its slot is gone (the command that helps is shown).
     """
     with opened() as context:
         found = statuses.read(context)
@@ -106,7 +112,7 @@ def status(as_json: bool) -> None:
         if not found.answered:
             raise found.nothing()
     if not as_json:
-        views.show_status(found)
+        show_status(found, views.out, views.err)
     if not found.complete:
         sys.exit(PART_AWAY)
 
@@ -148,7 +154,7 @@ def prepare(
 def _ask_to_prepare(preview: Prepared) -> None:
     if any(part.state == "missing" for part in preview.parts):
         views.show_prepared(preview, views.err)
-        _confirm("make what is missing?")
+        confirm("make what is missing?")
 
 
 @click.command()
@@ -187,6 +193,8 @@ def _step(
     as_json: bool,
     **common: Any,
 ) -> None:
+    if not dry_run and not yes:
+        require_somebody()
     with opened() as context:
         step = functools.partial(verb, context, domain, **more, **common)
         if not dry_run and not yes:
@@ -213,37 +221,14 @@ def _ask(preview: Result) -> None:
     views.show_look(preview, views.err)
     if preview.refusal:
         sys.exit(Refused.exit_code)
-    _confirm(f"{preview.verb} {preview.domain}: {preview.before} → {preview.after}?")
-
-
-def _confirm(question: str) -> None:
-    if not sys.stdin.isatty():
-        raise click.UsageError("nobody can be asked here: say --yes")
-    click.confirm(question, abort=True, err=True)
-
-
-@click.command()
-@click.argument("domain")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object as the last line.")
-@click.option("--reason", help="Why; it is kept in the ledger.")
-@click.option("--yes", is_flag=True, help="Accepted for symmetry: comparing changes nothing.")
-def verify(domain: str, as_json: bool, reason: str | None, yes: bool) -> None:
-    """Compare a domain's two sides row by row. Exit code 1 when they differ."""
-    with opened() as context, views.verify_progress(quiet=as_json) as progress:
-        result = verify_domain(context, domain, reason=reason, progress=progress)
-    if as_json:
-        click.echo(msgspec.json.encode(result).decode())
-    else:
-        views.show_verified(result)
-    if not result.clean:
-        sys.exit(1)
+    confirm(f"{preview.verb} {preview.domain}: {preview.before} → {preview.after}?")
 
 
 @click.command()
 @click.argument("domain", required=False)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 @click.option("--check", is_flag=True, help="Verify the hash chain; exit code 1 when it is broken.")
-@click.option("--limit", type=click.IntRange(1, 100_000), default=50, show_default=True)
+@click.option("--limit", type=click.IntRange(1, 100_000), default=50, show_default=True, help="So many of the newest.")
 def history(domain: str | None, as_json: bool, check: bool, limit: int) -> None:
     """Show the ledger, newest last."""
     with opened() as context:
@@ -305,36 +290,47 @@ def show(as_json: bool) -> None:
     views.show_plan(context.plan)
 
 
-@plan.command("compile")
+@plan.command("compile", short_help="Write the stream files and the first route table.")
 @click.option("--out", required=True, type=click.Path(file_okay=False, path_type=Path), help="Folder for the files.")
-def compile_(out: Path) -> None:
+@click.option("--dry-run", is_flag=True, help="Say which files would be new, changed or equal; write nothing.")
+def compile_(out: Path, dry_run: bool) -> None:
     """Write the stream files (`pricing.forward.json`, …) and the first route table (`table.json`)."""
     with opened() as context:
         streams = compiling.compile_streams(context.plan, context.env)
         table = compiling.compile_table(context.plan, *known(context), 1, context.env)
+    files = {out / f"{name}.json": f"{json.dumps(stream, indent=1)}\n".encode() for name, stream in streams.items()}
+    files[out / "table.json"] = compiling.encode_table(table) + b"\n"
     try:
+        if dry_run:
+            views.show_files({path: _state(path, content) for path, content in files.items()})
+            return
         out.mkdir(parents=True, exist_ok=True)
-        for name, stream in streams.items():
-            (out / f"{name}.json").write_text(json.dumps(stream, indent=1) + "\n")
-        (out / "table.json").write_bytes(compiling.encode_table(table) + b"\n")
+        for path, content in files.items():
+            path.write_bytes(content)
     except OSError as error:
         raise click.FileError(str(error.filename or out), error.strerror) from error
     click.echo(f"{len(streams)} streams and the route table are in {out}")
 
 
-@plan.command()
+def _state(path: Path, content: bytes) -> str:
+    return "new" if not path.exists() else "equal" if path.read_bytes() == content else "changed"
+
+
+@plan.command(short_help="Bring the plan to the running gateway; moves nothing.")
 @change_options
 def publish(reason: str | None, yes: bool, dry_run: bool, as_json: bool) -> None:
     """Bring the plan's routes, facade, auth and policies to the running gateway. Moves nothing; may be run again.
 
     Owners, epochs and phases are those of the ledger. The reason is kept in the gateway's audit.
     """
+    if not dry_run and not yes:
+        require_somebody()
     with opened() as context:
         if not dry_run and not yes:
             preview = publish_plan(context, reason, dry_run=True)
             if preview.parts:
                 views.show_published(preview, views.err)
-                _confirm("publish it?")
+                confirm("publish it?")
         result = publish_plan(context, reason, dry_run=dry_run)
     if as_json:
         click.echo(result.to_json().decode())
@@ -356,4 +352,4 @@ def _plan_file() -> Path | None:
     return Path(named) if named else None
 
 
-__all__ = ["NameUnknown", "advance", "history", "plan", "prepare", "rollback", "status", "switch", "verify"]
+__all__ = ["NameUnknown", "advance", "history", "plan", "prepare", "rollback", "status", "switch"]

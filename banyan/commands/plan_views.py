@@ -1,19 +1,19 @@
-"""How status, results, the ledger and the plan look on a terminal."""
+"""How results, the ledger and the plan look on a terminal."""
 
 from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.table import Table
 
 from migration_plan.ledger import Row
 from migration_plan.plan import Plan
-from migration_plan.status import UNKNOWN, DomainStatus, Status, StreamStatus
+from migration_plan.repairing import Repair
 from migration_plan.verbs import Gate, Prepared, Published, Result
 from migration_plan.verbs.inplace import Part
 from migration_plan.verification import Verification
@@ -25,88 +25,11 @@ err = Console(stderr=True, highlight=False)
 MARK = {"pass": "[green]pass[/]", "fail": "[red]fail[/]", "inconclusive": "[yellow]?   [/]"}
 
 
-def show_status(found: Status) -> None:
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    for column in (
-        "domain",
-        "phase",
-        "writes at",
-        "legacy → service",
-        "service → legacy",
-        "parked",
-        "verified",
-        "breakers",
-        "health",
-    ):
-        table.add_column(column)
-    for domain in found.domains:
-        for number, wave in enumerate(domain.waves):
-            name = domain.domain if len(domain.waves) == 1 else f"{domain.domain} {wave.wave}"
-            owner = f"{wave.owner} · epoch {wave.epoch}" if wave.owner else "[red]unknown[/]"
-            first = _of_domain(domain) if number == 0 else [""] * 6
-            table.add_row(name, _phase(wave.phase, wave.canary_percent), owner, *first)
-    out.print(table)
-    version = (
-        f"route table {found.gateway_version}" if found.gateway_version is not None else "the gateway does not answer"
-    )
-    out.print(f"[dim]{version}[/]")
-    for domain in found.domains:
-        for problem in domain.problems:
-            err.print(f"[yellow]{domain.domain}[/]: {escape(problem)}", soft_wrap=True)
-    for problem in found.problems:
-        err.print(f"[yellow]note[/]: {escape(problem)}", soft_wrap=True)
-
-
 def show_published(published: Published, to: Console = out) -> None:
     workers = f" (table {published.version}, {published.applied} of {published.workers} workers)"
     to.print(escape(published.message + (workers if published.changed else "")), soft_wrap=True)
     if published.unplanned:
         to.print(f"[dim]not in the plan, left as it is: {escape(', '.join(published.unplanned))}[/]", soft_wrap=True)
-
-
-def _of_domain(domain: DomainStatus) -> list[str]:
-    return [
-        _stream(domain.streams.get("forward")),
-        _stream(domain.streams.get("reverse")),
-        _parked(domain.streams.values()),
-        _verified(domain),
-        ", ".join(f"{side} {_good(state, state == 'closed')}" for side, state in domain.breakers.items()) or "–",
-        ", ".join(_good(f"{side} {'up' if up else 'DOWN'}", up) for side, up in domain.health.items()) or "–",
-    ]
-
-
-def _phase(phase: str, percent: int) -> str:
-    if phase == UNKNOWN:
-        return "[red]unknown[/]"
-    return f"canary {percent} %" if phase == "canary" else phase
-
-
-def _stream(stream: StreamStatus | None) -> str:
-    if stream is None:
-        return "not prepared"
-    lag = f"{stream.lag_ms:.0f} ms" if stream.lag_ms is not None else stream.state
-    return _good(lag, stream.alive)
-
-
-def _parked(streams: Iterable[StreamStatus]) -> str:
-    counts = [stream.parked for stream in streams]
-    return "[red]unknown[/]" if None in counts else str(sum(count or 0 for count in counts))
-
-
-def _verified(domain: DomainStatus) -> str:
-    verified = domain.verify
-    if verified is None:
-        return "[red]unknown[/]" if domain.phase == UNKNOWN else "never"
-    said = "clean" if verified.clean else f"{verified.drift} differ"
-    return _good(f"{said}, {_ago(verified.age_s)}", verified.clean)
-
-
-def _ago(seconds: float) -> str:
-    return f"{seconds:.0f} s ago" if seconds < 120 else f"{seconds / 60:.0f} min ago"
-
-
-def _good(text: str, good: bool) -> str:
-    return f"[green]{text}[/]" if good else f"[red]{text}[/]"
 
 
 def show_result(result: Result) -> None:
@@ -149,7 +72,15 @@ def _said(gate: Gate) -> str:
     return escape(f"{gate.gate:<18} {gate.measured}{helping}")
 
 
+def show_files(states: Mapping[Path, str]) -> None:
+    for path, state in states.items():
+        out.print(f"{state:<8} {escape(str(path))}", soft_wrap=True)
+    out.print("dry run: nothing was changed")
+
+
 def show_history(rows: Sequence[Row]) -> None:
+    if not rows:
+        err.print("the ledger has nothing of that yet")
     for row in rows:
         entry = row.entry
         way = f"{entry.before} → {entry.after}" if entry.before else entry.after or ""
@@ -201,4 +132,14 @@ def show_verified(result: Verification) -> None:
     for difference in result.samples:
         out.print(f"  [red]differs[/] {escape(difference)}", soft_wrap=True)
     verdict = "[green]equal[/]" if result.clean else f"[red]{result.drift} differences[/]"
+    if result.unsettled and not result.drift:
+        why = f"{', '.join(result.stalled)} does not catch up" if result.stalled else "they kept changing"
+        verdict = f"[yellow]{result.unsettled} keys could not be judged[/]: {why}"
     out.print(f"{result.domain}: {verdict}, {result.rows} rows compared in {result.ms / 1000:.1f} s")
+
+
+def show_repaired(result: Repair) -> None:
+    for left in result.left[:10]:
+        out.print(f"  [red]not repaired[/] {escape(left)}", soft_wrap=True)
+    more = f", {result.alike} had come right by themselves" if result.alike else ""
+    out.print(f"{result.domain}: {result.repaired} keys repaired{more}, {len(result.left)} not")

@@ -42,7 +42,7 @@ def route() -> None:
     """Explain where a request goes; let a tester choose."""
 
 
-@route.command()
+@route.command(short_help="Say which side answers METHOD PATH, and why.")
 @click.argument("method")
 @click.argument("path")
 @click.option("--key", help="The partition key, instead of finding it in the request.")
@@ -91,7 +91,7 @@ def _table(file: Path | None, planned: bool) -> tuple[RouteTable, str]:
         return table, f"the plan {context.plan.path} and the ledger"
 
 
-@route.command()
+@route.command(short_help="Print a signed header that sends a tester's reads to a side.")
 @click.argument("domain")
 @click.argument("side", type=click.Choice(["legacy", "service"]))
 @click.option("--for", "seconds", type=Duration(), default="1h", show_default=True, help="How long it holds.")

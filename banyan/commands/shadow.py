@@ -24,17 +24,20 @@ _VERDICTS = {"regression": "[red]regression[/]", "noise": "[dim]noise[/]", "rare
 @click.option("--samples", type=click.IntRange(0, 50), default=3, show_default=True, help="Pairs of answers to show.")
 @click.option("--reset", is_flag=True, help="Begin the counting anew: what differed has been repaired.")
 @click.option("--reason", default="", help="Why, with --reset; it is kept in the gateway's audit.")
+@click.option("--dry-run", is_flag=True, help="With --reset: say what would be forgotten; change nothing.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object, with all samples.")
-def shadow(domain: str, samples: int, reset: bool, reason: str, as_json: bool) -> None:
+def shadow(domain: str, samples: int, reset: bool, reason: str, dry_run: bool, as_json: bool) -> None:
     """Show what was compared of a domain's answers, field by field.
 
     raw: answers in which the sides differed there. noise: in how many legacy differed with itself, asked twice. A
     regression is a field in which the sides differ clearly more often; it stops the gate before a canary.
     """
+    if dry_run and not reset:
+        raise click.UsageError("--dry-run goes with --reset: only that changes something")
     with opened() as context:
         context.plan.domain(domain)
         try:
-            if reset:
+            if reset and not dry_run:
                 _reset(context, domain, reason)
             found = context.admin().shadow(domain)
         except AdminUnreachable as error:
@@ -43,8 +46,11 @@ def shadow(domain: str, samples: int, reset: bool, reason: str, as_json: bool) -
             raise Refused(str(error)) from error
     if as_json:
         click.echo(msgspec.json.encode(found).decode())
-    else:
-        _show(domain, found, samples)
+        return
+    _show(domain, found, samples)
+    if dry_run:
+        out.print(f"would count anew: {found['compared']} comparisons of {domain} would be forgotten", soft_wrap=True)
+        out.print("dry run: nothing was changed")
 
 
 def _reset(context: Context, domain: str, reason: str) -> None:

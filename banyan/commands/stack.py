@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 import click
 from rich.console import Console
 
+from banyan.commands.asking import confirm
 from banyan.errors import BanyanError, StackError
 from banyan.stack import boot, config, doctor_checks
 from banyan.stack.home import Home, Running
@@ -23,6 +24,7 @@ out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)
 
 _STOP_FIRST = "stop it first with `banyan down`"
+_AGENTS = 3
 
 
 def raise_on_signals() -> None:
@@ -81,6 +83,7 @@ def require_as_asked(
 @click.option("--agents", type=click.IntRange(0, 50), help="Battery agents to run [default: 3].")
 @click.option("--workers", type=click.IntRange(1, 16), help="Gateway workers [default: 1].")
 @click.option("--fresh", is_flag=True, help="Throw away the data of the last stack first.")
+@click.option("--dry-run", is_flag=True, help="Say what would be started, and with which data; change nothing.")
 def up(
     detach: bool,
     gateway_port: int | None,
@@ -88,6 +91,7 @@ def up(
     agents: int | None,
     workers: int | None,
     fresh: bool,
+    dry_run: bool,
 ) -> None:
     """Start the local stack: everything in ./.banyan, on loopback. Ctrl-C stops all of it."""
     home = Home.default()
@@ -101,6 +105,11 @@ def up(
     if home.is_locked():
         raise StackError(f"a stack is starting or stopping in {home.path}: try again in a moment")
     config.require_ports(gateway_port, console_port)
+    if dry_run:
+        ports = {"gateway_port": gateway_port, "console_port": console_port}
+        settings = config.make(home, **ports, workers=workers or 1, fresh=fresh)
+        _say_what_would_start(home, settings, fresh, _AGENTS if agents is None else agents)
+        return
     if fresh:
         if (lost := home.kept()) is not None:
             err.print(f"throwing away {lost}", soft_wrap=True)
@@ -120,7 +129,10 @@ def up(
         boot.announce(settings, supervisor, ready=False)
         try:
             boot.boot(
-                settings, supervisor, boot.Options(agents=3 if agents is None else agents), say_step(time.monotonic())
+                settings,
+                supervisor,
+                boot.Options(agents=_AGENTS if agents is None else agents),
+                say_step(time.monotonic()),
             )
             supervisor.on_change = lambda: boot.announce(settings, supervisor, ready=True)
             supervisor.on_change()
@@ -131,6 +143,24 @@ def up(
         finally:
             supervisor.stop()
             home.state_file.unlink(missing_ok=True)
+
+
+def _say_what_would_start(home: Home, settings: config.Config, fresh: bool, agents: int) -> None:
+    """Raises: StackError for what would keep it from starting."""
+    home.require_usable(purge=fresh)
+    boot.require_room(home)
+    kept = home.kept()
+    if fresh and kept:
+        out.print(f"would throw away {kept}", soft_wrap=True)
+    out.print(
+        f"would go on with {kept}" if kept and not fresh else f"would make a stack in {home.path}", soft_wrap=True
+    )
+    out.print(
+        f"would listen at {settings['BANYAN_GATEWAY_URL']} (gateway) and {settings['BANYAN_CONSOLE_URL']} (console);"
+        f" {agents} battery agents, gateway workers: {settings['GATEWAY_WORKERS']}",
+        soft_wrap=True,
+    )
+    out.print("dry run: nothing was changed")
 
 
 def _no_state() -> Running:
@@ -168,7 +198,7 @@ def down(purge: bool, yes: bool, dry_run: bool) -> None:
             out.print(f"would remove {lost}" if lost else f"nothing to remove in {home.path}", soft_wrap=True)
         return
     if lost is not None and not yes and not home.demo_mark.exists():
-        _ask(f"throw away {lost}?")
+        confirm(f"throw away {lost}?")
     if home.is_locked():
         pid = _holder(home)
         os.kill(pid, signal.SIGTERM)
@@ -183,12 +213,6 @@ def down(purge: bool, yes: bool, dry_run: bool) -> None:
     if purge and home.path.exists():
         home.purge()
         out.print(f"removed {home.path}", soft_wrap=True)
-
-
-def _ask(question: str) -> None:
-    if not sys.stdin.isatty():
-        raise StackError(f"{question} Nobody can be asked here: say --yes, or look first with --dry-run")
-    click.confirm(question, abort=True)
 
 
 def _holder(home: Home) -> int:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from banyan.errors import StackError
-from banyan.stack import agents, databases, specs
+from banyan.stack import agents, databases, routes, specs
 from banyan.stack.config import SERVICES, Config
 from banyan.stack.home import Home, Running
 from banyan.stack.supervisor import Supervisor
@@ -78,7 +78,9 @@ def boot(config: Config, supervisor: Supervisor, options: Options, progress: Pro
     _prepare(config, progress)
     progress("applications", "monolith, services, streams, gateway, console")
     applications = [specs.legacy(config), *specs.services(config), specs.gateway(config), specs.console(config)]
-    supervisor.start_all([*applications, *specs.streams(config)], lambda name: progress("ready", name))
+    supervisor.start_all(
+        [*applications, *specs.streams(config), specs.verify(config)], lambda name: progress("ready", name)
+    )
     if options.agents:
         fleet = agents.specs(config, options.agents)
         supervisor.start_all(fleet)
@@ -88,7 +90,7 @@ def boot(config: Config, supervisor: Supervisor, options: Options, progress: Pro
 
 def require_room(home: Home) -> None:
     """Raises: StackError when the disk is all but full: servers that find no room say so in many ways."""
-    free = shutil.disk_usage(home.path).free
+    free = shutil.disk_usage(home.nearest).free
     if free < _ROOM:
         raise StackError(
             f"{free // 2**20} MiB are free at {home.path}, a stack needs {_ROOM // 2**20}: "
@@ -156,9 +158,7 @@ def _prepare(config: Config, progress: Progress) -> None:
     banyan = _module("banyan.cli")
     run_step(config, "prepare", [*banyan, "prepare", "--all"], config.env)
     run_step(config, "compile", [*banyan, "plan", "compile", "--out", str(config.home.streams)], config.env)
-    # Ports may be others than last time, so the gateway must not start from the table of then; the one that was just
-    # compiled says what ledger and databases say.
-    (Path(config["GATEWAY_STATE_DIR"]) / "table.json").unlink(missing_ok=True)
+    routes.carry_on(config)
 
 
 def announce(config: Config, supervisor: Supervisor, *, ready: bool) -> None:

@@ -50,12 +50,21 @@ def read_env_file(home: Home) -> dict[str, str]:
     return read_lines(home.env_file)
 
 
-def make(home: Home, *, gateway_port: int | None = None, console_port: int | None = None, workers: int = 1) -> Config:
+def make(
+    home: Home,
+    *,
+    gateway_port: int | None = None,
+    console_port: int | None = None,
+    workers: int = 1,
+    fresh: bool = False,
+) -> Config:
     """A configuration for this start: secrets of the last one are kept, ports are kept where they are free.
+
+    `fresh`: nothing is kept, as if there had been no last one.
 
     Raises: StackError, PortInUse, PortDenied when a port that was asked for cannot be had.
     """
-    old = read_env_file(home)
+    old = {} if fresh else read_env_file(home)
     asked = require_ports(gateway_port, console_port)
     env = {_port_variable(name): str(port) for name, port in asked.items()}  # first: nothing else may get one of them
     for name in _port_names():
@@ -92,7 +101,18 @@ def _unused(preferred: int | None, taken: set[str]) -> int:
 
 def _port_names() -> list[str]:
     streams = [f"cdc-{service}-{direction}" for service in SERVICES for direction in DIRECTIONS]
-    return ["gateway", "console", "gateway-admin", "pg-legacy", "pg-services", "redis", "legacy", *SERVICES, *streams]
+    return [
+        "gateway",
+        "console",
+        "gateway-admin",
+        "pg-legacy",
+        "pg-services",
+        "redis",
+        "legacy",
+        *SERVICES,
+        *streams,
+        "verify",
+    ]
 
 
 def _roles() -> list[str]:
@@ -110,7 +130,7 @@ def _secret_names() -> list[str]:
     return [
         *(f"BANYAN_PASSWORD_{role.upper()}" for role in _roles()),
         "BANYAN_REDIS_PASSWORD", "LEGACY_SECRET_KEY", "LEGACY_BACKOFFICE_KEY", "GATEWAY_ADMIN_TOKEN",
-        "GATEWAY_OVERRIDE_KEY",
+        "GATEWAY_VIEWER_TOKEN", "GATEWAY_OVERRIDE_KEY", "GATEWAY_ASSERTION_KEY",
     ]  # fmt: skip
 
 
@@ -142,6 +162,7 @@ def _derived(config: Config, workers: int) -> dict[str, str]:
         "BANYAN_GATEWAY_URL": url("gateway"),
         "BANYAN_GATEWAY_ADMIN_URL": url("gateway-admin"),
         "BANYAN_CONSOLE_URL": url("console"),
+        "BANYAN_VERIFY_URL": url("verify"),
     }
     for service in SERVICES:
         upper = service.upper()

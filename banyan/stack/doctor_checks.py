@@ -65,7 +65,7 @@ def _found(what: str, find: Callable[[], object]) -> Check:
 
 def _disk(home: Home) -> Check:
     """The one that the stack's folder is on, or will be."""
-    folder = next(path for path in (home.path, *home.path.parents) if path.exists())
+    folder = home.nearest
     if not os.access(folder, os.W_OK):
         return Check("disk", "bad", f"{folder} cannot be written to: set BANYAN_HOME to a folder of your own")
     free = shutil.disk_usage(folder).free
@@ -84,6 +84,7 @@ def stack(home: Home) -> list[Check]:
         **{name: f"{env[f'BANYAN_{name.upper()}_URL']}/readyz" for name in SERVICES},
         "gateway": f"{env['BANYAN_GATEWAY_ADMIN_URL']}/readyz",
         "console": f"{env['BANYAN_CONSOLE_URL']}/readyz",
+        "verify": f"{env['BANYAN_VERIFY_URL']}/readyz",
         **{
             f"cdc-{s}-{d}": f"{env[f'BANYAN_CDC_{s.upper()}_{d.upper()}_URL']}/readyz"
             for s in SERVICES

@@ -92,12 +92,29 @@ class Home:
         """Raises: StackError when the folder is not a stack's, or does not go."""
         if not self.path.exists():
             return
-        if not (self.path / "lock").exists() and {p.name for p in self.path.iterdir()} - {"log", "streams", "env"}:
-            raise StackError(f"{self.path} is not a stack's folder, so it stays: set BANYAN_HOME to another one")
+        self._require_a_stacks()
         try:
             shutil.rmtree(self.path)
         except OSError as error:
             raise StackError(f"cannot remove all of {self.path}: {error.strerror}: remove the rest by hand") from None
+
+    def _require_a_stacks(self) -> None:
+        if not (self.path / "lock").exists() and {p.name for p in self.path.iterdir()} - {"log", "streams", "env"}:
+            raise StackError(f"{self.path} is not a stack's folder, so it stays: set BANYAN_HOME to another one")
+
+    def require_usable(self, *, purge: bool = False) -> None:
+        """What `create` (and `purge`) would say, found out without making anything. Raises: StackError."""
+        there = self.nearest
+        if not there.is_dir() or not os.access(there, os.W_OK):
+            why = "it cannot be written to" if there.is_dir() else f"{there} is no folder"
+            raise StackError(f"cannot keep a stack in {self.path}: {why}: set BANYAN_HOME to one of your own")
+        if purge and self.path.exists():
+            self._require_a_stacks()
+
+    @property
+    def nearest(self) -> Path:
+        """The folder, or the one that it would be made in."""
+        return next(path for path in (self.path, *self.path.parents) if path.exists())
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:

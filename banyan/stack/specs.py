@@ -141,6 +141,21 @@ def streams(config: Config) -> list[Spec]:
     ]
 
 
+def verify(config: Config) -> Spec:
+    """Compares all domains, all the time, at a rate that nobody notices."""
+    files = [config.home.streams / f"{domain}.{direction}.json" for domain in SERVICES for direction in DIRECTIONS]
+    named = [word for file in files for word in ("--stream", str(file))]
+    capture = [f"BANYAN_{side}_CDC_DSN" for side in ("LEGACY", *map(str.upper, SERVICES))]
+    return Spec(
+        name="verify",
+        command=[_PYTHON, "-m", "cdc", "verify-loop", *named],
+        env=config.pick(
+            "BANYAN_LEGACY_CDC_DSN", *(f"BANYAN_{s.upper()}_CDC_DSN" for s in SERVICES), "BANYAN_VERIFY_URL"
+        ),
+        ready_url=f"{config['BANYAN_VERIFY_URL']}/readyz",
+    )
+
+
 def gateway(config: Config) -> Spec:
     return Spec(
         name="gateway",
@@ -174,8 +189,7 @@ def console(config: Config) -> Spec:
             "BANYAN_GATEWAY_*",
             "BANYAN_CDC_*",
             "BANYAN_REDIS_URL",
-            "GATEWAY_ADMIN_TOKEN",
-            "GATEWAY_VIEWER_TOKEN",
+            "GATEWAY_VIEWER_TOKEN",  # it only shows
             *(f"BANYAN_{s.upper()}_{kind}" for s in SERVICES for kind in ("DSN", "URL")),
         ),
         ready_url=f"{config['BANYAN_CONSOLE_URL']}/readyz",

@@ -45,6 +45,7 @@ class Applied:
     applied_at: datetime
     rows: int
     commit: bool
+    transactions: int = 0  # of the source
 
     @property
     def lag_ms(self) -> float:
@@ -61,6 +62,7 @@ class _Sent:
     rows: int  # of the target transaction so far
     whole: bool  # the target transaction has no other part
     straight: list[Lane]
+    transactions: int = 0  # of the source, that end with it
 
 
 class Applier:
@@ -84,6 +86,7 @@ class Applier:
         self._careful = False  # the target transaction has a part that was written with care
         self._rows = 0  # in the target transaction so far
         self._bytes = 0
+        self._transactions = 0
 
     @property
     def busy(self) -> bool:
@@ -102,6 +105,7 @@ class Applier:
                     done += self._write_early()
                 continue
             self._boundary = event
+            self._transactions += event.commit
             self._complete = len(changes)
             if self._complete >= BATCH_ROWS or (self._open and event.commit):
                 done += self._commit()
@@ -141,10 +145,11 @@ class Applier:
     def _write(self, changes: list[Raw | Change], boundary: Boundary | None) -> list[Applied]:
         """In one piece if that can be, else with care. The batch before ends first: only one is ever on its way."""
         self._rows += len(changes)
-        sent = _Sent(changes, boundary, self._rows, boundary is not None and not self._open, [])
+        ended = self._transactions if boundary is not None else 0
+        sent = _Sent(changes, boundary, self._rows, boundary is not None and not self._open, [], ended)
         begun, self._open = self._open, boundary is None
         if boundary is not None:
-            self._rows = 0
+            self._rows = self._transactions = 0
         script = self._script(sent, begun)
         before = self.finish()
         with stream_errors():
@@ -279,7 +284,7 @@ class Applier:
         assert sent.boundary is not None
         if at is None:
             raise NotPrepared(f"the target has no state of stream {self._stream} any more: run prepare")
-        return Applied(sent.boundary.lsn, sent.boundary.at, at, sent.rows, sent.boundary.commit)
+        return Applied(sent.boundary.lsn, sent.boundary.at, at, sent.rows, sent.boundary.commit, sent.transactions)
 
 
 def needs_care(error: psycopg.Error) -> bool:

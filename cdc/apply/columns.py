@@ -19,7 +19,7 @@ from cdc.apply.route import Plan, Route
 from cdc.apply.statements import Adapter
 from cdc.capture.raw import Described, Values
 from cdc.capture.types import Loader, type_name
-from cdc.mapping.table import BAD_VALUE
+from cdc.mapping.plan import BAD_VALUE
 
 Column = Sequence[bytes | None]
 Dump = Callable[[Any], bytes]

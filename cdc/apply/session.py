@@ -8,11 +8,13 @@ from typing import Any
 
 import psycopg
 
-from cdc.errors import CdcError, RowMissing, TargetRefused, Transient, first_line
+from cdc.errors import AtWork, CdcError, RowMissing, SchemaChanged, TargetRefused, Transient, first_line
 from cdc.mapping.errors import ConversionError
 
 # SQLSTATE classes that are about one row: data exception, integrity constraint, exception raised by a trigger.
 POISON = ("22", "23", "P0")
+# Undefined column or table, another type than the value has, no unique key to upsert by: the target's table changed.
+SHAPE = ("42703", "42P01", "42804", "42846", "42P10")
 # Locks, deadlocks, serialization, cancel, resources, shutdown, connection: the same step may work in a moment.
 PASSING = ("40", "53", "55", "57", "58", "08")
 
@@ -43,13 +45,29 @@ def become_applier(connection: psycopg.Connection[Any], origin: str) -> None:
     """Triggers and foreign keys stay quiet. What is written carries `origin`: guards let it pass, the other direction's
     capture leaves it out.
 
-    Raises: Transient while another session holds the origin, TargetRefused.
+    Raises: AtWork while another session holds the origin, Transient, TargetRefused.
     """
     with translated_errors():
         connection.execute("SET session_replication_role = replica")
         # A backend left by a killed applier must not keep the origin while it waits for a lock.
         connection.execute("SET client_connection_check_interval = '1s'")
-        connection.execute("SELECT pg_replication_origin_session_setup(%s)", [origin])
+        try:
+            connection.execute("SELECT pg_replication_origin_session_setup(%s)", [origin])
+        except psycopg.errors.ObjectInUse as e:
+            raise AtWork(f"another process holds origin {origin}: {first_line(e)}") from e
+
+
+def end_sessions(dsn: str, name: str, side: str) -> None:
+    """Of our own role in this database; whoever had them meets a lost connection. Raises: Transient."""
+    try:
+        with psycopg.connect(dsn, autocommit=True, connect_timeout=5, application_name="banyan-cdc take-over") as ours:
+            ours.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                " WHERE datname = current_database() AND application_name = %s AND usename = current_user",
+                [name],
+            )
+    except psycopg.OperationalError as e:
+        raise Transient(f"cannot connect to {side}: {first_line(e)}") from e
 
 
 @contextmanager
@@ -89,6 +107,8 @@ def stream_error(error: psycopg.Error, side: str = "the target") -> CdcError:
         return TargetRefused(
             f"the target's guard refuses the applier ({text}): does it pass sessions with a replication origin?"
         )
+    if state == "BN424" or (state in SHAPE and side == "the target"):
+        return SchemaChanged(f"{text} (SQLSTATE {state})", side="target")
     if state == "42704" and "origin" in text:
         return TargetRefused(f"{text}: run prepare for this stream")
     return TargetRefused(f"{side} refuses the stream: {text} (SQLSTATE {state})")

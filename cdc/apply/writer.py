@@ -15,7 +15,7 @@ from cdc.apply.route import Route, Routes
 from cdc.apply.runs import Run, gather
 from cdc.apply.session import is_poison, stream_error
 from cdc.change import Change, Row
-from cdc.errors import CdcError, RowMissing, TooManyParked
+from cdc.errors import CdcError, RowMissing, SchemaChanged, TooManyParked, first_line
 
 # Runs from this size on go through COPY and a temporary table; measured: below it single statements in a pipeline
 # are faster.
@@ -126,7 +126,7 @@ class Writer:
             self.connection.execute("SET CONSTRAINTS ALL DEFERRED")
             self.connection.execute("RELEASE part")
         except Exception as e:
-            if not is_poison(e):
+            if not is_poison(e) or _demands(e, ready):
                 raise _whole(e) from e
             self.connection.execute("ROLLBACK TO part")
             self._filled.clear()
@@ -285,5 +285,15 @@ def _reason(error: BaseException) -> str:
     return " ".join(lines[:2])[:500] if lines else type(error).__name__
 
 
+def _demands(error: BaseException, parts: Sequence[tuple[Change, Route]]) -> bool:
+    """No row is to blame when the target demands a column that the mapping does not fill."""
+    if not isinstance(error, psycopg.errors.NotNullViolation):
+        return False
+    table, column = f"{error.diag.schema_name}.{error.diag.table_name}", error.diag.column_name
+    return any(route.target == table and column not in route.columns for _, route in parts)
+
+
 def _whole(error: Exception) -> Exception:
+    if isinstance(error, psycopg.errors.NotNullViolation):
+        return SchemaChanged(first_line(error), side="target")
     return stream_error(error) if isinstance(error, psycopg.Error) and not isinstance(error, CdcError) else error

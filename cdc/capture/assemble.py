@@ -8,15 +8,17 @@ import msgspec
 
 from cdc.capture.pgoutput import Begin, Commit, Decoded, Delete, Emitted, Insert, Origin, Truncate, Update
 from cdc.capture.raw import Captured
-from cdc.change import HEARTBEAT, Boundary, Change, Event, Message, Transaction
+from cdc.change import HEARTBEAT, Boundary, Change, Event, Message, Relation, Transaction
 from cdc.errors import ProtocolError
+from cdc.schema.sentry import DDL, Sentry
 
 
 class Assembler:
     """One per connection; transactions come whole and in commit order (protocol version 1)."""
 
-    def __init__(self) -> None:
+    def __init__(self, sentry: Sentry | None = None) -> None:
         self._tx: Transaction | None = None
+        self._sentry = sentry
 
     @property
     def tx(self) -> Transaction | None:
@@ -29,7 +31,10 @@ class Assembler:
         return self._tx is not None
 
     def feed(self, lsn: int, decoded: Decoded, out: list[Captured]) -> None:
-        """Appends what the message amounts to. Rows come first: they are nearly all of a busy stream."""
+        """Appends what the message amounts to. Rows come first: they are nearly all of a busy stream.
+
+        Raises: SchemaChanged, from the sentry, before a row of the new shape.
+        """
         kind = type(decoded)
         if kind is Insert:
             assert isinstance(decoded, Insert)
@@ -51,6 +56,9 @@ class Assembler:
                 out.append(Boundary(end_lsn, commit_at))
             case Emitted(at, message):
                 out.extend(self._message(at, message))
+            case Relation():
+                if self._sentry is not None and self._tx is not None:
+                    self._sentry.described(decoded, self._tx.commit_lsn)
             case Truncate(relations):
                 out.extend(Change("t", self._current(), lsn, relation) for relation in relations)
             case Origin(origin_lsn, name):
@@ -60,6 +68,9 @@ class Assembler:
         if message.prefix == HEARTBEAT:
             at = heartbeat_time(message.content)
             return [] if self.inside or at is None else [Boundary(lsn, at, commit=False)]
+        if message.prefix == DDL and self._sentry is not None:
+            self._sentry.told(message, self._current().commit_lsn)
+            return []
         if message.transactional:
             return [Change("m", self._current(), lsn, message=message)]
         return []

@@ -11,6 +11,8 @@ from cdc.capture.pgoutput import Decoder
 from cdc.capture.raw import Captured
 from cdc.capture.replication import Keepalive, ReplicationStream, WalData
 from cdc.change import Boundary
+from cdc.errors import SchemaChanged
+from cdc.schema.sentry import Sentry
 
 # Seconds between two feedbacks, also while reading is paused: far below any sane wal_sender_timeout.
 FEEDBACK = 1.0
@@ -21,10 +23,12 @@ POLL = 0.2
 class Reader(threading.Thread):
     """`applied` is what the apply thread has made durable; it is confirmed within FEEDBACK seconds, never earlier."""
 
-    def __init__(self, stream: ReplicationStream, buffer: Buffer, name: str, raw: bool = False) -> None:
+    def __init__(
+        self, stream: ReplicationStream, buffer: Buffer, name: str, raw: bool = False, sentry: Sentry | None = None
+    ) -> None:
         super().__init__(name=f"capture-{name}", daemon=True)
         self._stream, self._buffer = stream, buffer
-        self._decoder, self._assembler = Decoder(), Assembler()
+        self._decoder, self._assembler = Decoder(), Assembler(sentry)
         self._raw = raw  # hand over rows as they came, for who takes them so
         self._halt = threading.Event()
         self._next_feedback = time.monotonic() + FEEDBACK
@@ -38,7 +42,12 @@ class Reader(threading.Thread):
         try:
             while not self._halt.is_set():
                 raw, size = self._stream.read()
-                events = self._events(raw)
+                events: list[Captured] = []
+                try:
+                    self._decode(raw, events)
+                except SchemaChanged:  # what came before it is applied first
+                    self._hand_over(events, size)
+                    raise
                 if events:
                     self._hand_over(events, size)
                 elif not raw:
@@ -50,8 +59,7 @@ class Reader(threading.Thread):
         finally:
             self._stream.close()
 
-    def _events(self, raw: list[WalData | Keepalive]) -> list[Captured]:
-        events: list[Captured] = []
+    def _decode(self, raw: list[WalData | Keepalive], events: list[Captured]) -> None:
         decoder, assembler = self._decoder, self._assembler
         for item in raw:
             if isinstance(item, WalData):
@@ -65,7 +73,6 @@ class Reader(threading.Thread):
                 if not self._assembler.inside and item.lsn > self.applied:
                     events.append(Boundary(item.lsn, item.at, commit=False))
                 self._next_feedback = 0.0
-        return events
 
     def _hand_over(self, events: list[Captured], size: int) -> None:
         while not self._buffer.put(events, size, FEEDBACK):

@@ -19,7 +19,7 @@ import psycopg
 from psycopg import sql
 from psycopg.pq import DiagnosticField, ExecStatus
 
-from cdc.capture.slot import AGAIN
+from cdc.capture.slot import AGAIN, history
 from cdc.capture.types import SESSION_OPTIONS
 from cdc.change import PG_EPOCH, lsn_text, pg_time
 from cdc.errors import CdcError, NotPrepared, ProtocolError, SlotLost, Transient
@@ -70,6 +70,21 @@ def connect(dsn: str, name: str) -> psycopg.Connection[Any]:
         )
     except psycopg.OperationalError as e:
         raise Transient(f"cannot connect to the source: {str(e).strip()}") from e
+
+
+def identify(connection: psycopg.Connection[Any]) -> tuple[str, int]:
+    """The cluster's system identifier, and the timeline that it is on."""
+    row = connection.execute("IDENTIFY_SYSTEM").fetchone()
+    assert row is not None
+    return row[0], int(row[1])
+
+
+def past(connection: psycopg.Connection[Any], timeline: int) -> dict[int, int]:
+    """Where each earlier timeline of this one was left."""
+    row = connection.execute(sql.SQL("TIMELINE_HISTORY {}").format(sql.Literal(timeline))).fetchone()
+    assert row is not None
+    text = row[1]
+    return history(text.decode() if isinstance(text, bytes) else text)
 
 
 class ReplicationStream:

@@ -80,8 +80,8 @@ def fill(
         slots.drop(source, stream.slot)
         parked.clear_stream(target, stream.name)
         target.execute(
-            "UPDATE banyan.stream SET state = 'snapshot', source_lsn = NULL, snapshot_rows = 0, rows = 0"
-            " WHERE stream = %s",
+            "UPDATE banyan.stream SET state = 'snapshot', source_lsn = NULL, filled_lsn = NULL, snapshot_rows = 0,"
+            " rows = 0 WHERE stream = %s",
             [stream.name],
         )
         target.execute("COMMIT")
@@ -101,7 +101,7 @@ def fill(
             writer.replay(key)
         target.execute(
             "UPDATE banyan.stream SET state = 'streaming', source_lsn = %(lsn)s, source_commit_at = %(at)s,"
-            " applied_at = clock_timestamp() WHERE stream = %(stream)s",
+            " filled_lsn = %(lsn)s, applied_at = clock_timestamp() WHERE stream = %(stream)s",
             position_parameters(stream.name, exported.lsn, tx.commit_at, 0),
         )
         target.execute("COMMIT")

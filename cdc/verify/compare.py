@@ -68,13 +68,16 @@ class Comparison:
         name = self.table.legacy
         if legacy is None and service is None:
             return None
-        here = dict(zip(self.legacy_columns, legacy, strict=True)) if legacy is not None else None
-        there = dict(zip(self.service_columns, service, strict=True)) if service is not None else None
-        if here is None or there is None:
-            wide = there if self.table.wide == "service" else here
-            if self.table.part is not None and wide is not None and not self.table.part.there(wide):
-                return None  # a wide row without this part
-            return Difference("missing" if there is None else "extra", name, self.key(key))
+        if self._empty(legacy, service):
+            own = service if self.table.wide == "legacy" else legacy
+            reason = "has a row of its own, but its part of the wide row is empty"
+            return Difference("different", name, self.key(key), reason=reason) if own is not None else None
+        if service is None:
+            return Difference("missing", name, self.key(key))
+        if legacy is None:
+            return Difference("extra", name, self.key(key))
+        here = dict(zip(self.legacy_columns, legacy, strict=True))
+        there = dict(zip(self.service_columns, service, strict=True))
         plain, other = (here, there) if self.table.direction == "both" else (there, here)
         try:
             translated = self.plan.translate(other)
@@ -82,6 +85,14 @@ class Comparison:
             return Difference("different", name, self.key(key), reason=str(error))
         columns = tuple(column for column, value in translated.items() if value != plain[column])
         return Difference("different", name, self.key(key), columns) if columns else None
+
+    def _empty(self, legacy: Row | None, service: Row | None) -> bool:
+        """Of a table that is a part of a wide row: whether the wide row is there, and has nothing of it."""
+        part, wide = self.table.part, legacy if self.table.wide == "legacy" else service
+        if part is None or wide is None:
+            return False
+        columns = self.legacy_columns if self.table.wide == "legacy" else self.service_columns
+        return not part.there(dict(zip(columns, wide, strict=True)))
 
     def _by_key(self, legacy: Sequence[Row], service: Sequence[Row]) -> list[Any]:
         here, there = {self.key_of(row): row for row in legacy}, {self.key_of(row): row for row in service}

@@ -51,11 +51,7 @@ def save(path: Path, table: RouteTable) -> None:
 def load(last_known_good: Path, first: Path | None) -> RouteTable:
     """The last known good table; without one, the first table. Raises: SettingsRefused."""
     try:
-        kept = decode_table(last_known_good.read_bytes())
-        with contextlib.suppress(OSError, TableRefused):
-            announced = decode_table(_next(last_known_good).read_bytes())
-            return announced if announced.version > kept.version else kept
-        return kept
+        return kept(last_known_good)
     except FileNotFoundError:
         pass
     except (OSError, TableRefused) as error:
@@ -66,6 +62,15 @@ def load(last_known_good: Path, first: Path | None) -> RouteTable:
     if first is None:
         raise SettingsRefused("there is no route table yet: set GATEWAY_TABLE to a file with the first one")
     return load_file(first)
+
+
+def kept(last_known_good: Path) -> RouteTable:
+    """The newest table on disk, whether it was made durable yet or not. Raises: OSError, TableRefused."""
+    durable = decode_table(last_known_good.read_bytes())
+    with contextlib.suppress(OSError, TableRefused):
+        announced = decode_table(_next(last_known_good).read_bytes())
+        return announced if announced.version > durable.version else durable
+    return durable
 
 
 def load_file(path: Path) -> RouteTable:

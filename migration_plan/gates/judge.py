@@ -106,7 +106,9 @@ def require(findings: Sequence[Finding], forced: Collection[str] = ()) -> Sequen
 
 def comparison_due(verified: Verified | None, gates: Gates) -> bool:
     """Whether a step compares both sides before it judges, unless the last comparison found differences."""
-    return verified is None or (not verified.drift and (not verified.clean or verified.age_s > gates.verify_fresh_s))
+    if verified is None or verified.refilled:
+        return True
+    return not verified.drift and (not verified.clean or verified.age_s > gates.verify_fresh_s)
 
 
 def _judge(gate: str, ok: bool | None, measured: Any, help_: str) -> Finding:
@@ -134,6 +136,15 @@ def _breaker(measured: Measured, side: Side) -> Finding:
     )
 
 
+def slot_gone(domain: str, direction: str, figures: StreamFigures) -> Finding | None:
+    """Of a stream that lost its slot, and changes with it; one that is not filled yet makes its slot by itself."""
+    if figures.state != "streaming" or figures.slot in ("reserved", "extended"):
+        return None
+    log = f"see `banyan logs cdc-{domain}-{direction}`"
+    said = f"its slot is {figures.slot}"
+    return _judge(f"{direction}-stream", False, said, f"{_REMADE[direction].format(domain)}; {log}")
+
+
 def _stream(domain: str, direction: str, figures: StreamFigures | None) -> Finding:
     gate = f"{direction}-stream"
     log = f"see `banyan logs cdc-{domain}-{direction}`"
@@ -141,8 +152,8 @@ def _stream(domain: str, direction: str, figures: StreamFigures | None) -> Findi
         return _judge(gate, None, "no stream", f"run `banyan prepare {domain}` and start the stream")
     if figures.state == "prepared":
         return _judge(gate, False, "it is at prepared", f"start it, and wait for its first fill; {log}")
-    if figures.slot not in ("reserved", "extended"):
-        return _judge(gate, False, f"its slot is {figures.slot}", f"{_REMADE[direction].format(domain)}; {log}")
+    if (gone := slot_gone(domain, direction, figures)) is not None:
+        return gone
     if figures.state != "streaming":
         return _judge(gate, False, f"it is at {figures.state}", f"wait until it has filled its tables; {log}")
     silent = figures.silent_ms is None or figures.silent_ms > SILENT_AFTER_MS
@@ -187,6 +198,8 @@ def _verified(measured: Measured, gates: Gates) -> Finding:
     verified, again = measured.verified, f"run `banyan verify {measured.domain}`"
     if verified is None:
         return _judge("verify", None, "the two sides were never compared", again)
+    if verified.refilled:
+        return _judge("verify", None, "tables were filled again since the last comparison", again)
     if verified.drift:
         return _judge(
             "verify", False, f"{verified.drift} rows differ", f"find the cause (see its output), then {again}"

@@ -9,8 +9,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 from cdc.streams import lag_ms
+from cdc.verify.state import Kept
+from cdc.verify.state import read as read_kept
 from gateway.errors import AdminError
-from migration_plan.compile import compile_stream
+from migration_plan.compile import DIRECTIONS, compile_stream
 from migration_plan.context import SIDES, Connection, Context, figures
 from migration_plan.errors import NotConfigured, NotPrepared, Unreachable
 from migration_plan.gates.measured import GatewayFigures, Measured, StreamFigures, Verified
@@ -40,7 +42,8 @@ SELECT c.relname, s.seqstart, CASE WHEN has_sequence_privilege(c.oid, 'SELECT') 
 """
 STREAM = """
 SELECT s.state, s.source_lsn::text, s.source_commit_at, s.applied_at, clock_timestamp(),
-       (SELECT count(DISTINCT (p."table", p.key)) FROM banyan.parked p WHERE p.stream = s.stream)
+       (SELECT count(DISTINCT (p."table", p.key)) FROM banyan.parked p WHERE p.stream = s.stream),
+       CASE WHEN s.state = 'snapshot' THEN 'at work' ELSE s.filled_lsn::text END
   FROM banyan.stream s WHERE s.stream = %s
 """
 SLOT = """
@@ -60,12 +63,12 @@ def stream_figures(context: Context, domain: str, direction: str) -> StreamFigur
         return None
     if row is None:
         return None
-    state, lsn, commit_at, applied_at, now, parked = row
+    state, lsn, commit_at, applied_at, now, parked, filled = row
     with context.control(domain, source) as connection:
         slot = connection.execute(SLOT, [described["slot"]]).fetchone() or ("missing", False, None)
     silent = (now - applied_at).total_seconds() * 1000 if applied_at else None
     lag = lag_ms(commit_at, applied_at, now)
-    return StreamFigures(state, slot[0], bool(slot[1]), lag, silent, parked, lsn, slot[2])
+    return StreamFigures(state, slot[0], bool(slot[1]), lag, silent, parked, lsn, slot[2], filled)
 
 
 def gateway_figures(context: Context, domain: str) -> GatewayFigures | None:
@@ -104,14 +107,58 @@ def _regression(field: Mapping[str, Any]) -> str:
     return f"{field['operation']} {field['field']} ({field['raw']} of {field['compared']}; {usual})"
 
 
-def last_verification(context: Context, domain: str, now: datetime | None = None) -> Verified | None:
-    """The newest comparison in the ledger. Raises: Unreachable, NotPrepared."""
+def known_streams(context: Context, domain: str) -> dict[str, StreamFigures]:
+    """Those that were prepared. Raises: Unreachable, NotConfigured."""
+    streams = {direction: stream_figures(context, domain, direction) for direction in DIRECTIONS}
+    return {direction: figures_ for direction, figures_ in streams.items() if figures_ is not None}
+
+
+def fills(streams: Mapping[str, StreamFigures]) -> dict[str, str]:
+    """Which fill each direction's target rows are of; a comparison is of these rows only."""
+    return {direction: stream.filled for direction, stream in streams.items() if stream.filled is not None}
+
+
+def last_verification(
+    context: Context, domain: str, streams: Mapping[str, StreamFigures], now: datetime | None = None
+) -> Verified | None:
+    """The newest comparison, by the ledger or the comparing process, beside the fills that are there now.
+
+    That of the process is as old as its beginning: it may take its time. Raises: Unreachable, NotPrepared.
+    """
+    kept = kept_state(context, domain)
     rows = context.ledger().history(domain, verb="verify", step="compared", limit=1)
+    now = now or datetime.now(UTC)
+    if kept is not None and kept.last_began_at and (not rows or (kept.last_ended_at or now) > rows[-1].at):
+        return Verified(
+            clean=bool(kept.last_clean),
+            drift=kept.last_drift or 0,
+            age_s=(now - kept.last_began_at).total_seconds(),
+            unsettled=kept.last_unsettled or 0,
+            refilled=_refilled(kept.last_fills, streams),
+        )
     if not rows:
         return None
     measured = rows[-1].entry.measured
-    age = ((now or datetime.now(UTC)) - rows[-1].at).total_seconds()
-    return Verified(bool(measured.get("clean")), int(measured.get("drift", 0)), age, int(measured.get("unsettled", 0)))
+    return Verified(
+        clean=bool(measured.get("clean")),
+        drift=int(measured.get("drift", 0)),
+        age_s=(now - rows[-1].at).total_seconds(),
+        unsettled=int(measured.get("unsettled", 0)),
+        refilled=_refilled(measured.get("fills", {}), streams),
+    )
+
+
+def kept_state(context: Context, domain: str) -> Kept | None:
+    """What the comparing process says of the domain; None where it never did, or cannot be asked."""
+    try:
+        with context.control(domain, "service") as connection:
+            return read_kept(connection, domain)
+    except (NotPrepared, Unreachable):
+        return None
+
+
+def _refilled(compared: Mapping[str, str], streams: Mapping[str, StreamFigures]) -> bool:
+    return any(compared.get(direction) != fill for direction, fill in fills(streams).items())
 
 
 def open_transaction_ms(context: Context, domain: str, side: Side) -> float | None:
@@ -145,8 +192,7 @@ def clashes(connection: Connection, tables: list[str], side: str, split: int) ->
 def measure(context: Context, domain: str, source: Side) -> Measured:
     """Everything that a step looks at. Raises: Unreachable, NotPrepared, NotConfigured."""
     round_trip_ms = _round_trip_ms(context, domain, source)
-    streams = {direction: stream_figures(context, domain, direction) for direction in ("forward", "reverse")}
-    known = {direction: figures_ for direction, figures_ in streams.items() if figures_ is not None}
+    known = known_streams(context, domain)
     gateway = gateway_figures(context, domain)
     oldest = open_transaction_ms(context, domain, source)
     carrying = known.get("forward" if source == "legacy" else "reverse")
@@ -157,9 +203,8 @@ def measure(context: Context, domain: str, source: Side) -> Measured:
         round_trip=round_trip_ms,
         gateway=gateway.round_trip_ms if gateway else 0.0,
     )
-    return Measured(
-        domain, known, gateway, last_verification(context, domain), oldest, sequence_clash(context, domain), predicted
-    )
+    verified = last_verification(context, domain, known)
+    return Measured(domain, known, gateway, verified, oldest, sequence_clash(context, domain), predicted)
 
 
 def predict_pause_ms(

@@ -18,6 +18,7 @@ class StreamFigures:
     parked: int
     lsn: str | None = None
     retained_bytes: int | None = None
+    filled: str | None = None  # which fill the target's rows are of: its snapshot's LSN, or "at work"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,10 +37,13 @@ class GatewayFigures:
 
 @dataclass(frozen=True, slots=True)
 class Verified:
+    """`refilled`: tables were filled again since, so it says nothing of the rows that are there now."""
+
     clean: bool
     drift: int
     age_s: float
     unsettled: int = 0
+    refilled: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,9 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
+import httpx
 import pytest
 
 from banyan.servers.ports import free_port
@@ -123,6 +125,13 @@ def test_a_killed_stack_leaves_nothing_running_and_goes_on_where_it_was_on_other
         _kill_and_start_again(home, at_the_end)
 
 
+def route_table(stack: Stack) -> dict[str, Any]:
+    """As the gateway routes by it."""
+    token = {"Authorization": f"Bearer {stack.env['GATEWAY_ADMIN_TOKEN']}"}
+    table: dict[str, Any] = httpx.get(f"{stack.env['BANYAN_GATEWAY_ADMIN_URL']}/v1/table", headers=token).json()
+    return table
+
+
 def _kill_and_start_again(home: Path, at_the_end: contextlib.ExitStack) -> None:
     first = start(home)
     at_the_end.callback(first.kill)
@@ -138,6 +147,7 @@ def _kill_and_start_again(home: Path, at_the_end: contextlib.ExitStack) -> None:
     stack.banyan("switch", "pricing", "--yes", "--reason", "test")
     with stack.client() as client:
         codes = {tariff["code"] for tariff in client.get("/api/tariffs").json()["tariffs"]}
+    before = route_table(stack)
     end(first, signal.SIGKILL)
     assert "no stack is running" in banyan(home, "down").stdout
 
@@ -153,4 +163,6 @@ def _kill_and_start_again(home: Path, at_the_end: contextlib.ExitStack) -> None:
         tariff = client.get("/api/tariffs")
         assert "side=service" in tariff.headers["Banyan-Route"]
     assert state(again, "pricing")["owner"] == "service"
+    assert route_table(again)["version"] > before["version"]
+    assert route_table(again)["domains"]["pricing"]["waves"] == before["domains"]["pricing"]["waves"]
     end(second, signal.SIGINT)

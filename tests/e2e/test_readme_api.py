@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import stat
 import subprocess
 
 import pytest
@@ -28,6 +29,7 @@ def test_the_readmes_calls_of_the_api_are_answered(stack: Stack):
     assert tariffs["tariffs"]
     assert quote["customer_id"] == login["customer_id"]
     assert len(customers["customers"]) == 2
+    assert stat.S_IMODE((stack.home / "cookies").stat().st_mode) == 0o600
 
 
 @pytest.mark.e2e

@@ -306,6 +306,30 @@ def test_the_snapshot_command_fills_again(shop: Shop) -> None:
     assert_equal(shop)
 
 
+def test_a_fill_of_a_live_stream_is_refused_in_one_line_that_says_what_helps(shop: Shop) -> None:
+    running = shop.streaming()
+    stream = shop.stream("forward")
+    line = refusal(shop, stream, "snapshot", "--stream", str(shop.file(stream)))
+    assert line.startswith("Error: stream shop.forward is at work, and a fill must be alone: ")
+    assert "--take-over" in line
+    assert running.runner.status.restarts == 0
+
+
+def test_a_fill_may_put_a_live_stream_aside_which_goes_on_behind_it(shop: Shop) -> None:
+    running = shop.streaming()
+    stream = shop.stream("forward")
+    execute(shop.legacy, "INSERT INTO item VALUES (6, 'x', 'n', 1)")
+    shop.caught_up()
+    before = one(shop.service, "SELECT filled_lsn FROM banyan.stream")
+    done = cli(shop, stream, "snapshot", "--take-over", "--stream", str(shop.file(stream)))
+    assert done.stdout.startswith("1 rows in"), done.stderr
+    assert one(shop.service, "SELECT filled_lsn FROM banyan.stream") != before
+    until(lambda: running.runner.status.state == "streaming", "the stream to go on")
+    execute(shop.legacy, "INSERT INTO item VALUES (7, 'y', 'n', 1)")
+    shop.caught_up()
+    assert_equal(shop)
+
+
 def test_a_source_server_that_restarts_stops_at_once_and_the_stream_goes_on(shop: Shop, tmp_path: Path) -> None:
     server = Postgres(data=tmp_path / "own", log=tmp_path / "own.log", settings={"fsync": "off"}).start()
     try:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,6 +15,7 @@ import psycopg
 import pytest
 
 from banyan.commands.load import verdict
+from banyan.environment import read_lines
 from banyan.stack.home import Home, Running
 from tests.integration.load.shop import LEGACY_TABLES, SERVICE_TABLES, Shop, opened
 
@@ -62,6 +65,48 @@ def test_writes_that_no_database_has_are_lost_and_the_exit_code_says_so(home):
     assert report["looked_up"]["price_hours"] == len(shop.prices)
     assert report["lost_writes"] == 2 * sum(report["looked_up"].values())  # of each side
     assert report["sides"]["service"]["reads"] + report["sides"]["service"]["writes"] == report["requests"]
+
+
+def poured(home: Home, shop: Shop) -> None:
+    """The databases hold what the shop does."""
+    env = read_lines(home.env_file)
+    dsns = [env["BANYAN_LEGACY_DSN"], env["BANYAN_PRICING_DSN"]]
+    for dsn, tables in zip(dsns, (LEGACY_TABLES, SERVICE_TABLES), strict=True):
+        with psycopg.connect(dsn, autocommit=True) as connection:
+            for name in re.findall(r"CREATE TABLE (\w+)", tables):
+                connection.execute(f"DROP TABLE IF EXISTS {name}")
+    shop.pour(*dsns)
+
+
+def test_a_second_run_uses_the_tariffs_of_the_first_and_its_audit_still_holds(home):
+    """The databases show the first run's writes while the second one writes: only its own may be missing there."""
+    shop = Shop()
+    arguments = ("--seconds", "1", "--rate", "90", "--clients", "3", "--json")
+    with opened(shop) as url:
+        open_at(home, url)
+        load(home, *arguments)
+        tariffs, areas = set(shop.tariffs), {area for area, _, _ in shop.prices}
+        assert tariffs == {f"LOAD-L1-{number:03d}" for number in range(3)}
+        assert areas <= {f"L1{number:03d}" for number in range(3)}
+        first = len(shop.quotes)
+        poured(home, shop)
+        done = load(home, *arguments)
+    assert set(shop.tariffs) == tariffs
+    report = json.loads(done.stdout.splitlines()[-1])["domains"]["pricing"]
+    assert report["failed"] == 0
+    assert report["doubled_writes"] == 0, report["findings"]
+    assert report["looked_up"]["quotes"] == len(shop.quotes) - first
+    assert "the next run writes the same tariffs (LOAD-L1-…)" in report["stays"]
+    assert "stays     " in done.stdout
+
+
+def test_two_runs_at_a_time_have_tariffs_of_their_own(home):
+    shop = Shop()
+    with opened(shop) as url, (home.path / "load-1.lock").open("a") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        open_at(home, url)
+        load(home, "--seconds", "1", "--rate", "50", "--clients", "1")
+    assert set(shop.tariffs) == {"LOAD-L2-000"}
 
 
 def test_a_failed_request_is_a_failed_run(home):

@@ -9,12 +9,15 @@ import os
 import pty
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import psycopg
 import pytest
 
+from cdc import mapping as mappings
+from cdc.runner import Runner
 from tests.integration.migration_plan.toy import Toys
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -237,12 +240,64 @@ def test_status_tells_a_database_that_is_away_once_and_does_not_call_its_streams
     assert "not prepared" not in shown.stdout
     assert json.loads(banyan(away, "status", "--json").stdout)["domains"][0]["streams"]["reverse"] == {
         "state": "unknown", "alive": False, "lag_ms": None, "lsn": None, "parked": None, "slot": "unknown",
-        "retained_bytes": None,
+        "retained_bytes": None, "problem": None,
     }  # fmt: skip
+
+
+def test_status_tells_a_stream_whose_slot_is_gone_with_the_command_that_helps(toys: Toys) -> None:
+    toys.stop_stream("forward")
+    with psycopg.connect(toys.legacy, autocommit=True) as connection:
+        connection.execute("SELECT pg_drop_replication_slot(%s)", [toys.stream("forward").slot])
+    shown = banyan(toys, "status")
+    assert shown.returncode == 3
+    assert "slot missing" in shown.stdout
+    [line] = shown.stderr.splitlines()
+    assert line.startswith(f"{toys.domain}: the forward stream cannot go on: its slot is missing; ")
+    assert f"`python -m cdc snapshot --stream {toys.domain}.forward`" in line
+    told = banyan(toys, "status", "--json")
+    assert told.returncode == 3
+    stream = json.loads(told.stdout)["domains"][0]["streams"]["forward"]
+    assert (stream["alive"], stream["slot"]) == (False, "missing")
+    assert "python -m cdc snapshot" in stream["problem"]
 
 
 def test_a_step_without_yes_and_without_a_terminal_changes_nothing(toys: Toys) -> None:
     done = banyan(toys, "advance", toys.domain)
-    assert done.returncode == 2
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
     assert "say --yes" in done.stderr
     assert json.loads(banyan(toys, "status", "--json").stdout)["domains"][0]["phase"] == "legacy"
+
+
+def test_a_dry_run_of_counting_anew_changes_nothing(toys: Toys) -> None:
+    def version() -> int:
+        with toys.context() as context:
+            return context.admin().table().version
+
+    before = version()
+    looked = banyan(toys, "shadow", toys.domain, "--reset", "--dry-run")
+    assert looked.returncode == 0, looked.stderr
+    assert looked.stdout.splitlines()[-2:] == [
+        f"would count anew: 0 comparisons of {toys.domain} would be forgotten",
+        "dry run: nothing was changed",
+    ]
+    assert version() == before
+    assert banyan(toys, "shadow", toys.domain, "--reset").returncode == 0
+    assert version() == before + 1
+
+
+def test_a_fill_voids_the_comparisons_before_it(toys: Toys) -> None:
+    step(toys, "advance")
+    assert banyan(toys, "verify", toys.domain).returncode == 0
+    assert "compare every row" not in banyan(toys, "advance", toys.domain, "--dry-run").stdout
+    toys.stop_stream("forward")
+    stream = toys.stream("forward")
+    mapping = mappings.load(toys.folder / "toys.yaml")
+    Runner(stream, mapping, toys.legacy, toys.service).snapshot(threading.Event())
+    toys.start_stream("forward")
+    assert json.loads(banyan(toys, "status", "--json").stdout)["domains"][0]["verify"]["refilled"]
+    assert "before a fill" in banyan(toys, "status").stdout
+    looked = banyan(toys, "advance", toys.domain, "--dry-run")
+    assert "0 compare every row of both sides" in looked.stdout
+    assert "tables were filled again since the last comparison" in looked.stdout
+    assert banyan(toys, "verify", toys.domain).returncode == 0
+    assert "compare every row" not in banyan(toys, "advance", toys.domain, "--dry-run").stdout

@@ -67,8 +67,8 @@ def used(tmp_path) -> Home:
     return home
 
 
-def one_line(done: subprocess.CompletedProcess[str]) -> str:
-    assert done.returncode == 1
+def one_line(done: subprocess.CompletedProcess[str], code: int = 1) -> str:
+    assert done.returncode == code
     lines = done.stderr.strip().splitlines()
     assert len(lines) == 1, done.stderr
     assert lines[0].count("error") == 1
@@ -80,10 +80,35 @@ def test_data_of_up_is_thrown_away_only_when_somebody_says_so(used):
     looked = run("down", "--purge", "--dry-run", **env)
     assert looked.returncode == 0
     assert f"would remove the data of `banyan up` in {used.path}" in looked.stdout
-    assert "--yes" in one_line(run("down", "--purge", **env))
+    assert "--yes" in one_line(run("down", "--purge", **env), 2)
     assert used.env_file.exists()
     assert run("down", "--purge", "--yes", **env).returncode == 0
     assert not used.path.exists()
+
+
+def test_a_dry_run_of_up_says_what_would_be_started_and_thrown_away_and_makes_nothing(tmp_path, used):
+    fresh = run("up", "--dry-run", "--agents", "0", BANYAN_HOME=str(tmp_path / "none"))
+    assert fresh.returncode == 0, fresh.stderr
+    assert fresh.stdout.splitlines()[0] == f"would make a stack in {tmp_path / 'none'}"
+    assert "(gateway)" in fresh.stdout
+    assert fresh.stdout.splitlines()[-1] == "dry run: nothing was changed"
+    assert not (tmp_path / "none").exists()
+    before = sorted(used.path.rglob("*"))
+    assert (
+        f"would go on with the data of `banyan up` in {used.path}"
+        in run("up", "--dry-run", BANYAN_HOME=str(used.path)).stdout
+    )
+    again = run("up", "--dry-run", "--fresh", "-d", BANYAN_HOME=str(used.path))
+    assert again.stdout.startswith(f"would throw away the data of `banyan up` in {used.path}")
+    assert sorted(used.path.rglob("*")) == before
+
+
+def test_a_dry_run_of_up_is_refused_by_what_would_refuse_it(tmp_path, used):
+    (tmp_path / "thesis").touch()
+    assert "not a stack's folder" in one_line(run("up", "--fresh", "--dry-run", BANYAN_HOME=str(tmp_path)))
+    assert "is no folder" in one_line(run("up", "--dry-run", BANYAN_HOME=str(tmp_path / "thesis" / "home")))
+    with used.lock():
+        assert "a stack is starting or stopping" in one_line(run("up", "--dry-run", BANYAN_HOME=str(used.path)))
 
 
 def test_data_of_a_demonstration_goes_without_a_question(used):

@@ -69,9 +69,16 @@ def test_a_service_gets_neither_another_services_database_nor_the_owners(home):
     made = config.make(home)
     pricing = next(spec for spec in specs.services(made) if spec.name == "pricing")
     assert "PRICING_DATABASE_URL" in pricing.env
-    assert not [
+    others = [
         name for name in pricing.env if "DEVICES" in name or "OWNER" in name or name.startswith(("BANYAN_", "GATEWAY_"))
     ]
+    assert others == ["GATEWAY_ASSERTION_KEY"]  # with which it checks the gateway's word on who calls
+
+
+def test_the_console_only_shows_and_has_no_token_to_change_anything(home):
+    console = specs.console(config.make(home)).env
+    assert "GATEWAY_VIEWER_TOKEN" in console
+    assert "GATEWAY_ADMIN_TOKEN" not in console
 
 
 def test_no_secret_stands_on_a_command_line(home):

@@ -1,21 +1,82 @@
-"""The status table says what it means without its colours."""
+"""The status table says what it means without its colours, and fits the terminal that it is shown on."""
 
+import io
 import time
+from dataclasses import dataclass
+from typing import Any
 
 import pytest
+from rich.console import Console
 
-from banyan.commands import plan_views
-from migration_plan.status import DomainStatus, Status, WaveStatus
+from banyan.commands.status_views import show_status
+from migration_plan.status import DomainStatus, Status, StreamStatus, VerifyStatus, WaveStatus
 
-WAVE = WaveStatus(0, 0, 1024, "legacy", 0, "legacy", 1, None, None, None)
-
-
-def shown(health: dict[str, bool], capsys: pytest.CaptureFixture[str]) -> str:
-    domain = DomainStatus("toys", "legacy", 0, "legacy", 1, [WAVE], {}, None, {}, {}, health, {}, {}, [])
-    plan_views.show_status(Status(time.time(), "ann", 3, 1, [domain], [], [], [], True))
-    return next(line for line in capsys.readouterr().out.splitlines() if line.startswith("toys"))
+WAVE = WaveStatus(0, 0, 1024, "canary", 50, "legacy", 12, None, None, None)
+RUNNING = StreamStatus("streaming", alive=True, lag_ms=1234.0, parked=0, slot="reserved")
+WELL = {"legacy": True, "service": True}
+CLOSED = {"legacy": "closed", "service": "closed"}
 
 
-def test_health_is_told_in_words_for_each_side(capsys):
-    assert shown({"legacy": True, "service": True}, capsys).rstrip().endswith("legacy up, service up")
-    assert shown({"legacy": True, "service": False}, capsys).rstrip().endswith("legacy up, service DOWN")
+@dataclass
+class Shown:
+    out: str
+    err: str
+
+    def row(self, domain: str) -> str:
+        return next(line for line in self.out.splitlines() if line.startswith(domain))
+
+
+def domain(name: str = "toys", **more: Any) -> DomainStatus:
+    fields: dict[str, Any] = {
+        "waves": [WAVE], "streams": {"forward": RUNNING, "reverse": RUNNING},
+        "verify": VerifyStatus(True, 0, 1300), "requests": {}, "breakers": CLOSED, "health": WELL, "shadow": {},
+        "counters": {}, "problems": [],
+    }  # fmt: skip
+    return DomainStatus(name, "canary", 50, "legacy", 12, **{**fields, **more})
+
+
+def shown(*domains: DomainStatus, width: int = 200) -> Shown:
+    out, err = io.StringIO(), io.StringIO()
+    status = Status(time.time(), "ann", 3, 1, list(domains), [], [], [], True)
+    show_status(status, Console(file=out, width=width), Console(file=err, width=width))
+    return Shown(out.getvalue(), err.getvalue())
+
+
+def test_health_is_told_in_words_for_each_side():
+    assert shown(domain()).row("toys").rstrip().endswith("legacy up, service up")
+    ill = domain(health={"legacy": True, "service": False})
+    assert shown(ill).row("toys").rstrip().endswith("legacy up, service DOWN")
+
+
+@pytest.mark.parametrize("width", [80, 120, 200])
+def test_a_row_a_domain_fits_the_width_and_says_where_it_stands(width: int):
+    names = ("pricing", "devices", "notifications")
+    found = shown(*(domain(name) for name in names), width=width)
+    assert max(map(len, found.out.splitlines())) <= width
+    for name in names:
+        row = found.row(name)
+        assert "canary 50 %" in row
+        assert row.count("1234 ms") == 2
+        assert "clean, 22 min" in row
+    assert len(found.out.splitlines()) == 5
+
+
+@pytest.mark.parametrize("width", [80, 120, 200])
+def test_what_is_not_well_is_told_at_every_width(width: int):
+    ill = domain(health={"legacy": True, "service": False}, breakers={"legacy": "closed", "service": "open"})
+    said = " ".join(shown(ill, width=width).out.split())
+    assert "service DOWN" in said
+    assert "open" in said
+
+
+@pytest.mark.parametrize("width", [80, 200])
+def test_a_stream_without_slot_and_one_that_stands_still_are_told_in_words(width: int):
+    gone = StreamStatus("streaming", False, 90_000.0, slot="missing", problem="its slot is missing; fill again")
+    silent = StreamStatus("streaming", False, 7000.0, parked=0, slot="reserved")
+    row = shown(domain(streams={"forward": gone, "reverse": silent}), width=width).row("toys")
+    assert "slot missing" in row
+    assert "silent" in row
+
+
+def test_at_eighty_columns_the_sides_are_told_once_for_all_domains():
+    assert "all sides up, breakers closed" in shown(domain(), domain("games"), width=80).out

@@ -222,7 +222,7 @@ def test_a_slot_is_resumed_only_from_the_targets_position(
         (psycopg.errors.LockNotAvailable(), False, Transient),
         (psycopg.errors.AdminShutdown(), False, Transient),
         (psycopg.OperationalError("connection lost"), False, Transient),
-        (psycopg.errors.UndefinedColumn(), False, TargetRefused),
+        (psycopg.errors.UndefinedColumn(), False, SchemaChanged),
         (psycopg.errors.InsufficientPrivilege(), False, TargetRefused),
     ],
 )

@@ -138,7 +138,7 @@ def test_without_requests_there_is_no_split_and_no_latency():
         (Stream(True, "streaming", 5000.0), "behind", "streaming"),
         (Stream(True, "streaming", 5.0, parked=2), "behind", "2 keys wait for a person; streaming"),
         (Stream(True, "snapshot", None), "unknown", "snapshot, no position yet"),
-        (Stream(False), "down", "the stream's process does not answer"),
+        (Stream(False), "down", "the stream's process does not answer: `banyan status` says why"),
     ],
 )
 def test_lag_is_judged(stream, state, said):

@@ -165,6 +165,31 @@ def test_compile_writes_the_streams_and_the_table(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "out" / "table.json").read_text())["version"] == 1
 
 
+def test_a_dry_run_of_compile_says_what_it_would_write_and_writes_nothing(tmp_path: Path) -> None:
+    urls = {f"BANYAN_{name}_URL": "http://127.0.0.1:5000" for name in ("LEGACY", "PRICING", "DEVICES", "NOTIFICATIONS")}
+    out = tmp_path / "out"
+
+    def states() -> list[str]:
+        done = banyan(tmp_path, "plan", "compile", "--out", str(out), "--dry-run", **urls)
+        assert done.returncode == 0, done.stderr
+        *files, last = done.stdout.splitlines()
+        assert last == "dry run: nothing was changed"
+        return [line.split()[0] for line in files]
+
+    assert states() == ["new"] * 7
+    assert not out.exists()
+    assert banyan(tmp_path, "plan", "compile", "--out", str(out), **urls).returncode == 0
+    (out / "table.json").write_text("{}")
+    assert states() == ["equal"] * 6 + ["changed"]
+    assert (out / "table.json").read_text() == "{}"
+
+
+def test_a_dry_run_of_shadow_goes_with_reset_only(tmp_path: Path) -> None:
+    done = banyan(tmp_path, "shadow", "pricing", "--dry-run")
+    assert done.returncode == 2
+    assert "--dry-run goes with --reset" in done.stderr
+
+
 def test_a_folder_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
     urls = {f"BANYAN_{name}_URL": "http://127.0.0.1:5000" for name in ("LEGACY", "PRICING", "DEVICES", "NOTIFICATIONS")}
     done = banyan(tmp_path, "plan", "compile", "--out", "/proc/nowhere", **urls)
@@ -172,7 +197,16 @@ def test_a_folder_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
     assert done.stderr == "Error: Could not open file '/proc/nowhere': No such file or directory\n"
 
 
-def test_nobody_is_asked_where_nobody_can_answer(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "arguments", [*[[verb, "pricing"] for verb in ("advance", "switch", "rollback")], ["plan", "publish"]]
+)
+def test_where_nobody_can_be_asked_one_line_says_what_helps(tmp_path: Path, arguments: list[str]) -> None:
+    done = banyan(tmp_path, *arguments)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "error: nobody can be asked here: say --yes, or look first with --dry-run\n"
+
+
+def test_prepare_takes_one_domain_or_all(tmp_path: Path) -> None:
     assert banyan(tmp_path, "prepare").returncode == 2
     assert banyan(tmp_path, "prepare", "pricing", "--all").returncode == 2
 

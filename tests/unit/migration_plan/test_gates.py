@@ -106,6 +106,11 @@ def test_a_healthy_domain_may_switch() -> None:
         (change(WELL, verified=None), "verify", "inconclusive: the two sides were never compared"),
         (change(WELL, verified=Verified(False, 3, 1)), "verify", "fail: 3 rows differ"),
         (change(WELL, verified=Verified(True, 0, 5000)), "verify", "fail: clean, 5000 s ago (at most 900)"),
+        (
+            change(WELL, verified=Verified(True, 0, 5, refilled=True)),
+            "verify",
+            "inconclusive: tables were filled again since the last comparison",
+        ),
         (change(WELL, sequence_clash="toys_id_seq is at 7"), "sequences", "fail: toys_id_seq is at 7"),
         (change(WELL, predicted_pause_ms=1500.0), "pause", "fail: 1500 ms predicted (at most 1000)"),
         (change(WELL, gateway=change(GATEWAY, healthy={"service": False})), "health", "fail: service is not healthy"),

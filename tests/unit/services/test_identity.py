@@ -62,6 +62,17 @@ async def test_a_service_asks_to_come_again_when_the_gateway_does_not_know() -> 
     assert (refused.value.status_code, refused.value.headers) == (503, {"Retry-After": "1"})
 
 
+async def test_a_service_reads_a_session_itself_while_the_gateway_cannot_find_out_whose_it_is() -> None:
+    app = create_app(Settings("postgresql://127.0.0.1:1/none", "s", "k"))
+    signing = app.session_interface.get_signing_serializer(app)
+    assert signing is not None
+    authenticator = Authenticator("s", "k", assertion_key=KEY, audience="pricing")
+    connection: Any = SimpleNamespace(
+        headers={"banyan-identity": "away"}, cookies={"session": signing.dumps({"customer_id": 7})}
+    )
+    assert await authenticator.identify(connection) == Caller("customer", 7)
+
+
 async def test_without_a_key_nothing_is_believed() -> None:
     connection: Any = SimpleNamespace(headers={"banyan-identity": said()}, cookies={})
     with pytest.raises(Problem):
