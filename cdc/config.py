@@ -5,11 +5,12 @@ from __future__ import annotations
 import ipaddress
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
+import psycopg
 
 from cdc import mapping as mappings
 from cdc.change import Direction
@@ -88,7 +89,14 @@ def load_mapping(stream: Stream, beside: Path | None = None) -> mappings.Mapping
         raise ConfigError(f"mapping {e}") from e
     if mapping.domain != stream.domain:
         raise ConfigError(f"mapping {path} is of domain {mapping.domain}, stream {stream.name} of {stream.domain}")
-    return mapping
+    ends = (stream.source_dsn_env, stream.target_dsn_env)
+    legacy, service = ends if stream.direction == "forward" else ends[::-1]
+    return mappings.bind(mapping, {"legacy": _reading(legacy), "service": _reading(service)})
+
+
+def _reading(variable: str) -> Callable[[], psycopg.Connection[Any]]:
+    """A connection of its own for a mapping's reference tables, when one is looked at."""
+    return lambda: psycopg.connect(dsn(variable), connect_timeout=5, application_name="banyan-cdc reference")
 
 
 def dsn(variable: str, environment: Mapping[str, str] | None = None) -> str:

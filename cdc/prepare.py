@@ -18,6 +18,8 @@ from cdc.capture.replication import connect as connect_replication
 from cdc.change import lsn_text
 from cdc.config import Stream, load_mapping
 from cdc.errors import ConfigError, NotPrepared, Transient, first_line
+from cdc.mapping import Mapping
+from cdc.mapping.reference import references
 from cdc.schema import examine, store, watch
 
 MINIMUM_VERSION = 160000
@@ -30,12 +32,16 @@ def prepare(stream: Stream, source_owner_dsn: str, target_owner_dsn: str, mappin
 
     Raises: TableRefused, NotPrepared, SlotLost, SlotAhead, Transient.
     """
-    to = routes(mapping or load_mapping(stream), stream.direction)
+    mapping = mapping or load_mapping(stream)
+    to = routes(mapping, stream.direction)
     if not to.by_source:
         raise ConfigError(f"stream {stream.name}: its mapping has no table for direction {stream.direction}")
     with _owner(source_owner_dsn, "source") as source, _owner(target_owner_dsn, "target") as target:
         _prepare_source(source, stream, to)
         _prepare_target(target, stream, to)
+        for reference in references(mapping) if isinstance(mapping, Mapping) else ():
+            at_source = (reference.side == "legacy") == (stream.direction == "forward")
+            tables.grant_reference(source if at_source else target, reference.table)
         _watch(source, target, stream, to)
         if not stream.snapshot:
             _prepare_slot(source, target, stream)
@@ -110,7 +116,7 @@ def _watch(source: psycopg.Connection[Any], target: psycopg.Connection[Any], str
     if watch.install(source):
         watch.watch(source, stream.name, "source", to.by_source, stream.publication)
     if watch.install(target):
-        watch.watch(target, stream.name, "target", [route.target for route in to.by_source.values()])
+        watch.watch(target, stream.name, "target", sorted({route.target for route in to.every()}))
     shapes = examine.source_shapes(source, to, stream.publication)
     store.accept(target, stream.name, "source", shapes, anew=False)
     store.accept(target, stream.name, "target", examine.target_shapes(target, to), anew=False)

@@ -74,6 +74,13 @@ def grant_source(connection: psycopg.Connection[Any], routes: Iterable[Route]) -
             _grant(connection, route.source, "SELECT", ROLE)
 
 
+def grant_reference(connection: psycopg.Connection[Any], table: str) -> None:
+    """A small table that a mapping looks values up in."""
+    for role in (ROLE, READER):
+        if _has_role(connection, role):
+            _grant(connection, table, "SELECT", role)
+
+
 def grant_target(connection: psycopg.Connection[Any], routes: Iterable[Route]) -> None:
     if _has_role(connection, READER):
         for table in STATE_TABLES:

@@ -72,7 +72,6 @@ def check_mapping(
     }
     pace = Pace(rows_per_s)
     try:
-        mappings.bind(mapping, {side: _connects(dsn) for side, dsn in dsns.items()})
         tables: list[TableCheck] = []
         for side, dsn in dsns.items():
             with roundtrip.connect(dsn) as connection:
@@ -111,10 +110,6 @@ def _lint(mapping: mappings.Mapping, dsns: dict[Side, str]) -> tuple[list[mappin
         found = [*mappings.declared(mapping), *mappings.lint_databases(mapping, legacy, service)]
         told = (zones.disagreement(side, entry) for side in (legacy, service) for entry in mapping.tables)
         return found, sorted({reason for reason in told if reason is not None})
-
-
-def _connects(dsn: str) -> Callable[[], psycopg.Connection[object]]:
-    return lambda: roundtrip.connect(dsn)
 
 
 def _told(state: Checked) -> TableCheck:

@@ -125,10 +125,9 @@ def codes(*, values: Mapping[str, str]) -> Converter:
             raise ConversionError(f"{number!r} is not one of {', '.join(values)}")
         return numbers[number]
 
-    by_number = forms.words({str(number): word for number, word in numbers.items()})
-    return Converter(
-        forward, lambda word: int(words.reverse(word)), sql_forward=by_number, sql_reverse=words.sql_reverse
-    )
+    sql_forward = forms.words({str(number): word for number, word in numbers.items()})
+    sql_reverse = forms.numbers(words.sql_reverse)
+    return Converter(forward, lambda word: int(words.reverse(word)), sql_forward=sql_forward, sql_reverse=sql_reverse)
 
 
 def scaled(*, digits: str) -> Converter:

@@ -92,6 +92,18 @@ def words(table: Mapping[str, str]) -> SqlForm | None:
     return form
 
 
+def numbers(form: SqlForm | None) -> SqlForm | None:
+    """The words that come out of a form are whole numbers."""
+    if form is None:
+        return None
+
+    def as_number(value: sql.Composable) -> Form:
+        ((word, _),) = form(value).values
+        return Form(((sql.SQL("({}::bigint)").format(word), "bigint"),), form(value).valid)
+
+    return as_number
+
+
 def flag_to_boolean(flag: sql.Composable) -> Form:
     word = sql.SQL("rtrim({}::text, ' ')").format(flag)
     return Form(((sql.SQL("({} = 'Y')").format(word), BOOLEAN),), sql.SQL("{} IN ('Y', 'N')").format(word))

@@ -1,7 +1,7 @@
 """Lookups: a value replaced through a small reference table that one of the two databases has.
 
-The table is read when a process binds its mapping, and again (at most once a second) when a value is not found: a row
-that uses a new reference comes after the reference itself.
+The table is read when a value is first looked up, and again (at most once a second) when one is not found: a row that
+uses a new reference comes after the reference itself.
 """
 
 from __future__ import annotations
@@ -108,13 +108,16 @@ def lookup(*, table: str, side: str, legacy_value: str, service_value: str) -> C
     )
 
 
-def bind(mapping: DomainMapping, connect: Mapping[Side, Connect]) -> None:
-    """Read the reference tables of a mapping; they may be read again over connections of the same kind.
-
-    Raises: MappingError, psycopg.Error.
-    """
+def bind(mapping: DomainMapping, connect: Mapping[Side, Connect]) -> DomainMapping:
+    """Say how the databases of both sides are reached. Reference tables are read when a value is first looked up."""
     for reference in references(mapping):
         reference.connect = connect.get(reference.side)
+    return mapping
+
+
+def read(mapping: DomainMapping) -> None:
+    """Read the reference tables now: without their values a lookup has no SQL. Raises: MappingError, psycopg.Error."""
+    for reference in references(mapping):
         reference.read()
 
 

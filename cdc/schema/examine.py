@@ -26,7 +26,7 @@ def source_shapes(source: psycopg.Connection[Any], routes: Routes, publication: 
 
 def target_shapes(target: psycopg.Connection[Any], routes: Routes) -> dict[str, Shape]:
     """By the target's table."""
-    found = {route.target: read(target, route.target) for route in routes.by_source.values()}
+    found = {route.target: read(target, route.target) for route in routes.every()}
     return {name: shape for name, shape in found.items() if shape is not None}
 
 
@@ -34,7 +34,7 @@ def problems(routes: Routes, source: Mapping[str, Shape], target: Mapping[str, S
     """Why mapping and schemas do not fit."""
     return [
         problem
-        for route in routes.by_source.values()
+        for route in routes.every()
         for problem in (
             *source_problems(route, source.get(route.source)),
             *target_problems(route, target.get(route.target)),
@@ -67,7 +67,7 @@ def require_target(
         # First settled, then looked at: a change that commits in between stays open, and is judged next time.
         store.settle(target, stream)
         found = target_shapes(target, routes)
-        for route in routes.by_source.values():
+        for route in routes.every():
             now, before = found.get(route.target), accepted.get(route.target)
             if now is not None and now == before:
                 continue

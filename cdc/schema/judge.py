@@ -124,7 +124,9 @@ def target_problems(route: Route, target: Shape | None) -> list[str]:
     found: list[str] = []
     if missing := [name for name in route.columns if target.column(name) is None]:
         found.append(f"{route.target} has no {', '.join(missing)}, which the mapping names")
-    if asked := [column.name for column in target.columns if column.required and column.name not in route.columns]:
+    given = {*route.columns, *(name for name, value in route.fills.items() if value is not None)}
+    asked = [column.name for column in target.columns if column.required and column.name not in given]
+    if asked and route.makes:
         found.append(
             f"{route.target} demands {', '.join(asked)} (NOT NULL, no default), which the mapping does not fill"
         )

@@ -97,7 +97,9 @@ def _try(
     tried = 0
     try:
         writer = Writer(target, stream.name, to)
-        for route in to.by_source.values():
+        for route in to.every():
+            if not route.makes:  # a part needs its wide row, which may be on its way
+                continue
             rows = _rows(source, route, shapes[route.source])
             tried += len(rows)
             _try_table(target, writer, route, rows)

@@ -61,27 +61,29 @@ class Sentry:
         except msgspec.MsgspecError as e:
             log.warning("message of a schema change is not understood", prefix=DDL, error=str(e))
             return
-        route = self._routes.by_source.get(told.table)
-        if told.stream != self._stream or route is None:
+        routes = self._routes.of_table(told.table)
+        if told.stream != self._stream or not routes:
             return
-        self._judge(route, differences(told.before, told.after), commit_lsn, f"{told.tag} by {told.role}")
+        for route in routes:
+            self._judge(route, differences(told.before, told.after), commit_lsn, f"{told.tag} by {told.role}")
         if told.after is not None:
-            self._accept(route.source, told.after)
+            self._accept(told.table, told.after)
 
     def described(self, relation: Relation, commit_lsn: int) -> None:
         """Raises: SchemaChanged when the stream must stop before this transaction."""
         table = self._ids.get(relation.id, relation.name)
-        route = self._routes.by_source.get(table)
-        if route is None:
+        routes = self._routes.of_table(table)
+        if not routes:
             return
         shape, before = described(relation), self.accepted.get(table)
         if before is not None:
             found = differences(before, shape, told=False)
             if not found:
                 return
-            self._judge(route, found, commit_lsn, "as its rows come now")
+            for route in routes:
+                self._judge(route, found, commit_lsn, "as its rows come now")
             shape = _completed(shape, before)
-        if problems := source_problems(route, shape):
+        if problems := [problem for route in routes for problem in source_problems(route, shape)]:
             mixed = f"; {MIXED}" if commit_lsn <= self._through else ""
             raise SchemaChanged("; ".join(problems) + mixed, table=table, lsn=commit_lsn)
         self._accept(table, shape)

@@ -168,7 +168,7 @@ def kept_state(context: Context, domain: str) -> Kept | None:
     try:
         with context.control(domain, "service") as connection:
             return read_kept(connection, domain)
-    except (NotPrepared, Unreachable):
+    except (NotConfigured, NotPrepared, Unreachable):
         return None
 
 

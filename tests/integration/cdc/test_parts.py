@@ -65,7 +65,7 @@ def shop(database: str, service_database: str, tmp_path: Path) -> Iterator[Shop]
     execute(database, LEGACY)
     execute(service_database, SERVICE)
     (tmp_path / "shop.yaml").write_text(MAPPING)
-    shop = Shop(database, service_database, tmp_path, 700 + next(_numbers))
+    shop = Shop(database, service_database, tmp_path, 900 + next(_numbers))
     yield shop
     shop.close()
 

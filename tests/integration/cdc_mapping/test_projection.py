@@ -27,12 +27,14 @@ CREATE TYPE colour AS ENUM ('red', 'green');
 CREATE DOMAIN amount AS numeric(12, 2);
 CREATE TABLE lot (
     id bigint PRIMARY KEY, ts0 timestamp, f0 char(1), ts1 timestamp, f1 char(1), at0 timestamp, at1 timestamp,
-    at2 timestamp, code char(2), word text, yn char(1), c int, pct numeric(5, 2), hm text, pad char(6), i int,
-    n numeric, fl double precision, t text, js jsonb, tz timestamptz, d date, tm time, b bytea, e colour, ns numeric[]);
+    at2 timestamp, code char(2), nr int, day date, hour time, fn text, ln text, whole text, wh bigint, word text,
+    yn char(1), c int, pct numeric(5, 2), hm text, pad char(6), i int, n numeric, fl double precision, t text, js jsonb,
+    tz timestamptz, d date, tm time, b bytea, e colour, ns numeric[]);
 CREATE TABLE parcel (
     id bigint PRIMARY KEY, s0 timestamptz, s1 timestamptz, a0 timestamptz, a1 timestamptz, a2 timestamptz, kind text,
-    word varchar(20), yes boolean, price amount, rate numeric(7, 4), clock time, pad text, i numeric(20, 4), n numeric,
-    fl double precision, t varchar, js json, tz timestamptz, d date, tm time, b bytea, e text, ns numeric[]);
+    used text, at timestamp, name text, h text, r text, kwh numeric(20, 3), origin text, word varchar(20), yes boolean,
+    price amount, rate numeric(7, 4), clock time, pad text, i numeric(20, 4), n numeric, fl double precision, t varchar,
+    js json, tz timestamptz, d date, tm time, b bytea, e text, ns numeric[]);
 """
 MAPPING = """
 domain: lots
@@ -48,6 +50,12 @@ tables:
       - {legacy: at1, service: a1, convert: local_time, zone: Australia/Lord_Howe}
       - {legacy: at2, service: a2, convert: local_time, zone: America/New_York}
       - {legacy: code, service: kind, convert: enum, values: {A: "100%", B: it's, CC: "Ω \\\\"}}
+      - {legacy: nr, service: used, convert: codes, values: {1: new, -2: "50%"}}
+      - {legacy: [day, hour], service: at, convert: date_and_time}
+      - {legacy: [fn, ln], service: name, convert: join, separator: ", "}
+      - {legacy: whole, service: [h, r], convert: split, separator: "/"}
+      - {legacy: wh, service: kwh, convert: scaled, digits: 3}
+      - {service: origin, value: "it's 100%"}
       - {legacy: word, service: word, convert: enum, values: {a: x, b: y}}
       - {legacy: yn, service: yes, convert: yes_no}
       - {legacy: c, service: price, convert: cents}
@@ -98,6 +106,13 @@ good_rows = st.fixed_dictionaries(
         "at0": st.none() | HOURS[0].map(lambda pair: pair[0]),
         "at1": HOURS[1].map(lambda pair: pair[0]),
         "code": st.none() | st.sampled_from(["A", "B", "CC"]),
+        "nr": st.none() | st.sampled_from([1, -2]),
+        "day": st.dates(date(1, 1, 1)),
+        "hour": st.times(),
+        "fn": st.text("abΩ ", max_size=3),
+        "ln": st.text("ab, ", max_size=5),
+        "whole": st.none() | st.builds("{}/{}".format, st.text("ab", max_size=2), st.text("a/", max_size=4)),
+        "wh": st.none() | st.integers(-(10**12), 10**12),
         "word": st.sampled_from(["a", "b"]),
         "yn": st.sampled_from(["Y", "N"]),
         "c": st.none() | st.integers(-(10**9), 10**9),
@@ -124,6 +139,12 @@ wild = {
     "at1": around,
     "at2": around,
     "code": st.sampled_from(["A", "Z", "CC", ""]),
+    "nr": st.sampled_from([1, 2]),
+    "day": st.none() | st.dates(date(1, 1, 1)),
+    "hour": st.none() | st.times(),
+    "fn": st.none() | st.text("a, ", max_size=3),
+    "ln": st.none() | st.text("a, ", max_size=3),
+    "whole": st.text("a/", max_size=3),
     "word": st.sampled_from(["a", "a  ", "A", ""]),
     "yn": st.sampled_from(["Y", "J", ""]),
     "hm": st.sampled_from(["24:00", "7:00", "07:05", "07:05\n", "٠٧:٠٥", "xx"]),
@@ -286,7 +307,8 @@ def test_the_same_differences(connection, table, drawn, data) -> None:
     mixed = []
     for number, row in enumerate(images):
         other = data.draw(st.sampled_from(images))
-        names = data.draw(st.sets(st.sampled_from(sorted(row))))
+        names = data.draw(st.sets(st.sampled_from(sorted(row.keys() - {"r"}))))
+        names |= {"r"} if "h" in names else set()  # the two are one value
         mixed.append({**row, **{name: other[name] for name in names}, "id": number})
     insert(connection, "parcel", mixed)
     assert differing(connection, table) == different_in_python(connection, table)
