@@ -29,6 +29,11 @@ from cdc.runner import Runner
 from tests.fixtures.servers import create_database
 from tests.integration.cdc.toy import LEGACY, Running, Shop, assert_equal, execute, one, until
 
+OWNERSHIP = (
+    "CREATE TABLE banyan.ownership"
+    " (domain text, wave int, bucket_from int, bucket_to int, owner text, epoch bigint, PRIMARY KEY (domain, wave))"
+)
+
 
 @pytest.fixture(scope="module")
 def unbounded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
@@ -160,10 +165,12 @@ def test_a_lost_reverse_slot_of_a_service_that_owns_nothing_is_made_again(shop: 
     execute(shop.service, "SELECT pg_drop_replication_slot(%s)", [stream.slot])
     assert isinstance(shop.start(stream).failure(), SlotLost)
     shop.running.clear()
-    execute(shop.legacy, "CREATE TABLE banyan.ownership (domain text, owner text)")
-    execute(shop.legacy, "INSERT INTO banyan.ownership VALUES ('shop', 'legacy'), ('other', 'moving')")
+    execute(shop.legacy, OWNERSHIP)
+    execute(shop.legacy, "INSERT INTO banyan.ownership VALUES ('shop', 0, 0, 1024, 'legacy', 1)")
+    execute(shop.legacy, "INSERT INTO banyan.ownership VALUES ('other', 0, 0, 1024, 'moving', 2)")
     done = recover(runner(shop, "reverse"), shop.service, "ann", "dropped by mistake")
     assert done.way == "remake"
+    execute(shop.legacy, "UPDATE banyan.ownership SET owner = 'service', epoch = 2 WHERE domain = 'shop'")
     shop.start(stream)
     execute(shop.service, "INSERT INTO product VALUES (1, 'a', 'n', 1, NULL, 'active')")
     shop.caught_up("reverse")

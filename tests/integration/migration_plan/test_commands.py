@@ -292,7 +292,7 @@ def test_status_tells_a_database_that_is_away_once_and_does_not_call_its_streams
     assert "not prepared" not in shown.stdout
     assert json.loads(banyan(away, "status", "--json").stdout)["domains"][0]["streams"]["reverse"] == {
         "state": "unknown", "alive": False, "lag_ms": None, "lsn": None, "parked": None, "slot": "unknown",
-        "retained_bytes": None, "problem": None,
+        "retained_bytes": None, "problem": None, "lag_bytes": None, "room_bytes": None,
     }  # fmt: skip
 
 
@@ -305,12 +305,12 @@ def test_status_tells_a_stream_whose_slot_is_gone_with_the_command_that_helps(to
     assert "slot missing" in shown.stdout
     [line] = shown.stderr.splitlines()
     assert line.startswith(f"{toys.domain}: the forward stream cannot go on: its slot is missing; ")
-    assert f"`python -m cdc snapshot --stream {toys.domain}.forward`" in line
+    assert f"`banyan stream recover {toys.domain} --direction forward`" in line
     told = banyan(toys, "status", "--json")
     assert told.returncode == 3
     stream = json.loads(told.stdout)["domains"][0]["streams"]["forward"]
     assert (stream["alive"], stream["slot"]) == (False, "missing")
-    assert "python -m cdc snapshot" in stream["problem"]
+    assert "banyan stream recover" in stream["problem"]
 
 
 def test_a_step_without_yes_and_without_a_terminal_changes_nothing(toys: Toys) -> None:
