@@ -27,8 +27,8 @@ down: setup ## Stop the local stack.
 
 test: setup-dev ## Run all tests (real servers; installs missing system packages when it may).
 	@tools/system-packages.sh chromium=chromium chromedriver=chromium-driver nginx=nginx wrk=wrk
-	@.venv/bin/pytest -m "not e2e and not alone" -n 4 --dist loadfile $(ARGS)
-	@.venv/bin/pytest -m e2e -n 3 --dist loadfile $(ARGS)
+	@.venv/bin/pytest -m "not e2e and not alone" -n 3 --dist loadfile $(ARGS)
+	@.venv/bin/pytest -m e2e -n 2 --dist loadfile $(ARGS)
 	@.venv/bin/pytest -m alone $(ARGS)
 
 test-quick: setup-dev ## Run the tests without I/O only.
