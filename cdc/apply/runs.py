@@ -1,8 +1,7 @@
 """Operations gathered into runs that one statement can write, in an order that changes nothing. Pure.
 
 Foreign keys do not fire for the applier, so tables are independent of each other. Within a table the order of runs is
-the order of changes: an insert may need the unique value that an earlier delete set free. What fills parts of wide rows
-comes after what makes these rows: it writes other columns, and needs the row.
+the order of changes: an insert may need the unique value that an earlier delete set free.
 """
 
 from __future__ import annotations
@@ -32,25 +31,22 @@ class Run:
 
 def gather(operations: Iterable[Operation]) -> list[Run]:
     runs: list[Run] = []
-    last: dict[tuple[str, str], Run] = {}
-    late = False
+    last: dict[str, Run] = {}
     for op in operations:
         columns = (
             tuple(name for name in op.route.columns if name in op.row)
             if op.kind in ("patch", "move")
             else op.route.columns
         )
-        lane = op.route.target, op.route.source
-        run = last.get(lane)
+        run = last.get(op.route.target)
         if run is None or run.kind != op.kind or run.columns != columns or op.kind == "clear":
             if run is not None and run.kind == "upsert" and op.kind == "patch" and op.key in run.rows:
                 run.rows[op.key] = {**run.rows[op.key], **op.row}
                 continue
-            run = last[lane] = Run(op.kind, op.route, columns)
+            run = last[op.route.target] = Run(op.kind, op.route, columns)
             runs.append(run)
-            late = late or not op.route.makes
         if op.kind == "move":
             run.moves.append(op)
         else:
             run.rows[op.key] = op.row
-    return sorted(runs, key=lambda run: not run.route.makes) if late else runs
+    return runs

@@ -32,10 +32,6 @@ class Table:
 
     direction = "both"
     names = {"id": "id", "x": "u", "y": "v"}
-    part = None
-
-    def makes(self, direction: str) -> bool:
-        return True
 
     def source(self, direction: str) -> str:
         return "public.a" if direction == "forward" else "public.b"
@@ -222,7 +218,7 @@ def test_a_slot_is_resumed_only_from_the_targets_position(
         (psycopg.errors.LockNotAvailable(), False, Transient),
         (psycopg.errors.AdminShutdown(), False, Transient),
         (psycopg.OperationalError("connection lost"), False, Transient),
-        (psycopg.errors.UndefinedColumn(), False, SchemaChanged),
+        (psycopg.errors.UndefinedColumn(), False, TargetRefused),
         (psycopg.errors.InsufficientPrivilege(), False, TargetRefused),
     ],
 )

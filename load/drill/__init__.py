@@ -1,1 +1,0 @@
-"""Drills: faults on purpose, on a scratch stack of their own, and an account of what they did."""
