@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 from gateway.policies.retry import Cause
 
 if TYPE_CHECKING:
-    from gateway.http1.endpoint import Endpoint
     from gateway.http1.exchange import Exchange
     from gateway.routing.decision import Decision
 
