@@ -22,13 +22,20 @@ COMMANDS = {
     "advance": ("banyan.commands.plan", "advance", "Take a domain one phase forward (shadow, canary)."),
     "switch": ("banyan.commands.plan", "switch", "Move a domain's writes to its service."),
     "rollback": ("banyan.commands.plan", "rollback", "Take a domain one step back."),
-    "verify": ("banyan.commands.plan", "verify", "Compare a domain's two sides row by row."),
+    "verify": ("banyan.commands.verify", "verify", "Compare a domain's two sides row by row."),
+    "mapping": ("banyan.commands.mapping", "mapping", "Lint a mapping; check it on every row of both sides."),
     "shadow": ("banyan.commands.shadow", "shadow", "Show in what the two sides' answers differ."),
     "history": ("banyan.commands.plan", "history", "Show the ledger."),
     "prepare": ("banyan.commands.plan", "prepare", "Install guards, publications and slots for a domain."),
+    "stream": ("banyan.commands.stream", "stream", "Resume a halted stream; recover one whose slot was lost."),
     "plan": ("banyan.commands.plan", "plan", "Lint, show, compile and publish the plan."),
     "route": ("banyan.commands.route", "route", "Explain where a request goes; let a tester choose."),
     "gateway": ("banyan.commands.gateway", "gateway", "Watch the gateway's decisions as it takes them."),
+    "drill": (
+        "banyan.commands.drill",
+        "drill",
+        "Kill parts on purpose, on a scratch stack, and account for every row.",
+    ),
     "bench": ("banyan.commands.bench", "bench", "Measure against peers, side by side."),
 }
 

@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 import threading
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -17,13 +18,20 @@ import click
 import structlog
 
 from cdc import parking, streams
-from cdc.beacon import Heartbeat, Publisher
+from cdc.apply.route import DomainMapping, routes
+from cdc.beacon import Heartbeat, Publisher, Tables
 from cdc.config import Stream, dsn, load_mapping, load_stream
-from cdc.environment import home, load_environment
+from cdc.environment import acting, home, load_environment
 from cdc.errors import CdcError
+from cdc.foreign import foreign_writes, settle_foreign_writes
 from cdc.health import Health
+from cdc.orphans import Watch as Orphanage
+from cdc.orphans import find as find_orphans
+from cdc.recover import recover as recover_stream
 from cdc.runner import Runner
+from cdc.schema.resume import resume as resume_stream
 from cdc.status import Status
+from cdc.verify.command import verify_loop
 
 # A batch that the target has not taken this long after SIGTERM is rolled back, seconds.
 GRACE = 8.0
@@ -102,7 +110,9 @@ def run(path: Path) -> None:
 
     worker = threading.Thread(target=work, name="apply", daemon=True)
     worker.start()
-    Heartbeat(dsn(stream.source_dsn_env), stream.slot, runner.status, stop).start()
+    tables = Tables(routes(load_mapping(stream, path), stream.direction), stream.publication)
+    Heartbeat(dsn(stream.source_dsn_env), stream.slot, runner.status, stop, tables).start()
+    Orphanage(dsn(stream.target_dsn_env), _targets(stream, path), runner.status, stop).start()
     if redis_url is not None:
         Publisher(redis_url, runner.status, stop).start()
     while worker.is_alive():
@@ -130,12 +140,73 @@ def status(path: Path) -> None:
 
 @main.command()
 @stream_option
+def orphans(path: Path) -> None:
+    """Rows at the target whose parent is missing: one JSON object a foreign key; exit code 1 when there are some."""
+    stream = load_stream(path)
+    found = find_orphans(dsn(stream.target_dsn_env), _targets(stream, path))
+    for one in found:
+        click.echo(json.dumps(asdict(one)))
+    if found:
+        raise click.exceptions.Exit(1)
+    click.echo("every row has its parent", err=True)
+
+
+@main.command()
+@stream_option
 @click.option("--take-over", is_flag=True, help="A running process of the stream waits until the fill is done.")
 def snapshot(path: Path, take_over: bool) -> None:
     """Fill the target again, from a new slot. The stream must not run, or give way (--take-over)."""
     _, runner = _runner(path)
     filled = runner.snapshot(threading.Event(), take_over=take_over)
     click.echo(f"{filled.rows} rows in {filled.seconds:.2f} s, {filled.rows_per_s:,.0f} rows/s")
+
+
+def _why(command: Callable[..., None]) -> Callable[..., None]:
+    command = click.option("--actor", default=None, help="Who does it; default: BANYAN_ACTOR, or user@host.")(command)
+    return click.option("--reason", required=True, help="Why; it is kept beside what was done.")(command)
+
+
+@main.command()
+@stream_option
+@_why
+def resume(path: Path, reason: str, actor: str | None) -> None:
+    """Let a stream go on that a changed schema stopped: when mapping and both schemas fit, and some rows pass."""
+    stream = load_stream(path)
+    ends = dsn(stream.source_dsn_env), dsn(stream.target_dsn_env)
+    click.echo(resume_stream(stream, load_mapping(stream, path), *ends, actor or acting(), reason))
+
+
+@main.command()
+@stream_option
+@_why
+@click.option("--force", is_flag=True, help="Also when nothing is wrong with the slot.")
+def recover(path: Path, reason: str, actor: str | None, force: bool) -> None:
+    """Make a lost, recreated or advanced slot good again: a new one, and the rows that it would have brought."""
+    stream, runner = _runner(path)
+    click.echo(recover_stream(runner, dsn(stream.source_dsn_env), actor or acting(), reason, force=force))
+
+
+@main.group()
+def foreign() -> None:
+    """Commits by somebody who does not own what was written."""
+
+
+@foreign.command("list")
+@stream_option
+def foreign_list(path: Path) -> None:
+    """One JSON object a line: those that nobody has settled."""
+    stream = load_stream(path)
+    for found in foreign_writes([dsn(stream.target_dsn_env), dsn(stream.source_dsn_env)], stream.name):
+        click.echo(json.dumps(found, default=str))
+
+
+@foreign.command("settle")
+@stream_option
+def foreign_settle(path: Path) -> None:
+    """End the alarm of this stream's foreign commits. What they wrote stays: `banyan verify DOMAIN --repair`."""
+    stream = load_stream(path)
+    ends = [dsn(stream.target_dsn_env), dsn(stream.source_dsn_env)]
+    click.echo(f"{settle_foreign_writes(ends, stream.name, acting(os.environ))} foreign commits settled")
 
 
 @main.group()
@@ -189,11 +260,24 @@ def _spare_the_collector() -> None:
 def _runner(path: Path) -> tuple[Stream, Runner]:
     stream = load_stream(path)
     mapping = load_mapping(stream, path)
-    return stream, Runner(stream, mapping, dsn(stream.source_dsn_env), dsn(stream.target_dsn_env), Status(stream.name))
+    ends = dsn(stream.source_dsn_env), dsn(stream.target_dsn_env)
+
+    def reload() -> tuple[Stream, DomainMapping]:
+        again = load_stream(path)
+        return again, load_mapping(again, path)
+
+    return stream, Runner(stream, mapping, *ends, Status(stream.name), reload)
+
+
+def _targets(stream: Stream, path: Path) -> list[str]:
+    return [route.target for route in routes(load_mapping(stream, path), stream.direction).by_source.values()]
 
 
 def _redis_url(stream: Stream) -> str | None:
     return dsn(stream.redis_url_env) if stream.redis_url_env else None
+
+
+main.add_command(verify_loop)
 
 
 if __name__ == "__main__":

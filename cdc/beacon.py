@@ -11,14 +11,23 @@ import psycopg
 import redis
 import structlog
 
-from cdc.change import HEARTBEAT, lsn_number
+from cdc.apply.route import Routes
+from cdc.capture import slot as slots
+from cdc.change import HEARTBEAT
+from cdc.errors import first_line
+from cdc.schema import watch
+from cdc.schema.examine import lost_tables
 from cdc.status import Status
 
-# Seconds between heartbeats: an idle source's watermark moves with them.
-HEARTBEAT_EVERY = 0.25
-# Redis gets the watermark at least each second and at most this often, seconds.
-PUBLISH_GAP = 0.05
-PUBLISH_EVERY = 1.0
+# A watermark that has not moved for so long is moved by a heartbeat, seconds: above ten times a second. Streams of one
+# source move each other's, and a busy source needs none.
+HEARTBEAT_EVERY = 0.08
+# Seconds between two looks at the slot, and at whether the tables are still published.
+LOOK_EVERY = 1.0
+TABLES_EVERY = 5.0
+# Redis gets the watermark at least and at most so often, seconds.
+PUBLISH_EVERY = 0.08
+PUBLISH_GAP = 0.04
 
 # A message outside a transaction reaches the reader once it is flushed: at once where the server can be asked to
 # (PostgreSQL 17), else as a transaction of its own.
@@ -31,11 +40,16 @@ log = structlog.get_logger("cdc.beacon")
 
 
 class Heartbeat(threading.Thread):
-    """Also brings back where the source's WAL ends and how its slot is."""
+    """Also brings back where the source's WAL ends, how its slot is, and which tables do not come any more."""
 
-    def __init__(self, dsn: str, slot: str, status: Status, stop: threading.Event) -> None:
+    def __init__(
+        self, dsn: str, slot: str, status: Status, stop: threading.Event, tables: Tables | None = None
+    ) -> None:
         super().__init__(name=f"heartbeat-{status.stream}", daemon=True)
         self._dsn, self._slot, self._status, self._halt = dsn, slot, status, stop
+        self._tables = tables
+        self._look_at = self._tables_at = 0.0
+        status.slot_name = slot
 
     def run(self) -> None:
         while not self._halt.is_set():
@@ -48,28 +62,42 @@ class Heartbeat(threading.Thread):
                 ) as connection:
                     self._beat(connection)
             except psycopg.Error as e:
-                log.warning(
-                    "no heartbeat",
-                    stream=self._status.stream,
-                    error=str(e).strip().splitlines()[0] if str(e).strip() else "",
-                )
-                self._halt.wait(HEARTBEAT_EVERY)
+                log.warning("no heartbeat", stream=self._status.stream, error=first_line(e))
+                self._halt.wait(LOOK_EVERY)
 
     def _beat(self, connection: psycopg.Connection[Any]) -> None:
         prompt = connection.info.server_version >= 170000
         emit = EMIT_FLUSHED if prompt else EMIT_TRANSACTION
         while not self._halt.is_set():
-            connection.execute(emit, [HEARTBEAT])
-            row = connection.execute(
-                "SELECT pg_current_wal_lsn(), wal_status, pg_wal_lsn_diff(pg_current_wal_lsn(), restart_lsn)"
-                " FROM (SELECT) AS one LEFT JOIN pg_replication_slots ON slot_name = %s",
-                [self._slot],
-            ).fetchone()
-            if row is not None:
-                self._status.source_lsn = lsn_number(row[0])
-                self._status.wal_status = row[1] or "missing"
-                self._status.retained_bytes = int(row[2] or 0)
-            self._halt.wait(HEARTBEAT_EVERY)
+            began = time.monotonic()
+            if self._status.age() >= HEARTBEAT_EVERY / 2:
+                connection.execute(emit, [HEARTBEAT])
+            if began - self._look_at >= LOOK_EVERY:
+                self._look_at = began
+                self._look(connection)
+            self._halt.wait(max(0.0, began + HEARTBEAT_EVERY - time.monotonic()))
+
+    def _look(self, connection: psycopg.Connection[Any]) -> None:
+        status = self._status
+        found = slots.find(connection, self._slot)
+        status.slot, status.slot_known = found, True
+        if found is not None:
+            status.source_lsn = found.wal_end
+        if self._tables is not None and time.monotonic() - self._tables_at >= TABLES_EVERY:
+            self._tables_at = time.monotonic()
+            status.lost_tables = self._tables.lost(connection)
+
+
+class Tables:
+    """Whether a stream's tables are there. Where event triggers are at work they tell it, and at the right place."""
+
+    def __init__(self, routes: Routes, publication: str) -> None:
+        self._routes, self._publication = routes, publication
+
+    def lost(self, connection: psycopg.Connection[Any]) -> str:
+        if watch.installed(connection):
+            return ""
+        return lost_tables(connection, self._routes, self._publication) or ""
 
 
 class Publisher(threading.Thread):
@@ -101,3 +129,4 @@ class Publisher(threading.Thread):
             self._down = True
         else:
             self._down = False
+            self._status.published += 1

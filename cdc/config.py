@@ -5,21 +5,29 @@ from __future__ import annotations
 import ipaddress
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Annotated, Any
 
 import msgspec
+import psycopg
 
 from cdc import mapping as mappings
 from cdc.change import Direction
 from cdc.environment import missing
 from cdc.errors import ConfigError
+from cdc.schema.judge import Policy
 
 _NAME = re.compile(r"[a-z0-9_]{1,63}")
 
 
 class Stream(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One domain in one direction."""
+    """One domain in one direction.
+
+    `binary`: values in binary where their types are known. `status_interval`: seconds between two confirmations.
+    `spool`: folder for transactions that are streamed before they end (default: the system's for temporary files), at
+    most `spool_mib`.
+    """
 
     name: str
     domain: str
@@ -33,6 +41,19 @@ class Stream(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     mapping: str
     listen: str = "127.0.0.1:0"
     redis_url_env: str | None = None
+    binary: bool = False
+    status_interval: float = 1.0
+    spool: str | None = None
+    spool_mib: int = 8192
+    on_ddl: Policy = "stop"  # what a changed table does to the stream; `expand`: new columns that nobody must fill pass
+    on_ddl_tables: dict[str, Policy] = {}  # other policies, by either name of a table
+    slot_keep_mb: Annotated[int, msgspec.Meta(ge=64)] = 4096  # for a source that bounds no slot's WAL yet
+    failover: bool = True  # the slot goes along to a standby, where the source can (PostgreSQL 17)
+
+    @property
+    def policies(self) -> dict[str, Policy]:
+        """By table; the empty name is for all others."""
+        return {"": self.on_ddl, **self.on_ddl_tables}
 
     def __post_init__(self) -> None:
         for what in ("slot", "publication", "origin"):
@@ -40,6 +61,10 @@ class Stream(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
                 raise ValueError(f"{what} {getattr(self, what)!r}: use 1 to 63 of a-z, 0-9 and _")
         if not self.name:
             raise ValueError("name is empty")
+        if not 0.05 <= self.status_interval <= 30:
+            raise ValueError(f"status_interval {self.status_interval:g}: use 0.05 to 30 seconds")
+        if self.spool_mib < 0:
+            raise ValueError("spool_mib is negative: 0 leaves large transactions at the server until they end")
         listen_address(self.listen)
 
 
@@ -64,7 +89,14 @@ def load_mapping(stream: Stream, beside: Path | None = None) -> mappings.Mapping
         raise ConfigError(f"mapping {e}") from e
     if mapping.domain != stream.domain:
         raise ConfigError(f"mapping {path} is of domain {mapping.domain}, stream {stream.name} of {stream.domain}")
-    return mapping
+    ends = (stream.source_dsn_env, stream.target_dsn_env)
+    legacy, service = ends if stream.direction == "forward" else ends[::-1]
+    return mappings.bind(mapping, {"legacy": _reading(legacy), "service": _reading(service)})
+
+
+def _reading(variable: str) -> Callable[[], psycopg.Connection[Any]]:
+    """A connection of its own for a mapping's reference tables, when one is looked at."""
+    return lambda: psycopg.connect(dsn(variable), connect_timeout=5, application_name="banyan-cdc reference")
 
 
 def dsn(variable: str, environment: Mapping[str, str] | None = None) -> str:

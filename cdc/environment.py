@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import getpass
 import os
+import socket
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -21,6 +23,12 @@ def load_environment(own: Mapping[str, str] | None = None) -> dict[str, str]:
 def home(env: Mapping[str, str]) -> Path:
     """The local stack's folder."""
     return Path(env.get("BANYAN_HOME") or ".banyan").resolve()
+
+
+def acting(env: Mapping[str, str] | None = None) -> str:
+    """Who acts: BANYAN_ACTOR, else user@host."""
+    known = os.environ if env is None else env
+    return known.get("BANYAN_ACTOR") or f"{getpass.getuser()}@{socket.gethostname()}"
 
 
 def read_lines(file: Path) -> dict[str, str]:

@@ -7,7 +7,8 @@ CdcError
 ├── SlotLost             the slot is missing or invalidated: its changes are gone
 ├── SlotAhead            the slot has moved past the target's position: changes would be skipped
 ├── WrongSource          the source is not the cluster that the position belongs to
-├── SchemaChanged        a table no longer has what the mapping needs
+├── SchemaChanged        a table changed its shape: the stream stands until a person resumes it
+├── NotReady             a stream may not be resumed yet: mapping and schemas do not fit
 ├── TargetRefused        the target refuses the stream as a whole (rights, guard, missing table)
 ├── TargetOwns           the target side owns what a fill or a replay would overwrite: nothing was written
 ├── RowMissing           a partial update met no row; the applier parks its key
@@ -16,10 +17,14 @@ CdcError
 ├── ProtocolError        the server sent what pgoutput does not define
 ├── EnvelopeError        a JSON event is not a change in Debezium's shape
 └── Transient            a connection or lock failed: trying again helps
-    └── AtWork           another process applies this stream at the moment
+    ├── SlotTaken        another program reads the slot
+    ├── AtWork           another process applies this stream at the moment
+    └── SpoolFull        large open transactions do not fit on our disk: the server keeps them from now on
 """
 
 from __future__ import annotations
+
+from typing import Literal
 
 
 def first_line(error: BaseException) -> str:
@@ -57,7 +62,17 @@ class WrongSource(CdcError):
 
 
 class SchemaChanged(CdcError):
-    """Raised when a source row lacks columns that the mapping needs."""
+    """Raised before the first row of a table's new shape. `lsn`: commit of the source's change, None at the target."""
+
+    def __init__(
+        self, message: str, *, side: Literal["source", "target"] = "source", table: str = "", lsn: int | None = None
+    ) -> None:
+        super().__init__(message)
+        self.side, self.table, self.lsn = side, table, lsn
+
+
+class NotReady(CdcError):
+    """Raised when a halted stream may not go on yet. Nothing was changed."""
 
 
 class TargetRefused(CdcError):
@@ -92,5 +107,13 @@ class Transient(CdcError):
     """Raised when the same step may well work in a moment: lost connection, lock, slot still held by a dead peer."""
 
 
+class SlotTaken(Transient):
+    """Raised while another program reads the stream's slot. What it confirms is lost to us: then SlotAhead follows."""
+
+
 class AtWork(Transient):
     """Raised when another session holds the stream's origin: its running process, another fill, or a dead peer's."""
+
+
+class SpoolFull(Transient):
+    """Raised when streamed transactions do not fit on disk; the next connection does without streaming."""

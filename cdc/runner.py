@@ -5,23 +5,33 @@ from __future__ import annotations
 import random
 import threading
 import time
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import psycopg
 import structlog
 
 from cdc.apply.applier import Applied, Applier
+from cdc.apply.foreign import Foreign
 from cdc.apply.route import DomainMapping, routes
 from cdc.apply.session import become_applier, connect, end_sessions, translated_errors
 from cdc.apply.state import StreamState, read_state
 from cdc.capture import slot as slots
+from cdc.capture.binary import Resolver, resolver
 from cdc.capture.buffer import Buffer
 from cdc.capture.reader import Reader
-from cdc.capture.replication import ReplicationStream
+from cdc.capture.replication import ReplicationStream, identify, past
 from cdc.capture.replication import connect as connect_replication
+from cdc.capture.session import open_source
+from cdc.capture.streamed import Streamed
 from cdc.change import lsn_text
 from cdc.config import Stream
-from cdc.errors import AtWork, NotPrepared, Transient, WrongSource, first_line
+from cdc.errors import AtWork, ConfigError, NotPrepared, SchemaChanged, SpoolFull, Transient, WrongSource
+from cdc.halts import Halts
+from cdc.schema import examine, store
+from cdc.schema.sentry import Sentry
 from cdc.snapshot import Filled, Interrupted, fill
 from cdc.status import Status
 
@@ -39,13 +49,23 @@ class Runner:
     """`run` blocks until `stop` is set or something needs a person; safe to run in a thread."""
 
     def __init__(
-        self, stream: Stream, mapping: DomainMapping, source_dsn: str, target_dsn: str, status: Status | None = None
+        self,
+        stream: Stream,
+        mapping: DomainMapping,
+        source_dsn: str,
+        target_dsn: str,
+        status: Status | None = None,
+        reload: Callable[[], tuple[Stream, DomainMapping]] | None = None,
     ) -> None:
+        """`reload`: what the stream is after a halt, when its mapping may be another."""
         self.stream = stream
+        self._mapping, self._reload = mapping, reload
+        self._halts = Halts(target_dsn)
         self.status = status or Status(stream.name)
         self._routes = routes(mapping, stream.direction)
         self._source_dsn, self._target_dsn = source_dsn, target_dsn
         self._target: psycopg.Connection[Any] | None = None
+        self._spools = stream.spool_mib > 0  # large transactions come before they end, until that does not fit
 
     def run(self, stop: threading.Event) -> None:
         """Raises: every CdcError but Transient."""
@@ -53,10 +73,17 @@ class Runner:
         while not stop.is_set():
             began = time.monotonic()
             try:
-                self._session(stop)
+                if self._halts.stand(self.stream, self.status, stop):
+                    self._again()
+                if not stop.is_set():
+                    self._session(stop)
+            except SchemaChanged as e:
+                self._halts.met(e)
             except Transient as e:
                 self.status.state, self.status.problem = "reconnecting", str(e)
                 self.status.restarts += 1
+                if isinstance(e, SpoolFull):
+                    self._spools = False
                 if time.monotonic() - began > LAST_PAUSE:
                     pause = FIRST_PAUSE
                 log.warning("stream interrupted", stream=self.stream.name, error=str(e), retry_in_s=round(pause, 2))
@@ -69,6 +96,12 @@ class Runner:
                 raise
         self.status.state = "stopped"
 
+    def _again(self) -> None:
+        """Raises: ConfigError."""
+        if self._reload is not None:
+            self.stream, self._mapping = self._reload()
+            self._routes = routes(self._mapping, self.stream.direction)
+
     def cancel(self) -> None:
         """End a statement that blocks; its transaction is rolled back and comes again after the next start."""
         if self._target is not None and not self._target.closed:
@@ -80,11 +113,11 @@ class Runner:
 
         Raises: AtWork, Transient, Interrupted, TargetOwns.
         """
-        with self._alone(take_over) as target:
+        with self.alone(take_over) as target:
             self._require(target)
-            return self._fill(target, stop)
+            return self.fill(target, stop)
 
-    def _alone(self, take_over: bool) -> psycopg.Connection[Any]:
+    def alone(self, take_over: bool = True) -> psycopg.Connection[Any]:
         deadline = time.monotonic() + TAKE_OVER
         while True:
             try:
@@ -110,17 +143,17 @@ class Runner:
         return target
 
     def _session(self, stop: threading.Event) -> None:
-        with self._applier_session() as target:
+        with closing(self._applier_session()) as target:  # also while a batch is on its way
             self._target = target
             state = self._require(target)
             if self.stream.snapshot and state.phase != "streaming":
-                self._fill(target, stop)
+                self.fill(target, stop)
                 state = self._require(target)
             if state.lsn is None:
                 raise NotPrepared(f"stream {self.stream.name} has no position and takes no snapshot: run prepare")
             self.status.snapshot_rows = state.snapshot_rows
-            self._judge(target, state, state.lsn)
-            self._stream(target, state.lsn, stop)
+            self.judge(target, state, state.lsn)
+            self._stream(target, state.lsn, self._sentry(target), stop)
 
     def _require(self, target: psycopg.Connection[Any]) -> StreamState:
         with translated_errors():
@@ -129,47 +162,101 @@ class Runner:
             raise NotPrepared(f"stream {self.stream.name} is not prepared in the target: run prepare")
         return state
 
-    def _fill(self, target: psycopg.Connection[Any], stop: threading.Event) -> Filled:
+    def _sentry(self, target: psycopg.Connection[Any]) -> Sentry:
+        """Raises: SchemaChanged, when the target's tables are not what they were."""
+        name, policies = self.stream.name, self.stream.policies
+        with translated_errors():
+            known = store.accepted(target, name)
+            examine.require_target(target, name, self._routes, known.target, policies)
+        return Sentry(name, self._routes, known.source, policies, known.through)
+
+    def fill(self, target: psycopg.Connection[Any], stop: threading.Event) -> Filled:
+        """A fill begins with the tables as they are: whatever the stream stood for is past."""
         self.status.state = "snapshot"
+        with open_source(self._source_dsn, self.stream.name) as source, translated_errors("the source"):
+            shapes = examine.source_shapes(source, self._routes, self.stream.publication)
         filled = fill(self._source_dsn, target, self.stream, self._routes, stop.is_set)
+        with translated_errors(), target.transaction():
+            store.accept(target, self.stream.name, "source", shapes)
+            store.close_halt(target, self.stream.name, "fill", "filled anew", filled.lsn)
         self.status.snapshot_rows = filled.rows
         return filled
 
-    def _judge(self, target: psycopg.Connection[Any], state: StreamState, position: int) -> None:
-        """Raises: SlotLost, SlotAhead, WrongSource."""
-        with connect_replication(self._source_dsn, f"banyan-cdc {self.stream.name}") as source:
-            row = source.execute("IDENTIFY_SYSTEM").fetchone()
-        assert row is not None
-        system = row[0]
-        if state.source_system is not None and state.source_system != system:
-            raise WrongSource(
-                f"the source is cluster {system}, but stream {self.stream.name} was made for {state.source_system}:"
-                f" correct the source's URL, or {slots.AGAIN}"
-            )
-        try:
-            with psycopg.connect(self._source_dsn, autocommit=True, connect_timeout=5) as connection:
-                refusal = slots.judge(self.stream.slot, slots.find(connection, self.stream.slot), position)
-        except psycopg.OperationalError as e:
-            raise Transient(f"cannot connect to the source: {first_line(e)}") from e
-        if refusal is not None:
+    def judge(self, target: psycopg.Connection[Any], state: StreamState, position: int) -> None:
+        """Whether the source is the one that the position was read from. Raises: WrongSource, Transient."""
+        with (
+            connect_replication(self._source_dsn, f"banyan-cdc {self.stream.name}") as source,
+            translated_errors("the source"),
+        ):
+            system, timeline = identify(source)
+            if state.source_system is not None and state.source_system != system:
+                raise WrongSource(
+                    f"the source is cluster {system}, but stream {self.stream.name} was made for {state.source_system}:"
+                    f" correct the source's URL, or {slots.AGAIN}"
+                )
+            known = state.source_timeline
+            ends = past(source, timeline) if known not in (None, timeline) else {}
+        if (refusal := slots.judge_timeline(self.stream.name, position, known, timeline, ends)) is not None:
             raise refusal
-        if state.source_system is None:
+        self._judge_slot(position)
+        if (state.source_system, known) != (system, timeline):
             with translated_errors():
                 target.execute(
-                    "UPDATE banyan.stream SET source_system = %s WHERE stream = %s", [system, self.stream.name]
+                    "UPDATE banyan.stream SET source_system = %s, source_timeline = %s WHERE stream = %s",
+                    [system, timeline, self.stream.name],
                 )
 
-    def _stream(self, target: psycopg.Connection[Any], position: int, stop: threading.Event) -> None:
-        applier = Applier(target, self.stream.name, self._routes)
-        buffer = Buffer()
+    def _judge_slot(self, position: int) -> None:
+        """Raises: SlotLost, SlotAhead, SlotTaken, WrongSource, Transient."""
+        with open_source(self._source_dsn, self.stream.name) as source, translated_errors("the source"):
+            found = slots.find(source, self.stream.slot)
+        if (refusal := slots.judge(self.stream.slot, found, position, f"banyan-cdc {self.stream.name}")) is not None:
+            raise refusal
+
+    def _streamed(self) -> Streamed:
+        folder = Path(self.stream.spool) if self.stream.spool is not None else None
+        if folder is not None:
+            try:
+                folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            except OSError as e:
+                raise ConfigError(f"stream {self.stream.name}: spool folder {folder}: {e.strerror}") from e
+        return Streamed(folder, self.stream.spool_mib << 20)
+
+    def _binary(self) -> Resolver | None:
+        if not self.stream.binary:
+            return None
+        with open_source(self._source_dsn, self.stream.name) as source, translated_errors("the source"):
+            return resolver(source, self.stream.publication)
+
+    def _stream(self, target: psycopg.Connection[Any], position: int, sentry: Sentry, stop: threading.Event) -> None:
+        applier = Applier(target, self.stream.name, self._routes, ahead=True)
+        buffer, streamed, binary = Buffer(), self._streamed(), self._binary()
         replication = connect_replication(self._source_dsn, f"banyan-cdc {self.stream.name}")
         try:
-            stream = ReplicationStream(replication, self.stream.slot, [self.stream.publication], position)
+            stream = ReplicationStream(
+                replication,
+                self.stream.slot,
+                [self.stream.publication],
+                position,
+                streaming=self._spools,
+                binary=binary is not None,
+            )
+            self._judge_slot(position)  # again: until now anybody could have moved it, from now on only we
         except BaseException:
             replication.close()
             raise
-        reader = Reader(stream, buffer, self.stream.name)
+        reader = Reader(
+            stream,
+            buffer,
+            self.stream.name,
+            raw=True,
+            streamed=streamed,
+            binary=binary,
+            interval=self.stream.status_interval,
+            sentry=sentry,
+        )
         reader.start()
+        foreign = Foreign(self.stream, self._routes, self._source_dsn, self._target_dsn)
         self.status.state, self.status.problem = "streaming", ""
         self.status.parked = len(applier.writer.parked)
         log.info("streaming", stream=self.stream.name, lsn=lsn_text(position))
@@ -181,10 +268,34 @@ class Runner:
 
         try:
             while not stop.is_set():
-                for applied in applier.feed(*buffer.take(POLL)):
+                try:
+                    events, size = buffer.take(0.0 if applier.busy else POLL)
+                except SchemaChanged:  # what came before the change is carried over
+                    for rest in (applier.settle(), applier.finish()):
+                        if rest is not None:
+                            note(rest)
+                    raise
+                for applied in applier.feed(foreign.admit(events), size):
                     note(applied)
-                if (last := applier.settle()) is not None:
+                self.status.foreign = foreign.unsettled()
+                # What has come is made ready while the target works; with nothing to do, its answer is waited for.
+                if (last := applier.settle() if events else applier.finish()) is not None:
                     note(last)
+                    self._halts.clear()
+                if sentry.changed:
+                    self._accept(target, sentry)
+                if self.status.lost_tables:
+                    raise SchemaChanged(
+                        f"{self.status.lost_tables}: changes do not come any more (dropped, or not published)"
+                    )
+            if (last := applier.finish()) is not None:
+                note(last)
         finally:
+            foreign.close()
             reader.stop()
             reader.join(timeout=5)
+
+    def _accept(self, target: psycopg.Connection[Any], sentry: Sentry) -> None:
+        with translated_errors():
+            for table in list(sentry.changed):
+                store.accept(target, self.stream.name, "source", {table: sentry.changed.pop(table)})

@@ -4,17 +4,36 @@ from __future__ import annotations
 
 import threading
 import time
+from bisect import bisect_left
 from collections import deque
 from dataclasses import dataclass, field
 from typing import Any
 
+import msgspec
+
+from cdc import alarms
 from cdc.apply.applier import Applied
+from cdc.capture.slot import Slot
 from cdc.change import lsn_text
 
-# Without news for so long, the time since counts as lag, seconds (heartbeats come each second).
+# Without news for so long, the time since counts as lag, seconds (heartbeats come many times a second).
 FRESH = 2.5
 # The rate is taken over the last so many seconds.
 RATE_WINDOW = 10.0
+# Upper bounds of the histogram of rows in one transaction of the target.
+BATCHES = (1, 10, 100, 1_000, 10_000, 100_000)
+
+
+@dataclass(slots=True)
+class Batches:
+    """How many rows the target's transactions had: counts per bound of BATCHES and beyond, and the sum."""
+
+    counts: list[int] = field(default_factory=lambda: [0] * (len(BATCHES) + 1))
+    rows: int = 0
+
+    def note(self, rows: int) -> None:
+        self.counts[bisect_left(BATCHES, rows)] += 1
+        self.rows += rows
 
 
 @dataclass(slots=True)
@@ -23,13 +42,20 @@ class Status:
     state: str = "starting"
     problem: str = ""
     parked: int = 0
+    foreign: int = 0
     rows: int = 0
     snapshot_rows: int = 0
     restarts: int = 0
+    transactions: int = 0
+    batches: Batches = field(default_factory=Batches)
     paused: bool = False
-    wal_status: str = ""
-    retained_bytes: int = 0
+    slot_name: str = ""
+    slot: Slot | None = None
+    slot_known: bool = False
     source_lsn: int = 0
+    lost_tables: str = ""
+    published: int = 0
+    orphans: int | None = None  # None: not looked for yet
     applied: Applied | None = None
     changed: threading.Event = field(default_factory=threading.Event)
     _news_at: float = 0.0
@@ -39,7 +65,9 @@ class Status:
         now = time.monotonic()
         self.applied, self.parked, self._news_at = applied, parked, now
         self.rows += applied.rows
+        self.transactions += applied.transactions
         if applied.rows:
+            self.batches.note(applied.rows)
             self._history.append((now, applied.rows))
         while self._history and now - self._history[0][0] > RATE_WINDOW:
             self._history.popleft()
@@ -68,6 +96,24 @@ class Status:
     def ready(self) -> bool:
         return self.state == "streaming" and self.age() < RATE_WINDOW
 
+    @property
+    def wal_status(self) -> str:
+        if not self.slot_known:
+            return ""
+        return (self.slot.wal_status or "reserved") if self.slot is not None else "missing"
+
+    def alarms(self) -> list[alarms.Alarm]:
+        found = alarms.of_slot(self.slot_name, self.slot) if self.slot_known and self.state != "snapshot" else []
+        if self.state == "halted":
+            found.append(alarms.Alarm("halted", "critical", self.problem))
+        if self.parked:
+            words = f"{self.parked} keys are parked: `python -m cdc parked list --stream {self.stream}`"
+            found.append(alarms.Alarm("parked", "warning", words))
+        if self.foreign:
+            words = f"{self.foreign} foreign commits: `python -m cdc foreign list --stream {self.stream}`"
+            found.append(alarms.Alarm("foreign-writer", "critical", words))
+        return found
+
     def watermark(self) -> dict[str, Any] | None:
         """As it stands in Redis (docs/architecture.md §8)."""
         if self.applied is None:
@@ -93,9 +139,16 @@ class Status:
             "rows": self.rows,
             "snapshot_rows": self.snapshot_rows,
             "parked": self.parked,
+            "foreign": self.foreign,
+            "orphans": self.orphans,
             "rate": self.rate(),
             "restarts": self.restarts,
             "paused": self.paused,
+            "transactions": self.transactions,
             "wal_status": self.wal_status,
-            "retained_bytes": self.retained_bytes,
+            "retained_bytes": self.slot.retained if self.slot is not None else 0,
+            "unconfirmed_bytes": self.slot.unconfirmed if self.slot is not None else 0,
+            "room_bytes": self.slot.room if self.slot is not None else None,
+            "failover": self.slot.failover if self.slot is not None else False,
+            "alarms": [msgspec.structs.asdict(alarm) for alarm in self.alarms()],
         }

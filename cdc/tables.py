@@ -14,7 +14,10 @@ from cdc.errors import TableRefused
 
 ROLE = "banyan_cdc"
 READER = "banyan_ctl"
-STATE_TABLES = ("banyan.stream", "banyan.fence_applied", "banyan.parked")
+STATE_TABLES = (
+    "banyan.stream", "banyan.fence_applied", "banyan.parked", "banyan.foreign_write", "banyan.verified", "banyan.drift",
+    "banyan.shape", "banyan.halt", "banyan.ddl",
+)  # fmt: skip
 ORIGIN_FUNCTIONS = [
     "pg_replication_origin_create",
     "pg_replication_origin_drop",
@@ -69,6 +72,13 @@ def grant_source(connection: psycopg.Connection[Any], routes: Iterable[Route]) -
     if _has_role(connection, ROLE):
         for route in routes:
             _grant(connection, route.source, "SELECT", ROLE)
+
+
+def grant_reference(connection: psycopg.Connection[Any], table: str) -> None:
+    """A small table that a mapping looks values up in."""
+    for role in (ROLE, READER):
+        if _has_role(connection, role):
+            _grant(connection, table, "SELECT", role)
 
 
 def grant_target(connection: psycopg.Connection[Any], routes: Iterable[Route]) -> None:

@@ -58,7 +58,17 @@ def stream(body: Any) -> Stream:
     """From a stream's `GET /status`."""
     values = _mapping(body)
     state = values.get("state") or values.get("phase") or ""
-    return Stream(True, str(state), _number(values.get("lag_ms")), _count(values.get("parked")))
+    alarms = values.get("alarms")
+    found = [_mapping(alarm) for alarm in alarms] if isinstance(alarms, list) else []
+    return Stream(
+        True,
+        str(state),
+        _number(values.get("lag_ms")),
+        _count(values.get("parked")),
+        _count(values.get("lag_bytes")),
+        _count(values.get("retained_bytes")),
+        tuple(str(alarm.get("words", "")) for alarm in found),
+    )
 
 
 def ledger(rows: Iterable[Row], verified: Iterable[Row]) -> Ledger:

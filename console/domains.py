@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
+from cdc.alarms import megabytes
 from console import words
 from console.readings import PHASES, SIDES, Domain, Figures, Readings, Stream, Verification
 
@@ -201,7 +202,10 @@ def sync_view(direction: str, stream: Stream | None) -> Sync:
         said = "the stream's process does not answer: `banyan status` says why"
         return Sync(direction, title, "no answer", None, "down", said)
     lag = words.milliseconds(stream.lag_ms)
-    said = stream.state or "running"
+    kept = f"{megabytes(stream.lag_bytes)} to apply, {megabytes(stream.retained_bytes)} of WAL kept"
+    said = f"{stream.state or 'running'}; {kept}"
+    if stream.alarms and (stream.state == "halted" or not stream.parked):
+        return Sync(direction, title, lag, stream.lag_ms, "behind", f"{stream.alarms[0]}; {said}")
     if stream.parked:
         keys = "one key waits" if stream.parked == 1 else f"{words.count(stream.parked)} keys wait"
         return Sync(direction, title, lag, stream.lag_ms, "behind", f"{keys} for a person; {said}")

@@ -80,12 +80,16 @@ class Gateway:
 
 @dataclass(frozen=True, slots=True)
 class Stream:
-    """A change stream; `state` in its own words, `lag_ms` None before its first position."""
+    """A change stream; `state` in its own words, `lag_ms` None before its first position. `lag_bytes`: WAL not applied
+    yet; `retained_bytes`: WAL that its slot keeps at the source. `alarms`: what somebody should be called for."""
 
     answers: bool
     state: str = ""
     lag_ms: float | None = None
     parked: int = 0
+    lag_bytes: int = 0
+    retained_bytes: int = 0
+    alarms: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,6 +39,7 @@ def compile_stream(plan: Plan, name: str, direction: str, env: Mapping[str, str]
     sides: tuple[Side, Side] = ("legacy", "service") if direction == "forward" else ("service", "legacy")
     source, target = (plan.database_of(name, side).capture for side in sides)
     slot = f"banyan_{name}_{direction}".replace("-", "_")
+    streams = plan.domain(name).streams
     return {
         "name": f"{name}.{direction}",
         "domain": name,
@@ -52,6 +53,10 @@ def compile_stream(plan: Plan, name: str, direction: str, env: Mapping[str, str]
         "mapping": str(plan.mapping_path(name)),
         "listen": _listen(env.get(stream_url_variable(name, direction))),
         "redis_url_env": REDIS if env.get(REDIS) else None,  # without Redis the watermark is in the target only
+        "on_ddl": streams.on_ddl,
+        "on_ddl_tables": streams.tables,
+        "slot_keep_mb": streams.slot_keep_mb,
+        "failover": streams.failover,
     }
 
 

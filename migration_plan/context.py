@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import getpass
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -86,14 +86,20 @@ class Context:
         """Raises: PlanInvalid."""
         if domain not in self._mappings:
             try:
-                self._mappings[domain] = mappings.load(self.plan.mapping_path(domain))
+                found = mappings.load(self.plan.mapping_path(domain))
+                self._mappings[domain] = mappings.bind(found, {side: self._reading(domain, side) for side in SIDES})
             except mappings.MappingError as error:
                 raise PlanInvalid([str(error)]) from error
         return self._mappings[domain]
 
+    def _reading(self, domain: str, side: Side) -> Callable[[], psycopg.Connection[Any]]:
+        """A connection of its own for the mapping's reference tables, when one is looked at."""
+        variable = self.plan.database_of(domain, side).control
+        return lambda: psycopg.connect(need_dsn(self.env, variable), connect_timeout=CONNECT_TIMEOUT_S)
+
     def tables(self, domain: str, side: Side) -> list[str]:
         """The domain's own tables on one side, without reference data."""
-        return [table.table(side) for table in self.mapping(domain).tables if table.direction == "both"]
+        return [table.table(side) for table in self.mapping(domain).own(side)]
 
     @contextlib.contextmanager
     def control(self, domain: str, side: Side) -> Iterator[Connection]:

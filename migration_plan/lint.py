@@ -173,6 +173,15 @@ def _mapping(plan: Plan, name: str, doc: Document) -> Iterator[str]:
     if mapping.domain != name:
         yield doc.problem(at, f"{path} maps domain {mapping.domain!r}, not {name}; correct one of them")
     yield from _splittable(plan.domain(name), mapping, at, doc)
+    yield from _policies(plan.domain(name), mapping, f"domains.{name}.streams.tables", doc)
+
+
+def _policies(domain: Domain, mapping: mappings.Mapping, at: str, doc: Document) -> Iterator[str]:
+    """A policy for a table that nobody maps would never be asked for."""
+    known = {name for table in mapping.tables for name in (table.legacy, table.service)}
+    for name in domain.streams.tables:
+        if name not in known:
+            yield doc.problem(at, f"{at}: no table {name!r} in the mapping; there are: {', '.join(sorted(known))}")
 
 
 def _splittable(domain: Domain, mapping: mappings.Mapping, at: str, doc: Document) -> Iterator[str]:

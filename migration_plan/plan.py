@@ -8,6 +8,7 @@ from typing import Annotated, Literal, TypeVar
 
 from msgspec import Meta, Struct
 
+from cdc.schema.judge import Policy
 from gateway.control.comparison import NO_RULES, Comparison
 from gateway.control.front import Auth, Facade, Limit
 from gateway.control.resilience import Breaker, Bulkhead, Count, Outliers, Seconds, Shedding
@@ -108,6 +109,16 @@ class Budgets(Struct, frozen=True, forbid_unknown_fields=True):
     hold_publish_ms: Milliseconds = 200
 
 
+class Streams(Struct, frozen=True, forbid_unknown_fields=True):
+    """What keeps a domain's streams from lying. `tables`: other policies than `on_ddl`, by either side's table name."""
+
+    on_ddl: Policy = "stop"  # a changed table stops its streams; `expand`: new columns that nobody must fill pass
+    tables: dict[str, Policy] = {}
+    failover: bool = True  # slots go along to a standby, where the server can (PostgreSQL 17)
+    # How much WAL a stream that stands may keep, at a server that sets no bound itself (max_slot_wal_keep_size).
+    slot_keep_mb: Annotated[int, Meta(ge=64)] = 4096
+
+
 class Domain(Struct, frozen=True, forbid_unknown_fields=True):
     upstream: Name
     database: Name
@@ -127,6 +138,7 @@ class Domain(Struct, frozen=True, forbid_unknown_fields=True):
     sequence_split: Annotated[int, Meta(gt=1)] = 1_000_000_000
     gates: Gates = Gates()
     budgets: Budgets = Budgets()
+    streams: Streams = Streams()
 
 
 class Plan(Struct, frozen=True):

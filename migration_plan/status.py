@@ -7,19 +7,24 @@ from typing import Any
 
 import msgspec
 
+from cdc.foreign import unsettled
+from cdc.verify.state import Kept
 from gateway.control.table import RouteTable
 from migration_plan.compile import DIRECTIONS
 from migration_plan.context import SIDES, Context
 from migration_plan.crowds import crowd_problems
 from migration_plan.databases import STACK_HINT
 from migration_plan.errors import NotConfigured, PlanError, Unreachable
-from migration_plan.gates.judge import SILENT_AFTER_MS, slot_gone
-from migration_plan.gates.measure import gateway_part, last_verification, stream_figures
+from migration_plan.gates.judge import SILENT_AFTER_MS, stuck
+from migration_plan.gates.measure import gateway_part, kept_state, last_verification, stream_figures
 from migration_plan.gates.measured import StreamFigures
 from migration_plan.ledger import State
 from migration_plan.looks import Away, Looks
 from migration_plan.plan import Side
 from migration_plan.switch.adapters import GuardTable
+
+#: Foreign commits of a stream that are shown, and those that are told among the problems.
+FOREIGN_SHOWN, NAMED = 20, 3
 
 #: The phase of a wave, and the state of a stream, whose record cannot be read.
 UNKNOWN = "unknown"
@@ -47,7 +52,8 @@ class WaveStatus(msgspec.Struct, frozen=True):
 
 class StreamStatus(msgspec.Struct, frozen=True):
     """`state` is "unknown", and `parked` None, when an end of the stream is away. `problem`: why it cannot go on, and
-    the command that helps."""
+    the command that helps. `lag_bytes`: WAL not applied yet; `retained_bytes`: WAL that its slot keeps at the source,
+    `room_bytes`: that may still be written until the slot is lost."""
 
     state: str
     alive: bool
@@ -57,6 +63,8 @@ class StreamStatus(msgspec.Struct, frozen=True):
     slot: str = UNKNOWN
     retained_bytes: int | None = None
     problem: str | None = None
+    lag_bytes: int | None = None
+    room_bytes: int | None = None
 
 
 class VerifyStatus(msgspec.Struct, frozen=True):
@@ -66,6 +74,36 @@ class VerifyStatus(msgspec.Struct, frozen=True):
     drift: int
     age_s: float
     refilled: bool = False
+
+
+class Comparing(msgspec.Struct, frozen=True):
+    """What the comparing process has kept: `rows` and `at_table` of the pass under way; the rest since it first ran.
+
+    `clean_age_s`: since the newest clean pass began. `problem`: why it cannot compare.
+    """
+
+    passes: int
+    at_table: str | None
+    rows: int
+    rows_total: int
+    requeued: int
+    drift_found: int
+    drift_repaired: int
+    clean_age_s: float | None
+    stalled: list[str]
+    problem: str | None
+
+
+class ForeignWrite(msgspec.Struct, frozen=True):
+    """A commit by somebody who does not own what was written, that nobody has settled."""
+
+    stream: str
+    table: str
+    xid: int
+    lsn: str
+    role: str
+    rows: int
+    at: str
 
 
 class DomainStatus(msgspec.Struct, frozen=True):
@@ -85,6 +123,8 @@ class DomainStatus(msgspec.Struct, frozen=True):
     shadow: dict[str, Any]
     counters: dict[str, int]
     problems: list[str]
+    comparing: Comparing | None = None
+    foreign: list[ForeignWrite] = []
 
 
 class Status(msgspec.Struct, frozen=True):
@@ -105,7 +145,7 @@ class Status(msgspec.Struct, frozen=True):
 
     @property
     def complete(self) -> bool:
-        """Everything could be asked, and no stream has lost its slot."""
+        """Everything could be asked, and no stream stands."""
         return not self.away and not self.unset and not self._broken
 
     @property
@@ -160,6 +200,9 @@ def _domain(
     part = said.get("domains", {}).get(name, {})
     gateway = gateway_part(said, name)
     problems += crowd_problems(part)
+    kept = kept_state(context, name)
+    foreign = [found for side in SIDES for found in _foreign(context, looks, name, side, problems)]
+    problems += [_alarm(name, found) for found in foreign[:NAMED]]
     return DomainStatus(
         name,
         waves[0].phase,
@@ -178,6 +221,43 @@ def _domain(
             **part.get("refused", {}),
         },
         list(dict.fromkeys(problems)),
+        _comparing(kept) if kept else None,
+        foreign,
+    )
+
+
+def _comparing(kept: Kept) -> Comparing:
+    return Comparing(
+        kept.passes,
+        kept.at_table,
+        kept.rows,
+        kept.rows_total,
+        kept.requeued_total,
+        kept.found_total,
+        kept.repaired_total,
+        kept.clean_age_s,
+        list(kept.last_stalled),
+        kept.problem,
+    )
+
+
+def _foreign(context: Context, looks: Looks, name: str, side: Side, problems: list[str]) -> list[ForeignWrite]:
+    def read() -> list[dict[str, Any]]:
+        with context.control(name, side) as connection:
+            return [write for way in DIRECTIONS for write in unsettled(connection, f"{name}.{way}", FOREIGN_SHOWN)]
+
+    found = looks.at(read, problems) or []
+    return [
+        ForeignWrite(w["stream"], w["table"], w["xid"], w["lsn"], w["role"], w["rows"], w["commit_at"].isoformat())
+        for w in found
+    ]
+
+
+def _alarm(name: str, found: ForeignWrite) -> str:
+    return (
+        f"a foreign writer ({found.role}) wrote {found.table} in transaction {found.xid} at {found.lsn}: find out"
+        f" who, take it back with `banyan verify {name} --repair`, then say so:"
+        f" `python -m cdc foreign settle --stream {found.stream}`"
     )
 
 
@@ -241,10 +321,20 @@ def _stream(
     if found is None or isinstance(found, StreamStatus):
         return found
     alive = found.active and found.silent_ms is not None and found.silent_ms <= SILENT_AFTER_MS
-    gone = slot_gone(name, direction, found)
-    problem = f"{gone.measured}; {gone.help}" if gone else None
+    why = stuck(name, direction, found)
+    problem = f"{why.measured}; {why.help}" if why else None
     if problem is not None:
         problems.append(f"the {direction} stream cannot go on: {problem}")
+    state = "halted" if found.halted is not None else found.state
     return StreamStatus(
-        found.state, alive, found.lag_ms, found.lsn, found.parked, found.slot, found.retained_bytes, problem
+        state,
+        alive,
+        found.lag_ms,
+        found.lsn,
+        found.parked,
+        found.slot,
+        found.retained_bytes,
+        problem,
+        found.unapplied_bytes,
+        found.room_bytes,
     )

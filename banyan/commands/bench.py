@@ -47,6 +47,18 @@ def guard(seconds: int, as_json: bool) -> None:
 
 
 @bench.command()
+@click.option("--rows", type=click.IntRange(10_000, 50_000_000), default=200_000, show_default=True, help="Backlog.")
+@click.option("--seconds", type=click.IntRange(3, 600), default=8, show_default=True, help="Live load for each.")
+@click.option("--peers/--no-peers", default=True, show_default=True, help="Also what needs a JVM.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object as the last line.")
+def cdc(rows: int, seconds: int, peers: bool, as_json: bool) -> None:
+    """Changes captured, mapped and applied, beside PostgreSQL's own logical replication, Debezium and Kafka."""
+    from load.bench.cdc import run, show_report
+
+    _show(run(rows, seconds, _progress, peers), show_report, as_json)
+
+
+@bench.command()
 @click.option("--requests", type=click.IntRange(100, 10_000_000), default=200_000, show_default=True)
 @click.option("--workers", type=click.IntRange(1, 16), default=2, show_default=True)
 @click.option("--seed", type=int, default=1, show_default=True, help="The same seed asks the same requests.")
@@ -108,3 +120,14 @@ def slowloris(connections: int, seconds: int, as_json: bool) -> None:
     from load.bench.slowloris import run, show_report
 
     _show(run(connections, seconds, _progress), show_report, as_json)
+
+
+@bench.command()
+@click.option("--rows", type=click.IntRange(1_000, 100_000_000), default=1_000_000, show_default=True, help="A side.")
+@click.option("--seconds", type=click.IntRange(1, 600), default=10, show_default=True, help="Load alone, and compared.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object as the last line.")
+def verify(rows: int, seconds: int, as_json: bool) -> None:
+    """Rows compared per second on both sides while a stream carries a steady load, whose lag must not notice."""
+    from load.bench.verify import run, show_report
+
+    _show(run(rows, seconds, _progress), show_report, as_json)

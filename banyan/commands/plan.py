@@ -1,4 +1,4 @@
-"""The verbs of a migration: status, prepare, advance, switch, rollback, verify, history, plan."""
+"""The verbs of a migration: status, prepare, advance, switch, rollback, history, plan."""
 
 from __future__ import annotations
 
@@ -30,7 +30,6 @@ from migration_plan.verbs import prepare as prepare_domains
 from migration_plan.verbs import publish as publish_plan
 from migration_plan.verbs import rollback as rollback_wave
 from migration_plan.verbs import switch as switch_wave
-from migration_plan.verification import verify_domain
 
 #: `status` shows less than there is, or a stream that cannot go on.
 PART_AWAY = 3
@@ -226,23 +225,6 @@ def _ask(preview: Result) -> None:
 
 
 @click.command()
-@click.argument("domain")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object as the last line.")
-@click.option("--reason", help="Why; it is kept in the ledger.")
-@click.option("--yes", is_flag=True, help="Accepted for symmetry: comparing changes nothing.")
-def verify(domain: str, as_json: bool, reason: str | None, yes: bool) -> None:
-    """Compare a domain's two sides row by row. Exit code 1 when they differ."""
-    with opened() as context, views.verify_progress(quiet=as_json) as progress:
-        result = verify_domain(context, domain, reason=reason, progress=progress)
-    if as_json:
-        click.echo(msgspec.json.encode(result).decode())
-    else:
-        views.show_verified(result)
-    if not result.clean:
-        sys.exit(1)
-
-
-@click.command()
 @click.argument("domain", required=False)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 @click.option("--check", is_flag=True, help="Verify the hash chain; exit code 1 when it is broken.")
@@ -370,4 +352,4 @@ def _plan_file() -> Path | None:
     return Path(named) if named else None
 
 
-__all__ = ["NameUnknown", "advance", "history", "plan", "prepare", "rollback", "status", "switch", "verify"]
+__all__ = ["NameUnknown", "advance", "history", "plan", "prepare", "rollback", "status", "switch"]

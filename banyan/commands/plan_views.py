@@ -13,6 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from migration_plan.ledger import Row
 from migration_plan.plan import Plan
+from migration_plan.repairing import Repair
 from migration_plan.verbs import Gate, Prepared, Published, Result
 from migration_plan.verbs.inplace import Part
 from migration_plan.verification import Verification
@@ -131,4 +132,14 @@ def show_verified(result: Verification) -> None:
     for difference in result.samples:
         out.print(f"  [red]differs[/] {escape(difference)}", soft_wrap=True)
     verdict = "[green]equal[/]" if result.clean else f"[red]{result.drift} differences[/]"
+    if result.unsettled and not result.drift:
+        why = f"{', '.join(result.stalled)} does not catch up" if result.stalled else "they kept changing"
+        verdict = f"[yellow]{result.unsettled} keys could not be judged[/]: {why}"
     out.print(f"{result.domain}: {verdict}, {result.rows} rows compared in {result.ms / 1000:.1f} s")
+
+
+def show_repaired(result: Repair) -> None:
+    for left in result.left[:10]:
+        out.print(f"  [red]not repaired[/] {escape(left)}", soft_wrap=True)
+    more = f", {result.alike} had come right by themselves" if result.alike else ""
+    out.print(f"{result.domain}: {result.repaired} keys repaired{more}, {len(result.left)} not")

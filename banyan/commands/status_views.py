@@ -9,7 +9,11 @@ from rich.markup import escape
 from rich.measure import Measurement
 from rich.table import Table
 
+from cdc.alarms import WARN, megabytes
 from migration_plan.status import UNKNOWN, DomainStatus, Status, StreamStatus, WaveStatus
+
+# Less WAL than that is always on its way somewhere, bytes.
+TELLING = 64 * 1024
 
 #: A row's cells: of its wave, then of its domain, which are told in the domain's first row only.
 OfWave = Callable[[WaveStatus], str]
@@ -79,10 +83,12 @@ def _stream(stream: StreamStatus | None) -> str:
     if stream is None:
         return "not prepared"
     if stream.problem is not None:
-        return _good(f"slot {stream.slot}", False)
+        return _good("halted" if stream.state == "halted" else f"slot {stream.slot}", False)
     if stream.lag_ms is None:
         return _good(stream.state, stream.alive)
     lag = f"{stream.lag_ms:.0f} ms" if stream.lag_ms < 10_000 else _span(stream.lag_ms / 1000)
+    if stream.lag_bytes is not None and stream.lag_bytes >= TELLING:
+        lag += f" {megabytes(stream.lag_bytes)}"
     return _good(lag if stream.alive else f"silent, {lag}", stream.alive)
 
 
@@ -101,6 +107,18 @@ def _parked(domain: DomainStatus) -> str:
 def _count(streams: Iterable[StreamStatus]) -> str:
     counts = [stream.parked for stream in streams]
     return "[red]unknown[/]" if None in counts else str(sum(count or 0 for count in counts))
+
+
+def _wal(domain: DomainStatus) -> str:
+    """What both slots keep at their sources; red where a slot comes near its end."""
+    told = []
+    for stream in domain.streams.values():
+        if stream.retained_bytes is None:
+            continue
+        room = stream.room_bytes
+        near = room is not None and stream.retained_bytes > WARN * (stream.retained_bytes + room)
+        told.append(_good(megabytes(stream.retained_bytes), not near))
+    return " + ".join(told) or "–"
 
 
 def _verified(domain: DomainStatus) -> str:
@@ -163,6 +181,7 @@ WIDE: Columns = (
     (
         ("legacy → service", _forward),
         ("service → legacy", _reverse),
+        ("WAL kept", _wal),
         ("parked", _parked),
         ("verified", _verified),
         ("breakers", _breakers),

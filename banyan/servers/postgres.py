@@ -93,7 +93,7 @@ class Postgres:
     log: Path
     port: int = 0
     password: str = field(default_factory=lambda: secrets.token_urlsafe(18))
-    settings: dict[str, str] = field(default_factory=dict)
+    settings: dict[str, str] = field(default_factory=dict)  # over SETTINGS; an empty value leaves the server's own
     process: subprocess.Popen[bytes] | None = None
 
     def dsn(self, database: str = "postgres", user: str = "postgres", password: str | None = None) -> str:
@@ -131,7 +131,7 @@ class Postgres:
         settings = {**SETTINGS, **self.settings, "port": str(self.port)}
         if _major(binaries) >= 18:  # before, max_replication_slots was the limit of both
             settings.setdefault("max_active_replication_origins", settings["max_replication_slots"])
-        pairs = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
+        pairs = [part for name, value in settings.items() if value for part in ("-c", f"{name}={value}")]
         return unprivileged([str(binaries / "postgres"), "-D", str(self.data), *pairs])
 
     def start(self, timeout: float = 30.0) -> Postgres:

@@ -101,7 +101,18 @@ def _unused(preferred: int | None, taken: set[str]) -> int:
 
 def _port_names() -> list[str]:
     streams = [f"cdc-{service}-{direction}" for service in SERVICES for direction in DIRECTIONS]
-    return ["gateway", "console", "gateway-admin", "pg-legacy", "pg-services", "redis", "legacy", *SERVICES, *streams]
+    return [
+        "gateway",
+        "console",
+        "gateway-admin",
+        "pg-legacy",
+        "pg-services",
+        "redis",
+        "legacy",
+        *SERVICES,
+        *streams,
+        "verify",
+    ]
 
 
 def _roles() -> list[str]:
@@ -151,6 +162,7 @@ def _derived(config: Config, workers: int) -> dict[str, str]:
         "BANYAN_GATEWAY_URL": url("gateway"),
         "BANYAN_GATEWAY_ADMIN_URL": url("gateway-admin"),
         "BANYAN_CONSOLE_URL": url("console"),
+        "BANYAN_VERIFY_URL": url("verify"),
     }
     for service in SERVICES:
         upper = service.upper()

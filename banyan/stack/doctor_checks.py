@@ -84,6 +84,7 @@ def stack(home: Home) -> list[Check]:
         **{name: f"{env[f'BANYAN_{name.upper()}_URL']}/readyz" for name in SERVICES},
         "gateway": f"{env['BANYAN_GATEWAY_ADMIN_URL']}/readyz",
         "console": f"{env['BANYAN_CONSOLE_URL']}/readyz",
+        "verify": f"{env['BANYAN_VERIFY_URL']}/readyz",
         **{
             f"cdc-{s}-{d}": f"{env[f'BANYAN_CDC_{s.upper()}_{d.upper()}_URL']}/readyz"
             for s in SERVICES

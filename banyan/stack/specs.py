@@ -142,6 +142,19 @@ def streams(config: Config) -> list[Spec]:
     ]
 
 
+def verify(config: Config) -> Spec:
+    """Compares all domains, all the time, at a rate that nobody notices."""
+    files = [config.home.streams / f"{domain}.{direction}.json" for domain in SERVICES for direction in DIRECTIONS]
+    named = [word for file in files for word in ("--stream", str(file))]
+    capture = [f"BANYAN_{side}_CDC_DSN" for side in ("LEGACY", *map(str.upper, SERVICES))]
+    return Spec(
+        name="verify",
+        command=[_PYTHON, "-m", "cdc", "verify-loop", *named],
+        env=config.pick(*capture, "BANYAN_VERIFY_URL"),
+        ready_url=f"{config['BANYAN_VERIFY_URL']}/readyz",
+    )
+
+
 def gateway(config: Config) -> Spec:
     return Spec(
         name="gateway",

@@ -1,4 +1,4 @@
-"""What a source change asks of the target: upsert, patch, move, delete, clear. Pure."""
+"""What a source change asks of the target: upsert, patch, move, delete, blank, clear. Pure."""
 
 from __future__ import annotations
 
@@ -9,15 +9,17 @@ import msgspec
 from cdc.apply.route import Route, Routes
 from cdc.change import Change, Row
 from cdc.errors import SchemaChanged
+from cdc.mapping.errors import ConversionError
 
-Kind = Literal["upsert", "patch", "move", "delete", "clear"]
+Kind = Literal["upsert", "patch", "move", "delete", "blank", "clear"]
 
 
 class Operation(msgspec.Struct, frozen=True):
     """One row's worth of work; `key` is the target's.
 
     An upsert has all columns; a patch only those that are known (unchanged TOAST is left alone); a move is a patch of
-    the row that so far has `old_key`; a clear empties the table.
+    the row that so far has `old_key`; a clear empties the table. Of a part a patch fills the wide row, which must be
+    there, and a blank undoes that where it is.
     """
 
     kind: Kind
@@ -49,17 +51,26 @@ def operation(change: Change, route: Route) -> Operation:
     after, before = change.after, change.before
     if after is None:
         return _without_row(change, route)
+    if route.lacks_row(after):
+        return _delete(change, route, after)
     row = route.translate(after)
     key = route.target_key(row)
+    if len(row) < route.width and (torn := route.torn(after)):
+        raise ConversionError(
+            f"{route.source}: of {', '.join(torn)} only some came (unchanged TOAST), and they make sense together only:"
+            f" ALTER TABLE {route.source} REPLICA IDENTITY FULL, then write the row again"
+        )
     if (
         before is not None
         and change.op == "u"
         and any(n in before and before[n] != after.get(n) for n in route.source_key)
     ):
+        if not route.makes:
+            raise ConversionError(f"{route.source}: a part that is not wholly known (unchanged TOAST) changed its key")
         old_key = route.target_key(route.translate({n: before[n] for n in route.source_key}))
         return Operation("move", route, change, key, row, old_key)
     if len(row) == route.width:
-        return Operation("upsert", route, change, key, row)
+        return Operation("upsert" if route.makes else "patch", route, change, key, row)
     _require_known_absence(change, route)
     return Operation("patch", route, change, key, row)
 
@@ -68,8 +79,12 @@ def _without_row(change: Change, route: Route) -> Operation:
     if change.op == "t":
         return Operation("clear", route, change)
     assert change.before is not None
-    key = route.target_key(route.translate({name: change.before[name] for name in route.source_key}))
-    return Operation("delete", route, change, key)
+    return _delete(change, route, change.before)
+
+
+def _delete(change: Change, route: Route, row: Row) -> Operation:
+    key = route.target_key(route.translate({name: row[name] for name in route.source_key}))
+    return Operation("delete" if route.makes else "blank", route, change, key)
 
 
 def _require_known_absence(change: Change, route: Route) -> None:
@@ -84,10 +99,8 @@ def _require_known_absence(change: Change, route: Route) -> None:
 
 
 def mapped(change: Change, routes: Routes) -> list[tuple[Change, Route]]:
-    """The change, split where its key changed, with its route; nothing for a table that is not mapped."""
-    route = routes.of(change)
-    if route is None:
-        return []
+    """The change, split where its key changed, with its routes; nothing for a table that is not mapped."""
+    found = routes.of(change)
     if change.before is None or change.op != "u":
-        return [(change, route)]
-    return [(part, route) for part in split(change, route)]
+        return [(change, route) for route in found]
+    return [(part, route) for route in found for part in split(change, route)]

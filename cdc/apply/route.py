@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol, cast
 
 from cdc.change import Change, Direction, Row
+
+
+class Part(Protocol):
+    """One side's table holds a part of a wide row of the other side (cdc.mapping.table.Part)."""
+
+    @property
+    def absent(self) -> Mapping[str, Any]: ...
+    def there(self, wide: Mapping[str, Any], /) -> bool: ...
 
 
 class TableMapping(Protocol):
@@ -23,6 +31,21 @@ class TableMapping(Protocol):
     def source_columns(self, direction: Direction, /) -> tuple[str, ...]: ...
     def bucket_key(self, side: Literal["legacy", "service"], /) -> str | None: ...
     def translate(self, row: Mapping[str, Any], direction: Direction, /) -> Row: ...
+    def makes(self, direction: Direction, /) -> bool: ...
+    @property
+    def part(self) -> Part | None: ...
+
+
+class Plan(Protocol):
+    """One direction of a table by the shapes of its rules: what columns are translated by."""
+
+    @property
+    def copies(self) -> Sequence[tuple[str, str]]: ...
+    @property
+    def singles(self) -> Sequence[tuple[str, str, Callable[[Any], Any]]]: ...
+    @property
+    def groups(self) -> Sequence[tuple[tuple[str, ...], tuple[str, ...], Callable[..., Any]]]: ...
+    def torn(self, row: Mapping[str, Any], /) -> tuple[str, ...]: ...
 
 
 class DomainMapping(Protocol):
@@ -34,7 +57,12 @@ class DomainMapping(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """One source table to one target table."""
+    """One source table to one target table.
+
+    `makes`: the target's row comes and goes with the source's. If not, the source's row is a part of a wide row that
+    another route makes: it fills `absent`'s columns, which hold these values without it. A route that makes rows may
+    make them of wide rows (`part` says of which), and may make wide rows: `fills` are the columns of their parts.
+    """
 
     source: str
     target: str
@@ -45,6 +73,32 @@ class Route:
     mapping: TableMapping
     direction: Direction
     width: int
+    makes: bool = True
+    part: Part | None = None
+    fills: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def absent(self) -> Mapping[str, Any]:
+        assert self.part is not None, "a route that makes no rows fills a part"
+        return self.part.absent
+
+    def lacks_row(self, row: Row) -> bool:
+        """Whether this source row has no row at the target: the wide row has no such part."""
+        return self.makes and self.part is not None and not self.part.there(row)
+
+    def part_key(self, wide: Mapping[str, Any]) -> tuple[Any, ...]:
+        """The key of the part of the wide row with this key (column → value): both sides have the same values."""
+        return tuple(wide[name] for name in self.key)
+
+    def torn(self, row: Row) -> tuple[str, ...]:
+        """Columns of a partial row whose images cannot be told, since others are missing that they are one with."""
+        return () if self.plan is None else self.plan.torn(row)
+
+    @property
+    def plan(self) -> Plan | None:
+        """None for a mapping that can only translate row by row."""
+        found = getattr(self.mapping, "plan", None)
+        return None if found is None else cast("Plan", found(self.direction))
 
     @property
     def changes_hands(self) -> bool:
@@ -66,20 +120,41 @@ class Route:
 
 @dataclass(frozen=True, slots=True)
 class Routes:
-    by_source: Mapping[str, Route]
+    """`by_source`: the first route of each source table; `others`: further ones, of a table that goes to several."""
 
-    def of(self, change: Change) -> Route | None:
-        """None for a table that is published but not mapped."""
-        return self.by_source.get(change.relation.name) if change.relation is not None else None
+    by_source: Mapping[str, Route]
+    others: Mapping[str, tuple[Route, ...]] = field(default_factory=dict)
+
+    def of(self, change: Change) -> Sequence[Route]:
+        """None of them for a table that is published but not mapped."""
+        return self.of_table(change.relation.name) if change.relation is not None else ()
+
+    def of_table(self, source: str) -> Sequence[Route]:
+        if (first := self.by_source.get(source)) is None:
+            return ()
+        return (first, *self.others.get(source, ())) if self.others else (first,)
+
+    def every(self) -> Iterable[Route]:
+        """In the order of the mapping but for a table's further routes, which follow its first: owners before parts."""
+        return [route for source in self.by_source for route in self.of_table(source)]
+
+    def parts(self, wide: Route) -> Sequence[Route]:
+        """The routes that fill rows which this one makes."""
+        return [r for r in self.every() if r.target == wide.target and not r.makes] if wide.fills else ()
+
+    def ordinary(self, source: str) -> bool:
+        """Whether a table's rows are rows of one other table, which nobody else writes."""
+        route = self.by_source[source]
+        return route.makes and route.part is None and not route.fills and source not in self.others
 
 
 def routes(mapping: DomainMapping, direction: Direction) -> Routes:
     found: dict[str, Route] = {}
-    for table in mapping.tables:
-        if direction == "reverse" and table.direction == "forward":
-            continue
+    others: dict[str, tuple[Route, ...]] = {}
+    tables = [table for table in mapping.tables if direction == "forward" or table.direction != "forward"]
+    for table in tables:
         source = table.source(direction)
-        found[source] = Route(
+        route = Route(
             source=source,
             target=table.target(direction),
             source_key=table.source_key(direction),
@@ -89,8 +164,28 @@ def routes(mapping: DomainMapping, direction: Direction) -> Routes:
             mapping=table,
             direction=direction,
             width=len(table.columns(direction)),
+            makes=table.makes(direction),
+            part=table.part,
+            fills=_fills(table, tables, direction),
         )
-    return Routes(found)
+        if source in found:
+            others[source] = (*others.get(source, ()), route)
+        else:
+            found[source] = route
+    return Routes(found, others)
+
+
+def _fills(maker: TableMapping, tables: Sequence[TableMapping], direction: Direction) -> dict[str, Any]:
+    """The columns that parts of this table's rows fill later, and what they hold until then."""
+    if not maker.makes(direction):
+        return {}
+    target = maker.target(direction)
+    return {
+        name: value
+        for table in tables
+        if table.part is not None and table.target(direction) == target and not table.makes(direction)
+        for name, value in table.part.absent.items()
+    }
 
 
 def key_text(key: Sequence[Any]) -> str:

@@ -1,7 +1,8 @@
 """Operations gathered into runs that one statement can write, in an order that changes nothing. Pure.
 
 Foreign keys do not fire for the applier, so tables are independent of each other. Within a table the order of runs is
-the order of changes: an insert may need the unique value that an earlier delete set free.
+the order of changes: an insert may need the unique value that an earlier delete set free. What fills parts of wide rows
+comes after what makes these rows: it writes other columns, and needs the row.
 """
 
 from __future__ import annotations
@@ -31,22 +32,25 @@ class Run:
 
 def gather(operations: Iterable[Operation]) -> list[Run]:
     runs: list[Run] = []
-    last: dict[str, Run] = {}
+    last: dict[tuple[str, str], Run] = {}
+    late = False
     for op in operations:
         columns = (
             tuple(name for name in op.route.columns if name in op.row)
             if op.kind in ("patch", "move")
             else op.route.columns
         )
-        run = last.get(op.route.target)
+        lane = op.route.target, op.route.source
+        run = last.get(lane)
         if run is None or run.kind != op.kind or run.columns != columns or op.kind == "clear":
             if run is not None and run.kind == "upsert" and op.kind == "patch" and op.key in run.rows:
                 run.rows[op.key] = {**run.rows[op.key], **op.row}
                 continue
-            run = last[op.route.target] = Run(op.kind, op.route, columns)
+            run = last[lane] = Run(op.kind, op.route, columns)
             runs.append(run)
+            late = late or not op.route.makes
         if op.kind == "move":
             run.moves.append(op)
         else:
             run.rows[op.key] = op.row
-    return runs
+    return sorted(runs, key=lambda run: not run.route.makes) if late else runs

@@ -8,11 +8,13 @@ from typing import Any
 
 import psycopg
 
-from cdc.errors import AtWork, CdcError, RowMissing, TargetRefused, Transient, first_line
+from cdc.errors import AtWork, CdcError, RowMissing, SchemaChanged, TargetRefused, Transient, first_line
 from cdc.mapping.errors import ConversionError
 
 # SQLSTATE classes that are about one row: data exception, integrity constraint, exception raised by a trigger.
 POISON = ("22", "23", "P0")
+# Undefined column or table, another type than the value has, no unique key to upsert by: the target's table changed.
+SHAPE = ("42703", "42P01", "42804", "42846", "42P10")
 # Locks, deadlocks, serialization, cancel, resources, shutdown, connection: the same step may work in a moment.
 PASSING = ("40", "53", "55", "57", "58", "08")
 
@@ -29,7 +31,10 @@ def connect(dsn: str, name: str) -> psycopg.Connection[Any]:
             keepalives_interval=5,
             keepalives_count=3,
             prepare_threshold=2,
-            options="-c timezone=UTC -c datestyle=ISO -c client_min_messages=warning",
+            options=(
+                "-c client_encoding=UTF8 -c timezone=UTC -c datestyle=ISO -c standard_conforming_strings=on"
+                " -c client_min_messages=warning"
+            ),
         )
     except psycopg.OperationalError as e:
         raise Transient(f"cannot connect to the target: {first_line(e)}") from e
@@ -102,6 +107,8 @@ def stream_error(error: psycopg.Error, side: str = "the target") -> CdcError:
         return TargetRefused(
             f"the target's guard refuses the applier ({text}): does it pass sessions with a replication origin?"
         )
+    if state == "BN424" or (state in SHAPE and side == "the target"):
+        return SchemaChanged(f"{text} (SQLSTATE {state})", side="target")
     if state == "42704" and "origin" in text:
         return TargetRefused(f"{text}: run prepare for this stream")
     return TargetRefused(f"{side} refuses the stream: {text} (SQLSTATE {state})")

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import msgspec
 import psycopg
 import structlog
 
@@ -15,8 +14,8 @@ from cdc.apply.parked import Key
 from cdc.apply.route import Route, Routes
 from cdc.apply.runs import Run, gather
 from cdc.apply.session import is_poison, stream_error
-from cdc.change import FENCE, Change, Row
-from cdc.errors import CdcError, RowMissing, TooManyParked
+from cdc.change import Change, Row
+from cdc.errors import CdcError, RowMissing, SchemaChanged, TooManyParked, first_line
 
 # Runs from this size on go through COPY and a temporary table; measured: below it single statements in a pipeline
 # are faster.
@@ -34,8 +33,10 @@ class Writer:
         self.fresh: set[Key] = set()
         self._queries: dict[tuple[str, str, tuple[str, ...]], bytes] = {}
         self._bulk: dict[tuple[str, str, tuple[str, ...]], tuple[statements.Bulk, str]] = {}
-        self._adapters = {r.source: statements.adapters(connection, r) for r in routes.by_source.values()}
+        self._adapters = {(r.source, r.target): statements.adapters(connection, r) for r in routes.every()}
         self._filled: set[str] = set()
+        self._freed: set[Key] = set()  # parked parts whose wide row has come or gone
+        self._parked_last: dict[Key, Change] = {}
 
     def begin(self) -> None:
         """A new target transaction. Keys that a person replayed or discarded meanwhile are free again.
@@ -81,18 +82,19 @@ class Writer:
         self._halve(segment)
         for key in sorted(self.fresh):
             self._retry(key)
+        self._free()
 
     def write_runs(self, runs: Sequence[Run]) -> None:
         """The fast way, which fails as a whole."""
         for run in runs:
-            if len(run) >= BULK_ROWS and run.kind in ("upsert", "delete", "patch"):
+            if len(run) >= BULK_ROWS and run.kind in ("upsert", "delete", "patch", "blank"):
                 self._write_bulk(run)
             else:
                 self.send(run)
 
     def send(self, run: Run) -> None:
         """Single statements; safe in a pipeline unless rows must be counted (patch, move)."""
-        adapt = self._adapters[run.route.source]
+        adapt = self._adapters[run.route.source, run.route.target]
         cursor = self.connection.cursor()
         if run.kind == "clear":
             cursor.execute(self._query(run))
@@ -102,7 +104,7 @@ class Writer:
                 {**_adapted(op.row, adapt), **{f"old {n}": value for n, value in enumerate(op.old_key)}}
                 for op in run.moves
             ]
-        elif run.kind == "delete":
+        elif run.kind in ("delete", "blank"):
             rows = [dict(zip(run.route.key, key, strict=True)) for key in run.rows]
         else:
             rows = [_adapted(row, adapt) for row in run.rows.values()] if adapt else list(run.rows.values())
@@ -112,22 +114,6 @@ class Writer:
             cursor.executemany(self._query(run), rows)
         if run.kind in ("patch", "move") and cursor.rowcount != len(rows):
             raise RowMissing(f"{run.route.target}: the row to be updated in part is missing")
-
-    def fence(self, change: Change, lsn: str) -> None:
-        """Record a fence marker and wake who waits for it (delivered with the commit)."""
-        assert change.message is not None
-        try:
-            marker = msgspec.json.decode(change.message.content)
-            domain, wave, epoch = str(marker["domain"]), int(marker["wave"]), int(marker["epoch"])
-        except (msgspec.DecodeError, KeyError, TypeError, ValueError) as e:
-            log.warning("fence marker is not understood", prefix=FENCE, error=str(e))
-            return
-        self.connection.execute(
-            "INSERT INTO banyan.fence_applied (stream, domain, wave, epoch, lsn) VALUES (%s, %s, %s, %s, %s)"
-            " ON CONFLICT DO NOTHING",
-            [self.stream, domain, wave, epoch, lsn],
-        )
-        self.connection.execute("SELECT pg_notify('banyan_fence', %s)", [f"{self.stream} {domain} {wave} {epoch}"])
 
     def _halve(self, parts: Sequence[tuple[Change, Route]]) -> None:
         ready = self._without_parked(parts)
@@ -140,7 +126,7 @@ class Writer:
             self.connection.execute("SET CONSTRAINTS ALL DEFERRED")
             self.connection.execute("RELEASE part")
         except Exception as e:
-            if not is_poison(e):
+            if not is_poison(e) or _demands(e, ready):
                 raise _whole(e) from e
             self.connection.execute("ROLLBACK TO part")
             self._filled.clear()
@@ -154,15 +140,22 @@ class Writer:
             for change, route in ready:
                 if change.op == "t":
                     self._cleared(route)
+                elif self.parked:
+                    self._note_freed(change, route)
 
     def _without_parked(self, parts: Sequence[tuple[Change, Route]]) -> list[tuple[Change, Route]]:
-        """Changes of parked keys join their queue."""
+        """Changes of parked keys join their queue. What waits for a part is void when the part is deleted."""
         if not self.parked:
             return list(parts)
         ready: list[tuple[Change, Route]] = []
         for change, route in parts:
-            if change.op != "t" and self._key(change, route) in self.parked:
-                self._park(change, route, reason=None)
+            if change.op != "t" and (key := self._key(change, route)) in self.parked:
+                if change.op == "d" and not route.makes and len(self.routes.of(change)) == 1:
+                    parked.discard(self.connection, self.stream, key)
+                    self.parked.discard(key)
+                    ready.append((change, route))
+                elif self._parked_last.get(key) is not change:  # of another route of the same table
+                    self._park(change, route, reason=None)
             else:
                 ready.append((change, route))
         return ready
@@ -174,6 +167,7 @@ class Writer:
     def _park(self, change: Change, route: Route, reason: str | None) -> None:
         key = self._key(change, route)
         parked.park(self.connection, self.stream, key, change, reason)
+        self._parked_last[key] = change
         if reason is not None:
             log.warning("change parked", stream=self.stream, table=key[0], key=key[1], reason=reason)
             self.parked.add(key)
@@ -184,10 +178,29 @@ class Writer:
     def _retry(self, key: Key) -> None:
         """What failed in the middle of a batch may fit at its end (two rows that exchanged a unique value)."""
         if key in self.parked:
-            self.replay(key)
+            self._replay(key)
+
+    def _note_freed(self, change: Change, route: Route) -> None:
+        wide = dict(zip(route.key, route.identity(change), strict=True))
+        for part in self.routes.parts(route):
+            if (key := parked.canonical(part.source, part.part_key(wide))) in self.parked:
+                self._freed.add(key)
+
+    def _free(self) -> None:
+        """A part that came before its wide row waits for it, parked."""
+        while self._freed:
+            self._retry(self._freed.pop())
 
     def replay(self, key: Key) -> int:
-        """Apply the key's queue in order; stops at the first refusal. Returns how many changes still wait."""
+        """Apply the key's queue in order; stops at the first refusal. Returns how many changes still wait.
+
+        What it frees (parts that waited for a wide row) follows.
+        """
+        left = self._replay(key)
+        self._free()
+        return left
+
+    def _replay(self, key: Key) -> int:
         waiting = parked.queue(self.connection, self.stream, key)
         for done, item in enumerate(waiting):
             self.connection.execute("SAVEPOINT replay")
@@ -204,21 +217,24 @@ class Writer:
                 return len(waiting) - done
             parked.remove(self.connection, item.id)
             self.connection.execute("RELEASE replay")
+            for part, route in mapped(item.change, self.routes):
+                self._note_freed(part, route)
         self.parked.discard(key)
         return 0
 
     def _write_bulk(self, run: Run) -> None:
-        columns = run.route.key if run.kind == "delete" else run.columns
+        keys_only = run.kind in ("delete", "blank")
+        columns = run.route.key if keys_only else run.columns
         bulk, name = self._bulk_of(run.kind, run.route, columns)
         connection = self.connection
         connection.execute(bulk.create)
         if name in self._filled:
             connection.execute(bulk.empty)
         self._filled.add(name)
-        adapt = self._adapters[run.route.source]
+        adapt = self._adapters[run.route.source, run.route.target]
         cursor = connection.cursor()
         with cursor.copy(bulk.copy) as copy:
-            if run.kind == "delete":
+            if keys_only:
                 for key in run.rows:
                     copy.write_row(key)
             else:
@@ -248,6 +264,8 @@ class Writer:
                     query = statements.patch(run.route, run.columns)
                 case "move":
                     query = statements.move(run.route, run.columns)
+                case "blank":
+                    query = statements.blank(run.route)
                 case "clear":
                     query = statements.clear(run.route)
             self._queries[key] = query.as_bytes(self.connection)
@@ -267,5 +285,15 @@ def _reason(error: BaseException) -> str:
     return " ".join(lines[:2])[:500] if lines else type(error).__name__
 
 
+def _demands(error: BaseException, parts: Sequence[tuple[Change, Route]]) -> bool:
+    """No row is to blame when the target demands a column that the mapping does not fill."""
+    if not isinstance(error, psycopg.errors.NotNullViolation):
+        return False
+    table, column = f"{error.diag.schema_name}.{error.diag.table_name}", error.diag.column_name
+    return any(route.target == table and column not in route.columns for _, route in parts)
+
+
 def _whole(error: Exception) -> Exception:
+    if isinstance(error, psycopg.errors.NotNullViolation):
+        return SchemaChanged(first_line(error), side="target")
     return stream_error(error) if isinstance(error, psycopg.Error) and not isinstance(error, CdcError) else error

@@ -7,23 +7,34 @@ from datetime import UTC, datetime
 import msgspec
 
 from cdc.capture.pgoutput import Begin, Commit, Decoded, Delete, Emitted, Insert, Origin, Truncate, Update
-from cdc.change import HEARTBEAT, Boundary, Change, Event, Message, Transaction
+from cdc.capture.raw import Captured
+from cdc.change import HEARTBEAT, Boundary, Change, Event, Message, Relation, Transaction
 from cdc.errors import ProtocolError
+from cdc.schema.sentry import DDL, Sentry
 
 
 class Assembler:
     """One per connection; transactions come whole and in commit order (protocol version 1)."""
 
-    def __init__(self) -> None:
+    def __init__(self, sentry: Sentry | None = None) -> None:
         self._tx: Transaction | None = None
+        self._sentry = sentry
+
+    @property
+    def tx(self) -> Transaction | None:
+        """The transaction that has begun and not ended."""
+        return self._tx
 
     @property
     def inside(self) -> bool:
         """Whether a transaction has begun and not ended."""
         return self._tx is not None
 
-    def feed(self, lsn: int, decoded: Decoded, out: list[Event]) -> None:
-        """Appends what the message amounts to. Rows come first: they are nearly all of a busy stream."""
+    def feed(self, lsn: int, decoded: Decoded, out: list[Captured]) -> None:
+        """Appends what the message amounts to. Rows come first: they are nearly all of a busy stream.
+
+        Raises: SchemaChanged, from the sentry, before a row of the new shape.
+        """
         kind = type(decoded)
         if kind is Insert:
             assert isinstance(decoded, Insert)
@@ -34,7 +45,7 @@ class Assembler:
         else:
             self._feed_rare(lsn, decoded, out)
 
-    def _feed_rare(self, lsn: int, decoded: Decoded, out: list[Event]) -> None:
+    def _feed_rare(self, lsn: int, decoded: Decoded, out: list[Captured]) -> None:
         match decoded:
             case Delete(relation, old):
                 out.append(Change("d", self._current(), lsn, relation, old, None))
@@ -45,6 +56,9 @@ class Assembler:
                 out.append(Boundary(end_lsn, commit_at))
             case Emitted(at, message):
                 out.extend(self._message(at, message))
+            case Relation():
+                if self._sentry is not None and self._tx is not None:
+                    self._sentry.described(decoded, self._tx.commit_lsn)
             case Truncate(relations):
                 out.extend(Change("t", self._current(), lsn, relation) for relation in relations)
             case Origin(origin_lsn, name):
@@ -54,6 +68,9 @@ class Assembler:
         if message.prefix == HEARTBEAT:
             at = heartbeat_time(message.content)
             return [] if self.inside or at is None else [Boundary(lsn, at, commit=False)]
+        if message.prefix == DDL and self._sentry is not None:
+            self._sentry.told(message, self._current().commit_lsn)
+            return []
         if message.transactional:
             return [Change("m", self._current(), lsn, message=message)]
         return []

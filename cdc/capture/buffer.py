@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 
-from cdc.change import Event
+from cdc.capture.raw import Captured
 
 MAX_BYTES = 32 * 1024 * 1024
 MAX_EVENTS = 50_000
@@ -13,12 +13,12 @@ MAX_EVENTS = 50_000
 class Buffer:
     def __init__(self, max_events: int = MAX_EVENTS, max_bytes: int = MAX_BYTES) -> None:
         self._changed = threading.Condition()
-        self._events: list[Event] = []
+        self._events: list[Captured] = []
         self._bytes = 0
         self._max_events, self._max_bytes = max_events, max_bytes
         self._error: BaseException | None = None
 
-    def put(self, events: list[Event], size: int, timeout: float) -> bool:
+    def put(self, events: list[Captured], size: int, timeout: float) -> bool:
         """False when there was no room in time. A chunk goes in whole, so the bounds hold but for one chunk."""
         with self._changed:
             if not self._changed.wait_for(self._has_room, timeout):
@@ -28,7 +28,7 @@ class Buffer:
             self._changed.notify_all()
             return True
 
-    def take(self, timeout: float) -> tuple[list[Event], int]:
+    def take(self, timeout: float) -> tuple[list[Captured], int]:
         """All that is there and its size, empty after `timeout`. Raises capture's failure, after its events."""
         with self._changed:
             self._changed.wait_for(lambda: self._events or self._error, timeout)

@@ -1,6 +1,7 @@
-"""Decoder of the logical replication protocol `pgoutput`, version 1, text values. No I/O.
+"""Decoder of the logical replication protocol `pgoutput`, versions 1 to 4, text and binary values. No I/O.
 
-Source: PostgreSQL manual, "Logical Replication Message Formats".
+Source: PostgreSQL manual, "Logical Replication Message Formats". What a streamed transaction adds (versions 2 to 4: its
+frame, and a transaction id in every message inside it) is `cdc.capture.streamed`.
 """
 
 from __future__ import annotations
@@ -8,23 +9,25 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import datetime
 from struct import Struct, error
-from typing import Any
 
 import msgspec
 
-from cdc.capture.types import Loader, loader
-from cdc.change import Column, Message, Relation, Row, pg_time
+from cdc.capture.binary import Resolver
+from cdc.capture.raw import UNCHANGED, Described, Raw, Values, described
+from cdc.change import Column, Message, Operation, Relation, Row, Transaction, pg_time
 from cdc.errors import ProtocolError
 
 _INT32 = Struct("!i").unpack_from
 _UINT32 = Struct("!I").unpack_from
 _INT16 = Struct("!H").unpack_from
+_SIZE = Struct("!xI").unpack_from
 _BEGIN = Struct("!QqI").unpack_from
 _COMMIT = Struct("!BQQq").unpack_from
 _MESSAGE = Struct("!BQ").unpack_from
 
-_NULL, _UNCHANGED, _TEXT = ord("n"), ord("u"), ord("t")
+_NULL, _UNCHANGED, _TEXT, _BINARY = ord("n"), ord("u"), ord("t"), ord("b")
 _KEY, _OLD, _NEW = ord("K"), ord("O"), ord("N")
+_TWO_PHASE = b"bPKrp"
 
 
 class Begin(msgspec.Struct, frozen=True, gc=False):
@@ -82,16 +85,13 @@ class Emitted(msgspec.Struct, frozen=True, gc=False):
 Decoded = Begin | Commit | Origin | Type | Relation | Insert | Update | Delete | Truncate | Emitted
 
 
-class _Table(msgspec.Struct, frozen=True):
-    relation: Relation
-    columns: tuple[tuple[str, Loader], ...]
-
-
 class Decoder:
     """Keeps the relations that the server has described on this connection."""
 
-    def __init__(self) -> None:
-        self._tables: dict[int, _Table] = {}
+    def __init__(self, binary: Resolver | None = None) -> None:
+        """`binary`: how binary values become text, where the stream was asked for them."""
+        self._tables: dict[int, Described] = {}
+        self._binary = binary
         self._by_tag: dict[int, Callable[[bytes], Decoded]] = {
             ord("B"): _begin,
             ord("C"): _commit,
@@ -110,13 +110,44 @@ class Decoder:
         data = bytes(data)
         decode = self._by_tag.get(data[0]) if data else None
         if decode is None:
-            raise ProtocolError(
-                f"unknown pgoutput message {data[:1]!r}: is the slot's plugin pgoutput, with proto_version 1?"
-            )
+            raise _unknown(data)
         try:
             return decode(data)
         except (IndexError, error, ValueError, ArithmeticError) as e:
-            raise ProtocolError(f"pgoutput message {data[:1]!r} of {len(data)} bytes is damaged: {e}") from e
+            raise _damaged(data, e) from e
+
+    def raw(self, data: bytes, tx: Transaction | None, lsn: int) -> Raw | None:
+        """A row's change with its values as they came; None for every other message. Raises: ProtocolError."""
+        tag = data[:1]
+        if tag not in b"IUD" or not tag:
+            return None
+        if tx is None:
+            raise ProtocolError("a change came outside a transaction")
+        try:
+            if tag == b"I":
+                table = self._table(data, 1)
+                _expect(data, 5, _NEW)
+                return Raw("c", tx, lsn, table, _values(data, 6, table)[0])
+            return self._changed(data, "u" if tag == b"U" else "d", tx, lsn)
+        except (IndexError, error) as e:
+            raise _damaged(data, e) from e
+
+    def _changed(self, data: bytes, op: Operation, tx: Transaction, lsn: int) -> Raw:
+        """An update, or a delete, whose old row is the whole one or the identity only."""
+        table = self._table(data, 1)
+        tag, at = data[5], 5
+        old: Values | None = None
+        if tag in (_KEY, _OLD):
+            old, at = _values(data, 6, table)
+        elif op == "d":
+            raise ProtocolError(f"a delete without an old row: {data[5:6]!r}")
+        if op == "d":
+            return Raw(op, tx, lsn, table, None, old, tag == _OLD)
+        _expect(data, at, _NEW)
+        new, _ = _values(data, at + 1, table)
+        if tag == _OLD and old is not None and UNCHANGED in new:
+            new = [before if value is UNCHANGED else value for value, before in zip(new, old, strict=True)]
+        return Raw(op, tx, lsn, table, new, old, tag == _OLD)
 
     def _relation(self, data: bytes) -> Relation:
         (oid,) = _UINT32(data, 1)
@@ -134,10 +165,10 @@ class Decoder:
         relation = Relation(
             id=oid, schema=schema or "pg_catalog", table=table, columns=tuple(columns), identity=identity
         )
-        self._tables[oid] = _Table(relation, tuple((c.name, loader(c.type_oid)) for c in columns))
+        self._tables[oid] = described(relation, self._binary)
         return relation
 
-    def _table(self, data: bytes, at: int) -> _Table:
+    def _table(self, data: bytes, at: int) -> Described:
         (oid,) = _UINT32(data, at)
         table = self._tables.get(oid)
         if table is None:
@@ -147,35 +178,18 @@ class Decoder:
     def _insert(self, data: bytes) -> Insert:
         table = self._table(data, 1)
         _expect(data, 5, _NEW)
-        new, _ = _row(data, 6, table)
-        return Insert(table.relation, new)
+        return Insert(table.relation, table.row(_values(data, 6, table)[0]))
 
     def _update(self, data: bytes) -> Update:
-        table = self._table(data, 1)
-        old: Row | None = None
-        at = 5
-        if data[at] == _KEY:
-            old, at = _row(data, at + 1, table)
-            old = _identity_only(old, table.relation)
-        elif data[at] == _OLD:
-            old, at = _row(data, at + 1, table)
-        full = data[5] == _OLD
-        _expect(data, at, _NEW)
-        new, _ = _row(data, at + 1, table)
-        if full and old is not None and len(new) < len(table.columns):
-            new = {
-                name: new[name] if name in new else old[name] for name, _ in table.columns if name in new or name in old
-            }
-        return Update(table.relation, new, old)
+        raw = self._changed(data, "u", _NOBODY, 0)
+        assert raw.new is not None
+        return Update(raw.table.relation, raw.table.row(raw.new), raw.before())
 
     def _delete(self, data: bytes) -> Delete:
-        table = self._table(data, 1)
-        if data[5] not in (_KEY, _OLD):
-            raise ProtocolError(f"a delete without an old row: {data[5:6]!r}")
-        old, _ = _row(data, 6, table)
-        if data[5] == _KEY:
-            old = _identity_only(old, table.relation)
-        return Delete(table.relation, old)
+        raw = self._changed(data, "d", _NOBODY, 0)
+        old = raw.before()
+        assert old is not None
+        return Delete(raw.table.relation, old)
 
     def _truncate(self, data: bytes) -> Truncate:
         (count,) = _UINT32(data, 1)
@@ -184,38 +198,52 @@ class Decoder:
         return Truncate(relations, cascade=bool(options & 1), restart_identity=bool(options & 2))
 
 
-def _row(data: bytes, at: int, table: _Table) -> tuple[Row, int]:
+_NOBODY = Transaction(0, 0, pg_time(0))
+
+
+def _values(data: bytes, at: int, table: Described) -> tuple[Values, int]:
+    """The columns of a row as they came, and where it ends. This runs for every row: a text value is a slice."""
     (count,) = _INT16(data, at)
     at += 2
-    if count != len(table.columns):
-        raise ProtocolError(f"{table.relation.name}: a row of {count} columns, described were {len(table.columns)}")
-    row: dict[str, Any] = {}
-    for name, load in table.columns:
+    if count != table.width:
+        raise ProtocolError(f"{table.relation.name}: a row of {count} columns, described were {table.width}")
+    values: Values = []
+    for n in table.positions:
         kind = data[at]
-        at += 1
         if kind == _TEXT:
-            (size,) = _INT32(data, at)
-            at += 4
-            end = at + size
-            if end > len(data):
-                raise ProtocolError(f"{table.relation.name}.{name}: value is cut off")
-            row[name] = load(data[at:end])
-            at = end
+            (size,) = _SIZE(data, at)
+            at += 5
+            values.append(data[at : (at := at + size)])
         elif kind == _NULL:
-            row[name] = None
-        elif kind != _UNCHANGED:
-            raise ProtocolError(f"{table.relation.name}.{name}: unknown kind of value {chr(kind)!r}")
-    return row, at
-
-
-def _identity_only(row: Row, relation: Relation) -> Row:
-    """An old key comes as a whole row whose other columns are null."""
-    return {c.name: row[c.name] for c in relation.columns if c.key and c.name in row}
+            values.append(None)
+            at += 1
+        elif kind == _UNCHANGED:
+            values.append(UNCHANGED)
+            at += 1
+        elif kind == _BINARY:
+            (size,) = _SIZE(data, at)
+            at += 5
+            values.append(table.text(n, data[at : (at := at + size)]))
+        else:
+            raise ProtocolError(f"{table.name(n)}: unknown kind of value {chr(kind)!r}")
+    if at > len(data):
+        raise ProtocolError(f"{table.relation.name}: a value is cut off")
+    return values, at
 
 
 def _expect(data: bytes, at: int, tag: int) -> None:
     if data[at] != tag:
         raise ProtocolError(f"expected {chr(tag)!r} in a {data[:1]!r} message, found {data[at : at + 1]!r}")
+
+
+def _unknown(data: bytes) -> ProtocolError:
+    if data[:1] and data[0] in _TWO_PHASE:
+        return ProtocolError("the slot was made with two_phase: make it again without, as prepare does")
+    return ProtocolError(f"unknown pgoutput message {data[:1]!r}: is the slot's plugin pgoutput?")
+
+
+def _damaged(data: bytes, e: Exception) -> ProtocolError:
+    return ProtocolError(f"pgoutput message {data[:1]!r} of {len(data)} bytes is damaged: {e}")
 
 
 def _string(data: bytes, at: int) -> tuple[str, int]:

@@ -14,11 +14,13 @@ from datetime import UTC, datetime
 from struct import Struct
 from typing import Any
 
+import msgspec
 import psycopg
 from psycopg import sql
 from psycopg.pq import DiagnosticField, ExecStatus
 
-from cdc.capture.slot import AGAIN
+from cdc.capture.options import as_sql, options
+from cdc.capture.slot import AGAIN, history
 from cdc.capture.types import SESSION_OPTIONS
 from cdc.change import PG_EPOCH, lsn_text, pg_time
 from cdc.errors import CdcError, NotPrepared, ProtocolError, SlotLost, Transient
@@ -31,14 +33,13 @@ SILENCE = 30.0
 # Silence after which a sign of life is asked for, seconds.
 ASK = 5.0
 
-_XLOG = Struct("!QQq").unpack_from
+_START = Struct("!Q").unpack_from
 _KEEPALIVE = Struct("!Qq?").unpack_from
 _STATUS = Struct("!cQQQq?").pack
 _XLOG_HEADER = 25
 
 
-@dataclass(frozen=True, slots=True)
-class WalData:
+class WalData(msgspec.Struct, frozen=True, gc=False):
     """One pgoutput message and the position it was read at."""
 
     lsn: int
@@ -72,11 +73,35 @@ def connect(dsn: str, name: str) -> psycopg.Connection[Any]:
         raise Transient(f"cannot connect to the source: {str(e).strip()}") from e
 
 
+def identify(connection: psycopg.Connection[Any]) -> tuple[str, int]:
+    """The cluster's system identifier, and the timeline that it is on."""
+    row = connection.execute("IDENTIFY_SYSTEM").fetchone()
+    assert row is not None
+    return row[0], int(row[1])
+
+
+def past(connection: psycopg.Connection[Any], timeline: int) -> dict[int, int]:
+    """Where each earlier timeline of this one was left."""
+    row = connection.execute(sql.SQL("TIMELINE_HISTORY {}").format(sql.Literal(timeline))).fetchone()
+    assert row is not None
+    text = row[1]
+    return history(text.decode() if isinstance(text, bytes) else text)
+
+
 class ReplicationStream:
     """Started at `lsn`; not thread-safe: one thread reads and confirms."""
 
-    def __init__(self, connection: psycopg.Connection[Any], slot: str, publications: Sequence[str], lsn: int) -> None:
-        """Raises: NotPrepared, SlotLost, Transient."""
+    def __init__(
+        self,
+        connection: psycopg.Connection[Any],
+        slot: str,
+        publications: Sequence[str],
+        lsn: int,
+        *,
+        streaming: bool = False,
+        binary: bool = False,
+    ) -> None:
+        """`streaming` and `binary`: see `cdc.capture.options`. Raises: NotPrepared, SlotLost, Transient."""
         self._pg = connection.pgconn
         self._connection = connection
         self.received = lsn
@@ -84,13 +109,11 @@ class ReplicationStream:
         self._heard = self._looked = time.monotonic()
         self._ended: CdcError | None = None
         self._slot = slot
-        command = sql.SQL(
-            "START_REPLICATION SLOT {slot} LOGICAL {lsn}"
-            " (proto_version '1', publication_names {names}, messages 'true', origin 'none')"
-        ).format(
+        asked = options(connection.info.server_version, publications, streaming=streaming, binary=binary)
+        command = sql.SQL("START_REPLICATION SLOT {slot} LOGICAL {lsn} ({options})").format(
             slot=sql.Identifier(slot),
             lsn=sql.SQL(lsn_text(lsn)),  # hexadecimal digits and a slash only
-            names=sql.Literal(",".join(sql.Identifier(p).as_string(connection) for p in publications)),
+            options=as_sql(asked),
         )
         result = self._pg.exec_(command.as_bytes(connection))
         if result.status != ExecStatus.COPY_BOTH:
@@ -115,12 +138,19 @@ class ReplicationStream:
                 if count < 0:
                     self._ended = _refusal(self._slot, self._pg.get_result())
                     break
-                found.append(self._message(bytes(buffer)))
+                data = bytes(buffer)
+                if data[:1] == b"w":
+                    (start,) = _START(data, 1)
+                    found.append(WalData(start, data[_XLOG_HEADER:]))
+                else:
+                    found.append(self._keepalive(data))
                 size += count
         except psycopg.OperationalError as e:
             raise Transient(f"the source closed the stream: {str(e).strip()}") from e
         if not found and self._ended is not None:
             raise self._ended
+        if found and isinstance(last := found[-1], WalData):  # told to the server, no more
+            self.received = max(self.received, last.lsn)
         self._listen(bool(found))
         return found, size
 
@@ -157,17 +187,12 @@ class ReplicationStream:
             raise Transient(f"the source has been silent for {SILENCE:.0f} s")
         self._looked = now
 
-    def _message(self, data: bytes) -> WalData | Keepalive:
-        tag = data[:1]
-        if tag == b"w":
-            start, _, _ = _XLOG(data, 1)
-            self.received = max(self.received, start)
-            return WalData(start, data[_XLOG_HEADER:])
-        if tag == b"k":
-            end, at, reply = _KEEPALIVE(data, 1)
-            self.received = max(self.received, end)
-            return Keepalive(end, pg_time(at), reply)
-        raise ProtocolError(f"unknown replication message {tag!r}")
+    def _keepalive(self, data: bytes) -> Keepalive:
+        if data[:1] != b"k":
+            raise ProtocolError(f"unknown replication message {data[:1]!r}")
+        end, at, reply = _KEEPALIVE(data, 1)
+        self.received = max(self.received, end)
+        return Keepalive(end, pg_time(at), reply)
 
 
 def _refusal(slot: str, result: Any) -> CdcError:

@@ -21,7 +21,8 @@ from psycopg.postgres import types
 Loader = Callable[[bytes], Any]
 
 SESSION_OPTIONS = (
-    "-c datestyle=ISO -c intervalstyle=postgres -c timezone=UTC -c extra_float_digits=1 -c bytea_output=hex"
+    "-c client_encoding=UTF8 -c datestyle=ISO -c intervalstyle=postgres -c timezone=UTC"
+    " -c extra_float_digits=1 -c bytea_output=hex"
 )
 
 # A double keeps 15 significant decimal digits through text and back.
@@ -158,7 +159,24 @@ for _name, _loader in _BY_NAME.items():
     LOADERS[types[_name].oid] = _loader
     LOADERS[types[_name].array_oid] = array_loader(_loader)
 
+# Types of PostgreSQL's own whose text is all that anybody needs of them; so are their arrays.
+_AS_TEXT = (
+    '"char"', "inet", "cidr", "macaddr", "macaddr8", "bit", "varbit", "money", "xml", "tsvector", "pg_lsn",
+    "int4range", "int8range", "numrange", "daterange", "tsrange", "tstzrange",
+    "int4multirange", "int8multirange", "nummultirange", "datemultirange", "tsmultirange", "tstzmultirange",
+)  # fmt: skip
+for _name in _AS_TEXT:
+    if (_found := types.get(_name)) is not None:
+        LOADERS[_found.oid] = LOADERS[_found.array_oid] = load_text
+
+_NAMES = {info.oid: info.name for info in types} | {info.array_oid: f"_{info.name}" for info in types if info.array_oid}
+
 _warned: set[int] = set()
+
+
+def type_name(type_oid: int) -> str | None:
+    """The internal name of a built-in type (`int8`, `_text` for an array); None for those that a database adds."""
+    return _NAMES.get(type_oid)
 
 
 def loader(type_oid: int) -> Loader:

@@ -18,7 +18,9 @@ GRANT USAGE ON SCHEMA banyan TO {role};
 GRANT SELECT ON ALL TABLES IN SCHEMA banyan TO {role}
 """
 APPLIER_STATE = """
-GRANT INSERT, UPDATE, DELETE ON banyan.stream, banyan.fence_applied, banyan.parked TO {role};
+GRANT INSERT, UPDATE, DELETE ON
+    banyan.stream, banyan.fence_applied, banyan.parked, banyan.foreign_write, banyan.verified, banyan.drift,
+    banyan.shape, banyan.halt, banyan.ddl TO {role};
 GRANT USAGE ON ALL SEQUENCES IN SCHEMA banyan TO {role};
 GRANT EXECUTE ON FUNCTION banyan.assert_owned(text, text, text) TO {role}
 """

@@ -83,6 +83,23 @@ BEGIN
     RETURN EXISTS (SELECT FROM banyan.rehearsal r WHERE r.xid = pg_current_xact_id_if_assigned());
 END $$;
 
+-- A session with an origin that is none of ours passes as the applier does, and no stream carries what it writes: told by whom, once for
+-- each transaction and table. In the transaction itself, so it is there if and only if the write is.
+CREATE OR REPLACE FUNCTION banyan.witness(p_domain text, p_side text, p_table text) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    carrier constant text := p_domain || CASE p_side WHEN 'legacy' THEN '.forward' ELSE '.reverse' END;
+    this    constant bigint := pg_current_xact_id()::text::bigint;
+BEGIN
+    IF NOT EXISTS (SELECT FROM banyan.foreign_write f WHERE f.stream = carrier AND f.xid = this AND f."table" = p_table)
+       AND (SELECT count(*) FROM banyan.foreign_write f WHERE f.stream = carrier AND f.settled_at IS NULL) < 1000 THEN
+        INSERT INTO banyan.foreign_write (stream, lsn, "table", xid, commit_at, role)
+        VALUES (carrier, pg_current_wal_insert_lsn(), p_table, this, clock_timestamp(),
+                session_user || coalesce(' (' || nullif(current_setting('application_name'), '') || ')', ''))
+        ON CONFLICT DO NOTHING;
+    END IF;
+END $$;
+
 -- Before the statement: the side must own every wave of the domain. Arguments: domain, side, key column.
 CREATE OR REPLACE FUNCTION banyan.guard() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
@@ -90,6 +107,9 @@ DECLARE
     held banyan.ownership;
 BEGIN
     IF pg_replication_origin_session_is_setup() THEN
+        IF current_setting('application_name') NOT LIKE 'banyan-%' THEN
+            PERFORM banyan.witness(TG_ARGV[0], TG_ARGV[1], format('%I.%I', TG_TABLE_SCHEMA, TG_TABLE_NAME));
+        END IF;
         RETURN NULL;  -- the applier: what it brings was accepted by the owner
     END IF;
     IF coalesce(current_setting('banyan.rehearsal', true), '') = 'on' AND banyan.rehearses() THEN
@@ -283,6 +303,7 @@ END $$;
 
 REVOKE ALL ON FUNCTION banyan.fence(text, integer, bigint, integer) FROM PUBLIC;
 REVOKE ALL ON FUNCTION banyan.set_owner(text, integer, text, bigint, bigint) FROM PUBLIC;
+REVOKE ALL ON FUNCTION banyan.witness(text, text, text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION banyan.guard() FROM PUBLIC;
 REVOKE ALL ON FUNCTION banyan.require(text, text, integer[]) FROM PUBLIC;
 REVOKE ALL ON FUNCTION banyan.assert_owned(text, text, text) FROM PUBLIC;

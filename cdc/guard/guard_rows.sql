@@ -7,6 +7,9 @@ DECLARE
     held    banyan.ownership;
 BEGIN
     IF pg_replication_origin_session_is_setup() THEN
+        IF current_setting('application_name') NOT LIKE 'banyan-%' THEN
+            PERFORM banyan.witness(TG_ARGV[0], TG_ARGV[1], format('%I.%I', TG_TABLE_SCHEMA, TG_TABLE_NAME));
+        END IF;
         RETURN NULL;
     END IF;
     IF coalesce(current_setting('banyan.rehearsal', true), '') = 'on' AND banyan.rehearses() THEN

@@ -14,7 +14,7 @@ from cdc.apply import install_state
 from cdc.guard import grants, triggers
 from cdc.guard.errors import FenceTimeout, GuardError
 from cdc.guard.waves import WHOLE, Wave, require_cover
-from cdc.mapping import Mapping, Side, TableMapping
+from cdc.mapping import Mapping, Side
 
 OTHER_INSTALLERS = 4_210_421  # key of the advisory lock that keeps two installations apart
 
@@ -52,7 +52,7 @@ def uninstall(connection: psycopg.Connection[Any], mapping: Mapping, side: Side,
     """Take the guard off the domain's tables and forget its waves. Raises: FenceTimeout; then nothing was changed."""
     try:
         with _transaction(connection, lock_timeout_ms):
-            for table in _guarded(mapping):
+            for table in mapping.own(side):
                 triggers.remove(connection, table.table(side))
             connection.execute("DELETE FROM banyan.guarded WHERE domain = %s", (mapping.domain,))
             connection.execute("DELETE FROM banyan.ownership WHERE domain = %s", (mapping.domain,))
@@ -77,7 +77,7 @@ def _install(connection: psycopg.Connection[Any], mapping: Mapping, side: Side, 
     connection.execute(resources.files(__package__).joinpath("guard.sql").read_bytes())
     _waves(connection, mapping.domain, waves)
     several = len(waves) > 1
-    for table in _guarded(mapping):
+    for table in mapping.own(side):  # reference data has one owner for ever: only tables that go both ways change hands
         name, key = table.table(side), table.bucket_key(side)
         triggers.require_guardable(connection, name, key, several)
         _claim(connection, mapping.domain, name, key, side)
@@ -87,12 +87,7 @@ def _install(connection: psycopg.Connection[Any], mapping: Mapping, side: Side, 
         if any(table_name == table.table(side) for table in mapping.tables):
             triggers.keep(connection, table_name, trigger_name)
     install_state(connection)
-    grants.grant(connection, [table.table(side) for table in mapping.tables])
-
-
-def _guarded(mapping: Mapping) -> tuple[TableMapping, ...]:
-    """Reference data has one owner for ever: only tables that go both ways change hands."""
-    return mapping.moving("reverse")
+    grants.grant(connection, sorted({table.table(side) for table in mapping.tables}))
 
 
 def _waves(connection: psycopg.Connection[Any], domain: str, waves: Sequence[Wave]) -> None:

@@ -6,7 +6,6 @@ path (`convert: package.module:factory`): the engine knows nothing of its format
 
 from __future__ import annotations
 
-import importlib
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -14,22 +13,33 @@ from datetime import datetime, time
 from decimal import Context, Decimal, Inexact, InvalidOperation, Overflow
 from typing import Any
 
-from cdc.mapping import localclock
+from cdc.mapping import forms, localclock
 from cdc.mapping.errors import ConversionError
+from cdc.mapping.forms import SqlForm
 
 # PostgreSQL's numeric has up to 131,072 digits; what does not fit here exactly is an error, never a rounding.
 EXACT = Context(prec=2000, traps=[Inexact, InvalidOperation, Overflow])
-CLOCK = re.compile(r"([01]\d|2[0-3]):([0-5]\d)")
+CLOCK = re.compile(r"([01]\d|2[0-3]):([0-5]\d)", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
 class Converter:
-    """`forward` takes a value per legacy column, `reverse` one per service column; several results come as a tuple."""
+    """`forward` takes a value per legacy column, `reverse` one per service column; several results come as a tuple.
+
+    Their SQL must give the same; without it, bulk work on the table is done in Python. `zone`: whose rules they use.
+    `loses`: what of the service's values does not come back, in words.
+    `reference`: the table that they look values up in (reference.Reference).
+    """
 
     forward: Callable[..., Any]
     reverse: Callable[..., Any]
     legacy: int = 1
     service: int = 1
+    sql_forward: SqlForm | None = None
+    sql_reverse: SqlForm | None = None
+    zone: str | None = None
+    loses: str | None = None
+    reference: Any = None
 
 
 def local_hour(*, zone: str) -> Converter:
@@ -49,7 +59,8 @@ def local_hour(*, zone: str) -> Converter:
             raise ConversionError(f"{local} happens once in {zone}, but its flag is {flag!r}")
         return instant
 
-    return Converter(forward, clock_of.local, legacy=2)
+    there, back = forms.local_hour_forward(zone), forms.local_hour_reverse(zone)
+    return Converter(forward, clock_of.local, legacy=2, sql_forward=there, sql_reverse=back, zone=zone)
 
 
 def local_time(*, zone: str) -> Converter:
@@ -59,7 +70,11 @@ def local_time(*, zone: str) -> Converter:
     def forward(local: datetime) -> datetime:
         return clock_of.once(local) or clock_of.passes(local)[0]
 
-    return Converter(forward, lambda instant: clock_of.local(instant)[0])
+    there, back = forms.local_time_forward(zone), forms.local_time_reverse(zone)
+    loses = "an instant in the second pass of a repeated hour comes back as the first"
+    return Converter(
+        forward, lambda at: clock_of.local(at)[0], sql_forward=there, sql_reverse=back, zone=zone, loses=loses
+    )
 
 
 def enum(*, values: Mapping[str, str]) -> Converter:
@@ -77,7 +92,8 @@ def enum(*, values: Mapping[str, str]) -> Converter:
 
         return convert
 
-    return Converter(lookup(dict(values)), lookup(back))
+    there = dict(values)
+    return Converter(lookup(there), lookup(back), sql_forward=forms.words(there), sql_reverse=forms.words(back))
 
 
 def yes_no() -> Converter:
@@ -91,27 +107,64 @@ def yes_no() -> Converter:
     def reverse(flag: bool) -> str:
         return "Y" if flag else "N"
 
-    return Converter(forward, reverse)
+    return Converter(forward, reverse, sql_forward=forms.flag_to_boolean, sql_reverse=forms.boolean_to_flag)
+
+
+def codes(*, values: Mapping[str, str]) -> Converter:
+    """Whole numbers ↔ words, one to one."""
+    try:
+        numbers = {int(number): word for number, word in values.items()}
+    except ValueError as error:
+        raise ValueError(f"codes are whole numbers: {error}") from error
+    words = enum(values=values)
+    if len(numbers) != len(values):
+        raise ValueError("two codes are the same number")
+
+    def forward(number: int) -> str:
+        if number not in numbers:
+            raise ConversionError(f"{number!r} is not one of {', '.join(values)}")
+        return numbers[number]
+
+    sql_forward = forms.words({str(number): word for number, word in numbers.items()})
+    sql_reverse = forms.numbers(words.sql_reverse)
+    return Converter(forward, lambda word: int(words.reverse(word)), sql_forward=sql_forward, sql_reverse=sql_reverse)
+
+
+def scaled(*, digits: str) -> Converter:
+    """Whole number of a small unit ↔ decimal of a large one: with `digits: 3` 1500 (Wh) is 1.5 (kWh)."""
+    try:
+        shift = int(digits)
+    except ValueError as error:
+        raise ValueError(f"digits is a whole number, not {digits!r}") from error
+    if not 0 < shift <= 30:
+        raise ValueError("digits is between 1 and 30")
+    unit = "cents" if shift == 2 else f"units of 1e-{shift}"
+
+    def forward(amount: int) -> Decimal:
+        return Decimal(amount).scaleb(-shift, EXACT)
+
+    def reverse(amount: Decimal) -> int:
+        whole = amount.scaleb(shift, EXACT)
+        if not whole.is_finite() or whole != whole.to_integral_value():
+            raise ConversionError(f"{amount} is not a whole number of {unit}")
+        return int(whole)
+
+    return Converter(forward, reverse, sql_forward=forms.shifted(-shift), sql_reverse=forms.whole_shifted(shift))
 
 
 def cents() -> Converter:
     """Integer cents ↔ decimal euros."""
-
-    def forward(amount: int) -> Decimal:
-        return Decimal(amount).scaleb(-2, EXACT)
-
-    def reverse(amount: Decimal) -> int:
-        whole = amount.scaleb(2, EXACT)
-        if not whole.is_finite() or whole != whole.to_integral_value():
-            raise ConversionError(f"{amount} is not a whole number of cents")
-        return int(whole)
-
-    return Converter(forward, reverse)
+    return scaled(digits="2")
 
 
 def percent() -> Converter:
     """21.00 ↔ 0.2100."""
-    return Converter(lambda rate: rate.scaleb(-2, EXACT), lambda rate: rate.scaleb(2, EXACT))
+    return Converter(
+        lambda rate: rate.scaleb(-2, EXACT),
+        lambda rate: rate.scaleb(2, EXACT),
+        sql_forward=forms.shifted(-2),
+        sql_reverse=forms.shifted(2),
+    )
 
 
 def clock() -> Converter:
@@ -128,33 +181,15 @@ def clock() -> Converter:
             raise ConversionError(f"{value} has seconds, which HH:MM would lose")
         return f"{value.hour:02}:{value.minute:02}"
 
-    return Converter(forward, reverse)
+    return Converter(forward, reverse, sql_forward=forms.clock_forward, sql_reverse=forms.clock_reverse)
 
 
 def char() -> Converter:
     """char(n) ↔ text: the padding is PostgreSQL's own and goes; it comes back when char(n) stores the value."""
-    return Converter(lambda text: text.rstrip(" "), lambda text: text)
-
-
-Factory = Callable[..., Converter]
-CONVERTERS: dict[str, Factory] = {
-    factory.__name__: factory for factory in (local_hour, local_time, enum, yes_no, cents, percent, clock, char)
-}
-
-
-def find(name: str) -> Factory:
-    """The factory called `name` here, or at the import path `package.module:factory`. Raises: LookupError."""
-    if name in CONVERTERS:
-        return CONVERTERS[name]
-    module, colon, attribute = name.partition(":")
-    if not colon:
-        raise LookupError(
-            f"unknown converter {name!r}: use {', '.join(CONVERTERS)}, or an import path package.module:factory"
-        )
-    try:
-        factory = getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError) as error:
-        raise LookupError(f"converter {name!r} cannot be imported: {error}") from error
-    if not callable(factory):
-        raise LookupError(f"converter {name!r} is not a function")
-    return factory  # type: ignore[no-any-return]
+    return Converter(
+        lambda text: text.rstrip(" "),
+        lambda text: text,
+        sql_forward=forms.unpadded,
+        sql_reverse=forms.as_text,
+        loses="blanks at the end do not come back",
+    )

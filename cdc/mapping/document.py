@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 from typing import NoReturn
 
@@ -31,6 +32,38 @@ class Value:
 
     def is_text(self) -> bool:
         return isinstance(self.node, yaml.ScalarNode)
+
+    def is_list(self) -> bool:
+        return isinstance(self.node, yaml.SequenceNode)
+
+    def word(self, what: str) -> str:
+        """A scalar that may be blank, such as a separator; not nothing."""
+        return str(self.node.value) if isinstance(self.node, yaml.ScalarNode) and self.node.value else self.text(what)
+
+    def choice(self, what: str, known: Sequence[str]) -> str:
+        word = self.text(what)
+        if word not in known:
+            self.fail(f"{what} is {' or '.join(known)}, not {word!r}")
+        return word
+
+    def scalar(self, what: str) -> str | int | bool | Decimal | None:
+        """A value as YAML means it: quoted it is a text."""
+        if not isinstance(self.node, yaml.ScalarNode):
+            self.fail(f"{what} must be a text, a number, true, false or null")
+        kind, text = self.node.tag.rpartition(":")[2], self.node.value
+        try:
+            match kind:
+                case "null":
+                    return None
+                case "bool":
+                    return bool(yaml.SafeLoader.bool_values[text.lower()])
+                case "int":
+                    return int(text)
+                case "float":
+                    return Decimal(text)
+        except (ValueError, ArithmeticError):
+            self.fail(f"{what}: {text} is not a plain number; quote it if it is a text")
+        return str(text)
 
     def items(self, what: str) -> list[Value]:
         if not isinstance(self.node, yaml.SequenceNode):

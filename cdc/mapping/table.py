@@ -1,94 +1,32 @@
-"""One table's mapping, compiled once and used in both directions. Pure: rows in, rows out."""
+"""The mapping of two tables, and of a domain: compiled once, used in both directions."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from cdc.mapping.converters import Converter
-from cdc.mapping.errors import ConversionError, MappingError
+from cdc.mapping.errors import MappingError
+from cdc.mapping.plan import BAD_VALUE, Direction, Plan, Row, Rule, Side, compile_plan
 
-Side = Literal["legacy", "service"]
-Direction = Literal["forward", "reverse"]
-Row = Mapping[str, Any]
-
-# What a converter may stumble over; anything else is a bug and must be seen as one.
-BAD_VALUE = (ConversionError, ValueError, TypeError, ArithmeticError, LookupError, AttributeError)
+__all__ = ["BAD_VALUE", "Direction", "DomainMapping", "Part", "Plan", "Row", "Rule", "Side", "TableMapping", "build"]
 
 
 @dataclass(frozen=True, slots=True)
-class Rule:
-    """Columns here, columns there, and what lies between; no converter: the same value."""
+class Part:
+    """One side's table holds a part of a wide row of the other side, whose existence another mapping owns.
 
-    legacy: tuple[str, ...]
-    service: tuple[str, ...]
-    converter: Converter | None = None
+    `side`: where the part's own table is. `always`: every wide row has its part; else a part has a row iff one of its
+    columns in the wide row holds something else than `absent` says (wide column → value).
+    """
 
+    side: Side
+    always: bool
+    absent: Mapping[str, Any] = field(default_factory=dict)
 
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """One direction of a table, with its rules sorted by shape, because this runs once per row."""
-
-    source: str
-    target: str
-    source_key: tuple[str, ...]
-    key: tuple[str, ...]
-    columns: tuple[str, ...]
-    copies: tuple[tuple[str, str], ...]
-    singles: tuple[tuple[str, str, Callable[[Any], Any]], ...]
-    groups: tuple[tuple[tuple[str, ...], tuple[str, ...], Callable[..., Any]], ...]
-
-    @property
-    def source_columns(self) -> tuple[str, ...]:
-        alone = [source for source, _ in self.copies] + [source for source, _, _ in self.singles]
-        return (*alone, *(name for sources, _, _ in self.groups for name in sources))
-
-    def translate(self, row: Row) -> dict[str, Any]:
-        out: dict[str, Any] = {}
-        for source, target in self.copies:
-            if source in row:
-                out[target] = row[source]
-        name = ""
-        try:
-            for name, target, convert in self.singles:
-                if name in row:
-                    value = row[name]
-                    out[target] = None if value is None else convert(value)
-            for names, targets, convert in self.groups:
-                if all(source in row for source in names):
-                    name = names[0]
-                    out.update(
-                        zip(targets, _group(convert, [row[source] for source in names], len(targets)), strict=True)
-                    )
-        except BAD_VALUE as error:
-            raise ConversionError(f"{self.source}.{name}: {error}") from error
-        return out
-
-    def translate_columns(self, columns: Mapping[str, Sequence[Any]]) -> dict[str, Sequence[Any]]:
-        """The same for many rows at once, given as columns of equal length (all of them: no partial rows here)."""
-        out: dict[str, Sequence[Any]] = {target: columns[source] for source, target in self.copies}
-        name = ""
-        try:
-            for name, target, convert in self.singles:
-                out[target] = [None if value is None else convert(value) for value in columns[name]]
-            for names, targets, convert in self.groups:
-                name = names[0]
-                rows = [
-                    _group(convert, values, len(targets)) for values in zip(*(columns[n] for n in names), strict=True)
-                ]
-                turned = zip(*rows, strict=True) if rows else ([] for _ in targets)
-                out.update(zip(targets, map(list, turned), strict=True))
-        except BAD_VALUE as error:
-            raise ConversionError(f"{self.source}.{name}: {error}") from error
-        return out
-
-
-def _group(convert: Callable[..., Any], values: Sequence[Any], targets: int) -> tuple[Any, ...]:
-    if all(value is None for value in values):
-        return (None,) * targets
-    result = convert(*values)
-    return result if targets > 1 else (result,)
+    def there(self, wide: Row) -> bool:
+        """Whether the part of this wide row has a row. A column that is unknown (unchanged TOAST) holds something."""
+        return self.always or any(name not in wide or wide[name] != value for name, value in self.absent.items())
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +41,22 @@ class TableMapping:
     service_bucket_key: str | None
     forward: Plan
     reverse: Plan
+    compared: Plan
+    returned: Plan
+    part: Part | None = None
+
+    @property
+    def wide(self) -> Side | None:
+        """The side whose row holds more than this mapping."""
+        return None if self.part is None else "legacy" if self.part.side == "service" else "service"
+
+    def makes(self, direction: Direction) -> bool:
+        """Whether the target's row comes and goes with the source's; a part only fills columns of its wide row."""
+        return self.wide != ("service" if direction == "forward" else "legacy")
+
+    def part_of(self, direction: Direction) -> Part | None:
+        """What decides whether a (wide) source row has a row at the target."""
+        return self.part if self.part is not None and self.makes(direction) else None
 
     def plan(self, direction: Direction) -> Plan:
         """Raises: MappingError for the reverse of a table that goes forward only."""
@@ -158,6 +112,13 @@ class DomainMapping:
         """The tables that a stream in this direction carries."""
         return tuple(table for table in self.tables if direction == "forward" or table.direction == "both")
 
+    def own(self, side: Side) -> tuple[TableMapping, ...]:
+        """One mapping for each table of this side that changes hands (a table may stand in several)."""
+        found: dict[str, TableMapping] = {}
+        for table in self.moving("reverse"):
+            found.setdefault(table.table(side), table)
+        return tuple(found.values())
+
 
 def build(
     legacy: str,
@@ -166,25 +127,18 @@ def build(
     keys: tuple[tuple[str, ...], tuple[str, ...]],
     bucket_keys: tuple[str | None, str | None],
     rules: tuple[Rule, ...],
+    part: Part | None = None,
 ) -> TableMapping:
-    """Compile the rules of a table; `keys` and `bucket_keys` are (legacy, service)."""
-    there: list[Step] = [(r.legacy, r.service, r.converter.forward if r.converter else None) for r in rules]
-    back: list[Step] = [(r.service, r.legacy, r.converter.reverse if r.converter else None) for r in rules]
-    forward, reverse = _plan(legacy, service, *keys, there), _plan(service, legacy, *keys[::-1], back)
-    return TableMapping(legacy, service, direction, rules, *bucket_keys, forward, reverse)
+    """Compile the rules of a table; `keys` and `bucket_keys` are (legacy, service).
 
-
-Step = tuple[tuple[str, ...], tuple[str, ...], Callable[..., Any] | None]
-
-
-def _plan(source: str, target: str, source_key: tuple[str, ...], key: tuple[str, ...], steps: Sequence[Step]) -> Plan:
-    return Plan(
-        source=source,
-        target=target,
-        source_key=source_key,
-        key=key,
-        columns=tuple(name for _, targets, _ in steps for name in targets),
-        copies=tuple(pair for s, t, convert in steps if not convert for pair in zip(s, t, strict=True)),
-        singles=tuple((s[0], t[0], convert) for s, t, convert in steps if convert and len(s) == len(t) == 1),
-        groups=tuple((s, t, convert) for s, t, convert in steps if convert and not len(s) == len(t) == 1),
-    )
+    `compared` makes the monolith's row of the service's (of reference data the other way round), in the columns that
+    must be alike: those that go both ways, and the constants of that side. `returned` is the same for the service's
+    row: what is left of it when it comes back from a rollback.
+    """
+    tables = (legacy, service)
+    forward = compile_plan("forward", tables, keys, rules)
+    reverse = compile_plan("reverse", tables, keys, rules)
+    alike = [rule for rule in rules if rule.direction == "both"]
+    compared = compile_plan("reverse", tables, keys, alike) if direction == "both" else forward
+    returned = compile_plan("forward", tables, keys, alike)
+    return TableMapping(legacy, service, direction, rules, *bucket_keys, forward, reverse, compared, returned, part)

@@ -7,7 +7,7 @@ rows that the new snapshot does not have are deleted.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -85,7 +85,7 @@ def fill(
             [stream.name],
         )
         target.execute("COMMIT")
-        exported = slots.create_exported(replication, stream.slot)
+        exported = slots.create_exported(replication, stream.slot, stream.failover)
         log.info("snapshot begins", stream=stream.name, lsn=lsn_text(exported.lsn))
         source.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
         source.execute(sql.SQL("SET TRANSACTION SNAPSHOT {}").format(sql.Literal(exported.snapshot)))
@@ -93,8 +93,8 @@ def fill(
         assert row is not None
         tx = Transaction(0, exported.lsn, row[0])
         writer = Writer(target, stream.name, routes)
-        for route in routes.by_source.values():
-            rows += _fill_table(source, target, writer, route, tx, begin, stopping)
+        for name in routes.by_source:
+            rows += _fill_table(source, target, writer, routes.of_table(name), tx, begin, stopping)
         source.execute("COMMIT")
         begin()
         for key in sorted(writer.parked):
@@ -143,15 +143,18 @@ def _fill_table(
     source: psycopg.Connection[Any],
     target: psycopg.Connection[Any],
     writer: Writer,
-    route: Route,
+    routes: Sequence[Route],
     tx: Transaction,
     begin: Callable[[], None],
     stopping: Callable[[], bool],
 ) -> int:
+    """All targets of one source table."""
+    route = routes[0]
     relation = describe(source, route.source, route.source_key)
-    _delete_strangers(source, target, route, tx, begin)
+    for each in routes:
+        _delete_strangers(source, target, each, tx, begin)
     rows = 0
-    for changes in read(source, relation, sorted(route.source_columns), tx):
+    for changes in read(source, relation, sorted(frozenset().union(*(each.source_columns for each in routes))), tx):
         if stopping():
             raise Interrupted
         _write(target, writer, changes, begin)
@@ -218,7 +221,7 @@ def _delete_strangers(
                 copy.write_row(route.target_key(route.translate(change.after)))
     target.execute("ANALYZE banyan_seen")
     gone = target.execute(
-        sql.SQL("DELETE FROM {} t WHERE NOT EXISTS (SELECT FROM banyan_seen s WHERE {})").format(table, same)
+        sql.SQL("{} WHERE NOT EXISTS (SELECT FROM banyan_seen s WHERE {})").format(statements.clear(route), same)
     ).rowcount
     target.execute("COMMIT")
     if gone:

@@ -2,6 +2,7 @@
 
 from cdc.verify.errors import VerifyError
 from cdc.verify.report import Difference, Report, TableReport
-from cdc.verify.run import Progress, verify
+from cdc.verify.run import Patience, Progress, verify
+from cdc.verify.touches import Carrier
 
-__all__ = ["Difference", "Progress", "Report", "TableReport", "VerifyError", "verify"]
+__all__ = ["Carrier", "Difference", "Patience", "Progress", "Report", "TableReport", "VerifyError", "verify"]

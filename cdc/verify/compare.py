@@ -33,7 +33,7 @@ class Comparison:
         there = table.forward
         return cls(
             table=table,
-            plan=table.reverse if table.direction == "both" else there,
+            plan=table.compared,
             legacy_columns=_key_first(there.source_key, there.source_columns),
             service_columns=_key_first(there.key, there.columns),
             key_of=itemgetter(*range(len(there.key))),
@@ -51,7 +51,7 @@ class Comparison:
             return self._by_key(legacy, service)
         here = dict(zip(self.legacy_columns, map(list, zip(*legacy, strict=True)), strict=True))
         there = dict(zip(self.service_columns, map(list, zip(*service, strict=True)), strict=True))
-        plain, other = (here, there) if self.plan is self.table.reverse else (there, here)
+        plain, other = (here, there) if self.table.direction == "both" else (there, here)
         try:
             translated = self.plan.translate_columns(other)
         except ConversionError:
@@ -68,19 +68,31 @@ class Comparison:
         name = self.table.legacy
         if legacy is None and service is None:
             return None
+        if self._empty(legacy, service):
+            own = service if self.table.wide == "legacy" else legacy
+            reason = "has a row of its own, but its part of the wide row is empty"
+            return Difference("different", name, self.key(key), reason=reason) if own is not None else None
         if service is None:
             return Difference("missing", name, self.key(key))
         if legacy is None:
             return Difference("extra", name, self.key(key))
         here = dict(zip(self.legacy_columns, legacy, strict=True))
         there = dict(zip(self.service_columns, service, strict=True))
-        plain, other = (here, there) if self.plan is self.table.reverse else (there, here)
+        plain, other = (here, there) if self.table.direction == "both" else (there, here)
         try:
             translated = self.plan.translate(other)
         except ConversionError as error:
             return Difference("different", name, self.key(key), reason=str(error))
         columns = tuple(column for column, value in translated.items() if value != plain[column])
         return Difference("different", name, self.key(key), columns) if columns else None
+
+    def _empty(self, legacy: Row | None, service: Row | None) -> bool:
+        """Of a table that is a part of a wide row: whether the wide row is there, and has nothing of it."""
+        part, wide = self.table.part, legacy if self.table.wide == "legacy" else service
+        if part is None or wide is None:
+            return False
+        columns = self.legacy_columns if self.table.wide == "legacy" else self.service_columns
+        return not part.there(dict(zip(columns, wide, strict=True)))
 
     def _by_key(self, legacy: Sequence[Row], service: Sequence[Row]) -> list[Any]:
         here, there = {self.key_of(row): row for row in legacy}, {self.key_of(row): row for row in service}

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 Kind = Literal["missing", "extra", "different"]
+SAMPLES = 10  # differing keys of a table that are told
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +27,8 @@ class Difference:
 
 @dataclass(frozen=True, slots=True)
 class TableReport:
-    """`rechecked` keys differed at first; `unsettled` ones kept changing, or their stream did not catch up in time."""
+    """`rechecked`: looks at keys that differed while they were under way; `unsettled`: keys that never came to rest, or
+    whose stream did not catch up in time. `drifted`: each differing key, up to some 10,000."""
 
     table: str
     service_table: str
@@ -38,7 +40,11 @@ class TableReport:
     rechecked: int
     unsettled: int
     complete: bool
-    samples: tuple[Difference, ...]
+    drifted: tuple[Difference, ...]
+
+    @property
+    def samples(self) -> tuple[Difference, ...]:
+        return self.drifted[:SAMPLES]
 
     @property
     def rows(self) -> int:

@@ -1,9 +1,10 @@
-"""Compares a whole domain: both sides streamed in key order, and what differs settled while they live."""
+"""Compares a whole domain while it lives: every table in windows (cdc.verify.window has the proof)."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -11,20 +12,18 @@ from typing import Any
 import psycopg
 
 from cdc.errors import Transient, first_line
-from cdc.mapping import Mapping, TableMapping, reader
-from cdc.verify.compare import Comparison, ranges
+from cdc.mapping import Direction, Side, TableMapping
+from cdc.mapping import Mapping as DomainMapping
 from cdc.verify.errors import VerifyError
-from cdc.verify.report import Difference, Report, TableReport
-from cdc.verify.settle import Settler
-from cdc.verify.watermark import Watermarks
+from cdc.verify.report import Report
+from cdc.verify.table import CHUNK_ROWS, Comparing
+from cdc.verify.touches import Carrier
+from cdc.verify.window import SIDES, Windows
 
 # Called with the legacy table, how many of its rows are compared, and about how many there are.
 Progress = Callable[[str, int, int], None]
 
-SUSPECTS_AT_ONCE = 5_000  # keys held in memory before they are settled
-DRIFT_ENOUGH = 10_000  # so many differing keys in a table say all there is to say
-SAMPLES = 10
-ESTIMATE = "SELECT greatest(reltuples, 0)::bigint FROM pg_class WHERE oid = to_regclass(%s)"
+STREAMING = "SELECT source_lsn IS NOT NULL FROM banyan.stream WHERE stream = %s"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,79 +37,95 @@ class Patience:
 def verify(
     legacy_dsn: str,
     service_dsn: str,
-    mapping: Mapping,
+    mapping: DomainMapping,
     *,
+    carriers: Mapping[Direction, Carrier] | None = None,
+    tables: Collection[str] = (),
+    rate: float | None = None,
     progress: Progress | None = None,
     patience: Patience | None = None,
+    chunk_rows: int | None = None,
+    ring_keys: int | None = None,
 ) -> Report:
-    """Compare all rows of all tables of a domain. Locks nothing and stops nobody; memory is bounded.
+    """Compare all rows of all tables of a domain, or of the legacy `tables`. Locks nothing; memory is bounded.
+
+    `carriers`: the streams between the two; without them both sides must be at rest. `rate`: at most so many rows a
+    second, on average.
 
     Raises: Transient (a side cannot be reached), VerifyError, MappingError.
     """
     started = time.perf_counter()
+    chosen = choose(mapping, tables)
     patience = patience or Patience()
-    with _explained(), ExitStack() as stack:
-        legacy, service = (stack.enter_context(_connect(dsn, snapshot=True)) for dsn in (legacy_dsn, service_dsn))
-        here, there = (stack.enter_context(_connect(dsn, snapshot=False)) for dsn in (legacy_dsn, service_dsn))
-        watermarks = Watermarks(mapping.domain, here, there, patience.wait_s)
-        tables = []
-        for table in mapping.tables:
-            tables.append(_table(table, legacy, service, watermarks, patience.rounds, progress or _silent))
-            legacy.rollback()  # a new snapshot for each table: an old one keeps dead rows alive
-            service.rollback()
-    return Report(mapping.domain, tuple(tables), time.perf_counter() - started, tuple(sorted(watermarks.stalled)))
+    pace = _Pace(rate)
+    if rate is not None:
+        chunk_rows = min(chunk_rows or CHUNK_ROWS, max(100, round(rate / 2)))
+    with opened(legacy_dsn, service_dsn, mapping, carriers or {}, patience.wait_s, ring_keys) as windows:
+        with ThreadPoolExecutor(2, thread_name_prefix="verify") as workers:
+            found = tuple(
+                Comparing(table, windows, workers, patience.rounds, progress or _silent, pace, chunk_rows).run()
+                for table in chosen
+            )
+        return Report(mapping.domain, found, time.perf_counter() - started, tuple(sorted(windows.stalled)))
 
 
-def _table(
-    table: TableMapping,
-    legacy: psycopg.Connection[Any],
-    service: psycopg.Connection[Any],
-    watermarks: Watermarks,
-    rounds: int,
-    progress: Progress,
-) -> TableReport:
-    comparison = Comparison.of(table)
-    legacy_shape = reader.shape(legacy, table.legacy, comparison.legacy_columns)
-    service_shape = reader.shape(service, table.service, comparison.service_columns)
-    settler = Settler(comparison, legacy_shape, service_shape, watermarks, rounds)
-    estimate = (legacy.execute(ESTIMATE, (reader.name(table.legacy).as_string(),)).fetchone() or (0,))[0]
-    here = reader.stream(legacy, legacy_shape, table.forward.source_key)
-    there = reader.stream(service, service_shape, table.forward.key)
-    legacy_rows = service_rows = rechecked = unsettled = 0
-    drift: list[Difference] = []
-    suspects: list[Any] = []
-    complete = True
-    for left, right in ranges(here, there, comparison.key_of):
-        legacy_rows += len(left)
-        service_rows += len(right)
-        suspects += comparison.suspects(left, right)
-        if len(suspects) >= SUSPECTS_AT_ONCE:
-            settled = settler.settle(suspects)
-            rechecked, unsettled = rechecked + len(suspects), unsettled + settled.unsettled
-            drift += settled.drift
-            suspects.clear()
-            if len(drift) >= DRIFT_ENOUGH or watermarks.stalled:
-                complete = False
-                break
-        progress(table.legacy, legacy_rows, max(estimate, legacy_rows))
-    here.close()
-    there.close()
-    settled = settler.settle(suspects)
-    drift += settled.drift
-    kinds = [difference.kind for difference in drift]
-    return TableReport(
-        table=table.legacy,
-        service_table=table.service,
-        legacy_rows=legacy_rows,
-        service_rows=service_rows,
-        missing=kinds.count("missing"),
-        extra=kinds.count("extra"),
-        different=kinds.count("different"),
-        rechecked=rechecked + len(suspects),
-        unsettled=unsettled + settled.unsettled,
-        complete=complete,
-        samples=tuple(drift[:SAMPLES]),
-    )
+def choose(mapping: DomainMapping, tables: Collection[str]) -> tuple[TableMapping, ...]:
+    """The tables of these legacy or service names; none named: all. Raises: VerifyError."""
+    known = {name: table for table in mapping.tables for name in (table.legacy, table.service)}
+    short = {name.partition(".")[2]: table for name, table in known.items()}
+    wanted = []
+    for name in tables:
+        table = known.get(name) or short.get(name)
+        if table is None:
+            raise VerifyError(
+                f"no table {name} in {mapping.domain}; there are: {', '.join(t.legacy for t in mapping.tables)}"
+            )
+        wanted.append(table)
+    return tuple(table for table in mapping.tables if table in wanted) if wanted else tuple(mapping.tables)
+
+
+@contextmanager
+def opened(
+    legacy_dsn: str,
+    service_dsn: str,
+    mapping: DomainMapping,
+    carriers: Mapping[Direction, Carrier],
+    wait_s: float,
+    ring_keys: int | None = None,
+) -> Iterator[Windows]:
+    """Connections and readers for windows of this domain. Raises: Transient, VerifyError."""
+    with explained(), ExitStack() as stack:
+        dsns: dict[Side, str] = {"legacy": legacy_dsn, "service": service_dsn}
+        reading = {side: stack.enter_context(_connect(dsns[side], snapshot=True)) for side in SIDES}
+        asking = {side: stack.enter_context(_connect(dsns[side], snapshot=False)) for side in SIDES}
+        windows = Windows(mapping, reading, asking, carriers, wait_s, ring_keys)
+        stack.callback(windows.close)
+        _require_carriers(windows)
+        yield windows
+
+
+def _require_carriers(windows: Windows) -> None:
+    """A stream that nobody told us of would make drift of what is under way."""
+    ends: tuple[tuple[Direction, Side], ...] = (("forward", "service"), ("reverse", "legacy"))
+    for direction, target in ends:
+        if direction not in windows.carriers and windows.streams_end_at(target):
+            name = f"{windows.mapping.domain}.{direction}"
+            row = windows.asking[target].execute(STREAMING, [name]).fetchone()
+            if row is not None and row[0]:
+                raise VerifyError(f"stream {name} runs, but nobody said where it captures")
+
+
+class _Pace:
+    """Sleeps so that no more than `rate` rows a second are read, over the whole run."""
+
+    def __init__(self, rate: float | None) -> None:
+        self._rate, self._next = rate, time.monotonic()
+
+    def __call__(self, rows: int) -> None:
+        if self._rate is None:
+            return
+        self._next = max(time.monotonic() - 1.0, self._next) + rows / self._rate
+        time.sleep(max(0.0, self._next - time.monotonic()))
 
 
 def _silent(table: str, rows: int, estimate: int) -> None:
@@ -118,12 +133,14 @@ def _silent(table: str, rows: int, estimate: int) -> None:
 
 
 def _connect(dsn: str, snapshot: bool) -> psycopg.Connection[Any]:
+    # Chunks are short queries: compiling them, or spreading them over cores that others need, would cost more.
+    options = "-c timezone=UTC -c default_transaction_read_only=on -c jit=off -c max_parallel_workers_per_gather=0"
     connection: psycopg.Connection[Any] = psycopg.connect(
         dsn,
         autocommit=not snapshot,
         connect_timeout=5,
         application_name="banyan-verify",
-        options="-c timezone=UTC -c default_transaction_read_only=on",
+        options=options,
     )
     if snapshot:
         connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
@@ -131,7 +148,7 @@ def _connect(dsn: str, snapshot: bool) -> psycopg.Connection[Any]:
 
 
 @contextmanager
-def _explained() -> Iterator[None]:
+def explained() -> Iterator[None]:
     try:
         yield
     except psycopg.errors.InsufficientPrivilege as error:

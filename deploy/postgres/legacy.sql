@@ -21,5 +21,8 @@ GRANT SET ON PARAMETER session_replication_role TO banyan_cdc;
 -- Preflight asks for the oldest open transaction and for the state of the slots.
 GRANT pg_monitor TO banyan_ctl;
 -- ;;
+-- To say whose newest statement it was that wrote past the guard.
+GRANT pg_read_all_stats TO banyan_cdc;
+-- ;;
 CREATE DATABASE legacy OWNER legacy_owner TEMPLATE template0 ENCODING 'UTF8';
 -- ;;

@@ -20,6 +20,9 @@ GRANT SET ON PARAMETER session_replication_role TO banyan_cdc;
 -- ;;
 GRANT pg_monitor TO banyan_ctl;
 -- ;;
+-- To say whose newest statement it was that wrote past the guard.
+GRANT pg_read_all_stats TO banyan_cdc;
+-- ;;
 CREATE DATABASE pricing OWNER pricing_owner TEMPLATE template0 ENCODING 'UTF8';
 -- ;;
 CREATE DATABASE devices OWNER devices_owner TEMPLATE template0 ENCODING 'UTF8';

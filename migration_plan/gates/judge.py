@@ -20,12 +20,9 @@ GATES = (
     "open-transactions", "sequences", "pause",
 )  # fmt: skip
 
-# What helps when a stream's changes are gone with its slot; `{0}` is the domain.
-_REMADE = {
-    "forward": "fill again, while legacy owns the writes: `python -m cdc snapshot --stream {0}.forward`;"
-    " while the service does, first `banyan rollback {0} --force-gate forward-stream`",
-    "reverse": "while legacy owns the writes: `banyan prepare {0} --remake-reverse`",
-}
+# What helps when a stream's changes are gone with its slot; `{0}` is the domain, `{1}` the direction. It refuses where
+# it would overwrite what only one side has, and says what to do first.
+_RECOVERED = "`banyan stream recover {0} --direction {1}` makes slot and rows good again"
 
 #: Fields that a refusal names; `banyan shadow` has all.
 NAMED = 3
@@ -142,7 +139,20 @@ def slot_gone(domain: str, direction: str, figures: StreamFigures) -> Finding | 
         return None
     log = f"see `banyan logs cdc-{domain}-{direction}`"
     said = f"its slot is {figures.slot}"
-    return _judge(f"{direction}-stream", False, said, f"{_REMADE[direction].format(domain)}; {log}")
+    return _judge(f"{direction}-stream", False, said, f"{_RECOVERED.format(domain, direction)}; {log}")
+
+
+def halted(domain: str, direction: str, figures: StreamFigures) -> Finding | None:
+    """Of a stream that stands before a changed table."""
+    if figures.halted is None:
+        return None
+    again = f"make mapping and both schemas fit, then `banyan stream resume {domain}`"
+    return _judge(f"{direction}-stream", False, f"it is halted by a changed schema: {figures.halted}", again)
+
+
+def stuck(domain: str, direction: str, figures: StreamFigures) -> Finding | None:
+    """Of a stream that cannot go on by itself."""
+    return slot_gone(domain, direction, figures) or halted(domain, direction, figures)
 
 
 def _stream(domain: str, direction: str, figures: StreamFigures | None) -> Finding:
@@ -152,8 +162,8 @@ def _stream(domain: str, direction: str, figures: StreamFigures | None) -> Findi
         return _judge(gate, None, "no stream", f"run `banyan prepare {domain}` and start the stream")
     if figures.state == "prepared":
         return _judge(gate, False, "it is at prepared", f"start it, and wait for its first fill; {log}")
-    if (gone := slot_gone(domain, direction, figures)) is not None:
-        return gone
+    if (found := stuck(domain, direction, figures)) is not None:
+        return found
     if figures.state != "streaming":
         return _judge(gate, False, f"it is at {figures.state}", f"wait until it has filled its tables; {log}")
     silent = figures.silent_ms is None or figures.silent_ms > SILENT_AFTER_MS

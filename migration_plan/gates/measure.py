@@ -9,6 +9,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from cdc.streams import lag_ms
+from cdc.verify.state import Kept
+from cdc.verify.state import read as read_kept
 from gateway.errors import AdminError
 from migration_plan.compile import DIRECTIONS, compile_stream
 from migration_plan.context import SIDES, Connection, Context, figures
@@ -41,11 +43,13 @@ SELECT c.relname, s.seqstart, CASE WHEN has_sequence_privilege(c.oid, 'SELECT') 
 STREAM = """
 SELECT s.state, s.source_lsn::text, s.source_commit_at, s.applied_at, clock_timestamp(),
        (SELECT count(DISTINCT (p."table", p.key)) FROM banyan.parked p WHERE p.stream = s.stream),
-       CASE WHEN s.state = 'snapshot' THEN 'at work' ELSE s.filled_lsn::text END
+       CASE WHEN s.state = 'snapshot' THEN 'at work' ELSE s.filled_lsn::text END,
+       (SELECT h.what FROM banyan.halt h WHERE h.stream = s.stream AND h.resumed_at IS NULL ORDER BY h.id LIMIT 1)
   FROM banyan.stream s WHERE s.stream = %s
 """
 SLOT = """
-SELECT coalesce(wal_status, 'reserved'), active, pg_wal_lsn_diff(pg_current_wal_lsn(), restart_lsn)::bigint
+SELECT coalesce(wal_status, 'reserved'), active, pg_wal_lsn_diff(pg_current_wal_lsn(), restart_lsn)::bigint,
+       greatest(pg_wal_lsn_diff(pg_current_wal_lsn(), %s::pg_lsn), 0)::bigint, safe_wal_size
   FROM pg_replication_slots WHERE slot_name = %s
 """
 
@@ -61,12 +65,25 @@ def stream_figures(context: Context, domain: str, direction: str) -> StreamFigur
         return None
     if row is None:
         return None
-    state, lsn, commit_at, applied_at, now, parked, filled = row
+    state, lsn, commit_at, applied_at, now, parked, filled, halted = row
     with context.control(domain, source) as connection:
-        slot = connection.execute(SLOT, [described["slot"]]).fetchone() or ("missing", False, None)
+        slot = connection.execute(SLOT, [lsn, described["slot"]]).fetchone() or ("missing", False, None, None, None)
     silent = (now - applied_at).total_seconds() * 1000 if applied_at else None
     lag = lag_ms(commit_at, applied_at, now)
-    return StreamFigures(state, slot[0], bool(slot[1]), lag, silent, parked, lsn, slot[2], filled)
+    return StreamFigures(
+        state,
+        slot[0],
+        bool(slot[1]),
+        lag,
+        silent,
+        parked,
+        lsn,
+        retained_bytes=slot[2],
+        unapplied_bytes=slot[3],
+        halted=halted,
+        room_bytes=slot[4],
+        filled=filled,
+    )
 
 
 def gateway_figures(context: Context, domain: str) -> GatewayFigures | None:
@@ -119,20 +136,44 @@ def fills(streams: Mapping[str, StreamFigures]) -> dict[str, str]:
 def last_verification(
     context: Context, domain: str, streams: Mapping[str, StreamFigures], now: datetime | None = None
 ) -> Verified | None:
-    """The newest comparison in the ledger, beside the fills that are there now. Raises: Unreachable, NotPrepared."""
+    """The newest comparison, by the ledger or the comparing process, beside the fills that are there now.
+
+    That of the process is as old as its beginning: it may take its time. Raises: Unreachable, NotPrepared.
+    """
+    kept = kept_state(context, domain)
     rows = context.ledger().history(domain, verb="verify", step="compared", limit=1)
+    now = now or datetime.now(UTC)
+    if kept is not None and kept.last_began_at and (not rows or (kept.last_ended_at or now) > rows[-1].at):
+        return Verified(
+            clean=bool(kept.last_clean),
+            drift=kept.last_drift or 0,
+            age_s=(now - kept.last_began_at).total_seconds(),
+            unsettled=kept.last_unsettled or 0,
+            refilled=_refilled(kept.last_fills, streams),
+        )
     if not rows:
         return None
     measured = rows[-1].entry.measured
-    age = ((now or datetime.now(UTC)) - rows[-1].at).total_seconds()
-    compared = measured.get("fills", {})
     return Verified(
         clean=bool(measured.get("clean")),
         drift=int(measured.get("drift", 0)),
-        age_s=age,
+        age_s=(now - rows[-1].at).total_seconds(),
         unsettled=int(measured.get("unsettled", 0)),
-        refilled=any(compared.get(direction) != fill for direction, fill in fills(streams).items()),
+        refilled=_refilled(measured.get("fills", {}), streams),
     )
+
+
+def kept_state(context: Context, domain: str) -> Kept | None:
+    """What the comparing process says of the domain; None where it never did, or cannot be asked."""
+    try:
+        with context.control(domain, "service") as connection:
+            return read_kept(connection, domain)
+    except (NotConfigured, NotPrepared, Unreachable):
+        return None
+
+
+def _refilled(compared: Mapping[str, str], streams: Mapping[str, StreamFigures]) -> bool:
+    return any(compared.get(direction) != fill for direction, fill in fills(streams).items())
 
 
 def open_transaction_ms(context: Context, domain: str, side: Side) -> float | None:

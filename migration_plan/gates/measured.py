@@ -18,6 +18,9 @@ class StreamFigures:
     parked: int
     lsn: str | None = None
     retained_bytes: int | None = None
+    unapplied_bytes: int | None = None  # WAL of the source that the target does not have yet
+    halted: str | None = None  # which change of a schema it stands for
+    room_bytes: int | None = None  # WAL that may still be written until the slot is lost; None without a bound
     filled: str | None = None  # which fill the target's rows are of: its snapshot's LSN, or "at work"
 
 

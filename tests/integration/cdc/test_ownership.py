@@ -64,7 +64,7 @@ class TestFill:
         execute(switched.legacy, "SELECT pg_drop_replication_slot(%s)", [stream.slot])
         lost = switched.start(stream).failure()
         assert isinstance(lost, SlotLost)
-        assert "roll back first" in str(lost)
+        assert "recover" in str(lost)
         switched.running.clear()
         streams.drop(stream, switched.legacy, switched.service)
         streams.prepare(stream, switched.legacy, switched.service)

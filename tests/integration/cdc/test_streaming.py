@@ -209,15 +209,3 @@ def test_an_idle_streams_watermark_moves(shop: Shop) -> None:
     assert second.lsn > first.lsn
     assert second.commit_at > first.commit_at
     assert second.lag_ms < 2000
-
-
-def test_a_column_that_the_mapping_needs_and_the_table_lost_stops_the_stream(shop: Shop) -> None:
-    from cdc.errors import SchemaChanged
-
-    running = shop.streaming()
-    execute(shop.legacy, "ALTER TABLE item DROP COLUMN note")
-    execute(shop.legacy, "INSERT INTO item VALUES (1, 'a', 'n', 1)")
-    failure = running.failure()
-    assert isinstance(failure, SchemaChanged)
-    assert "note" in str(failure)
-    assert one(shop.service, "SELECT count(*) FROM product") == 0

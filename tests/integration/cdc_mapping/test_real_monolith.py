@@ -12,7 +12,7 @@ from psycopg import sql
 from psycopg.types.json import Jsonb
 
 from banyan.servers import Postgres
-from cdc.mapping import Mapping, check_database, lint_databases, load, reader
+from cdc.mapping import Mapping, declared, lint_databases, load, reader, roundtrip
 from cdc.verify import verify
 from legacy_monolith.loader import prices
 from legacy_monolith.migrate import migrate as migrate_legacy
@@ -98,11 +98,17 @@ def test_no_column_that_is_needed_is_missing_and_none_is_lost(mapping, legacy, s
     assert [str(finding) for finding in lint_databases(mapping, legacy, service)] == []
 
 
+def checked(connection: psycopg.Connection[Any], mapping: Mapping, side: str) -> list[roundtrip.Checked]:
+    with roundtrip.connect(dsn(connection)) as reading:
+        return [state for state in roundtrip.check_side(reading, mapping, side) if state.complete]
+
+
 def test_every_row_survives_the_way_there_and_back(mapping, legacy) -> None:
-    report = check_database(legacy, mapping)
-    assert report.rows > 30
-    assert report.samples == ()
-    assert report.holds
+    tables = checked(legacy, mapping, "legacy")
+    assert sum(table.rows for table in tables) > 30
+    assert [sample for table in tables for sample in table.samples] == []
+    assert all(table.holds for table in tables)
+    assert [finding for finding in declared(mapping) if finding.severity != "limit"] == []
 
 
 def test_every_row_fits_the_services_schema_and_compares_equal(mapping, legacy, service) -> None:
@@ -111,6 +117,7 @@ def test_every_row_fits_the_services_schema_and_compares_equal(mapping, legacy, 
     assert [str(sample) for sample in report.samples] == []
     assert report.clean
     assert all(table.rows > 0 for table in report.tables)
+    assert all(table.holds and table.rows > 0 for table in checked(service, mapping, "service"))
 
 
 @pytest.mark.parametrize(
@@ -129,8 +136,10 @@ def test_a_row_that_would_not_come_back_is_reported_with_its_key(legacy, row, sa
         row,
     ).fetchone()
     try:
-        report = check_database(legacy, pricing)
+        reports = {table.table: table for table in checked(legacy, pricing, "legacy")}
     finally:
         legacy.execute("DELETE FROM price WHERE id = %s", (key,))
-    assert (report.violated, report.samples[0].table, report.samples[0].key) == (1, "public.price", {"id": key})
-    assert says in report.samples[0].reason
+    assert [table for table, report in reports.items() if report.violated] == ["public.price"]
+    (sample,) = reports["public.price"].samples
+    assert (sample.table, sample.key) == ("public.price", {"id": key})
+    assert says in sample.reason

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterator
 from pathlib import Path
 
 import psycopg
 import pytest
 
 from cdc.mapping import Mapping, load
+from tests.integration.cdc import toy
+from tests.integration.cdc.toy import Shop, execute
+
+_numbers = itertools.count(700)  # slots are the cluster's: not those of the streams' own tests
 
 TOY = """
 domain: shop
@@ -76,3 +82,13 @@ def service(service_database: str) -> psycopg.Connection:
     connection.execute(SERVICE)
     yield connection
     connection.close()
+
+
+@pytest.fixture
+def shop(database: str, service_database: str, tmp_path: Path) -> Iterator[Shop]:
+    """The toy domain of the streams' tests, with real streams."""
+    execute(database, toy.LEGACY)
+    execute(service_database, toy.SERVICE)
+    shop = Shop(database, service_database, tmp_path, next(_numbers))
+    yield shop
+    shop.close()

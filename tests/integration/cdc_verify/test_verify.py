@@ -1,12 +1,6 @@
-"""A comparison finds every row that differs, and no row that is only late."""
+"""A comparison of two sides at rest finds every row that differs, and names its columns."""
 
 from __future__ import annotations
-
-import random
-import threading
-import time
-from collections import deque
-from dataclasses import dataclass, field
 
 import psycopg
 import pytest
@@ -14,9 +8,6 @@ import pytest
 from cdc.errors import Transient
 from cdc.mapping import Mapping, load
 from cdc.verify import Report, VerifyError, verify
-from cdc.verify.run import Patience
-
-QUICK = Patience(wait_s=0.5, rounds=3)
 
 
 def compare(legacy: psycopg.Connection, service: psycopg.Connection, mapping: Mapping, **options) -> Report:
@@ -125,115 +116,6 @@ class TestBadInput:
         with pytest.raises(Transient, match="cannot be reached") as raised:
             verify(dsn(legacy), "postgresql://nobody@127.0.0.1:1/none", mapping)
         assert "\n" not in str(raised.value)
-
-
-@dataclass
-class LaggingApplier:
-    """Writes to the monolith and, `lag_s` later, the same to the service with its watermark, as a stream would."""
-
-    legacy_dsn: str
-    service_dsn: str
-    mapping: Mapping
-    lag_s: float
-    stop: threading.Event = field(default_factory=threading.Event)
-    writes: int = 0
-    failure: BaseException | None = None
-
-    def __enter__(self) -> LaggingApplier:
-        self.thread = threading.Thread(target=self._guarded)
-        self.thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.stop.set()
-        self.thread.join(30)
-        if self.failure is not None:
-            raise self.failure
-
-    def _guarded(self) -> None:
-        try:
-            self._run()
-        except BaseException as failure:
-            self.failure = failure
-
-    def _run(self) -> None:
-        dice = random.Random(7)
-        late: deque[tuple[float, str, str, tuple]] = deque()
-        with (
-            psycopg.connect(self.legacy_dsn, autocommit=True) as legacy,
-            psycopg.connect(self.service_dsn, autocommit=True) as service,
-        ):
-            while not self.stop.is_set() or late:
-                if not self.stop.is_set():
-                    late.append((time.monotonic() + self.lag_s, *self._write(legacy, dice)))
-                    self.writes += 1
-                while late and (late[0][0] <= time.monotonic() or self.stop.is_set()):
-                    _, lsn, query, values = late.popleft()
-                    with service.transaction():
-                        service.execute(query, values)
-                        service.execute("UPDATE banyan.stream SET source_lsn = %s", (lsn,))
-
-    def _write(self, legacy: psycopg.Connection, dice: random.Random) -> tuple[str, str, tuple]:
-        """One write there; the position behind it and the same write for here."""
-        key = dice.choice([dice.randint(1, 20), dice.randint(1, 12000), dice.randint(20_000, 20_100)])
-        kind = dice.random()
-        if kind < 0.6:
-            quantity = dice.randint(0, 10**6)
-            query, values = "UPDATE {} SET {} = %s WHERE id = %s", (quantity, key)
-        elif kind < 0.8:
-            query, values = "INSERT INTO {} (id, {}) VALUES (%s, 1) ON CONFLICT DO NOTHING", (key,)
-        else:
-            query, values = "DELETE FROM {} WHERE id = %s", (key,)
-        legacy.execute(query.format("item", "qty"), values)
-        (lsn,) = legacy.execute("SELECT pg_current_wal_insert_lsn()::text").fetchone()
-        return lsn, query.format("items", "quantity"), values
-
-
-class TestUnderTraffic:
-    def test_late_rows_are_not_drift(self, legacy, service, mapping) -> None:
-        service.execute("INSERT INTO banyan.stream VALUES ('shop.forward', '0/0')")
-        rechecked = 0
-        with LaggingApplier(dsn(legacy), dsn(service), mapping, lag_s=0.15) as applier:
-            for _ in range(5):
-                report = compare(legacy, service, mapping)
-                assert report.drift == 0, said(report)
-                rechecked += report.rechecked
-            assert applier.writes > 100
-        assert rechecked > 0, "the lag was never seen, so the test proves nothing"
-
-    def test_drift_is_found_among_late_rows(self, legacy, service, mapping) -> None:
-        service.execute("INSERT INTO banyan.stream VALUES ('shop.forward', '0/0')")
-        legacy.execute("INSERT INTO item (id) VALUES (30000)")
-        service.execute("INSERT INTO items (id) VALUES (30001)")
-        service.execute("UPDATE client_refs SET name = 'x' WHERE id = 9")
-        with LaggingApplier(dsn(legacy), dsn(service), mapping, lag_s=0.15):
-            report = compare(legacy, service, mapping)
-        assert said(report) == {
-            "public.item id=30000: missing at the service",
-            "public.item id=30001: only at the service",
-            "public.client id=9: differs in name",
-        }
-
-    def test_a_stream_that_stands_still_settles_nothing_and_is_named(self, legacy, service, mapping) -> None:
-        service.execute("INSERT INTO banyan.stream VALUES ('shop.forward', '0/1')")
-        legacy.execute("UPDATE item SET qty = -1 WHERE id = 3")
-        report = compare(legacy, service, mapping, patience=QUICK)
-        assert (report.clean, report.drift, report.unsettled) == (False, 0, 1)
-        assert report.stalled == ("shop.forward",)
-
-    def test_with_the_service_as_owner_it_waits_for_the_way_back(self, legacy, service, mapping) -> None:
-        for side in (legacy, service):
-            side.execute("CREATE SCHEMA IF NOT EXISTS banyan")
-            side.execute("CREATE TABLE banyan.ownership (domain text, wave int, owner text, epoch bigint)")
-            side.execute("INSERT INTO banyan.ownership VALUES ('shop', 0, 'service', 2)")
-        legacy.execute("CREATE TABLE banyan.stream (stream text PRIMARY KEY, source_lsn pg_lsn)")
-        legacy.execute("INSERT INTO banyan.stream VALUES ('shop.reverse', '0/1')")
-        service.execute("INSERT INTO banyan.stream VALUES ('shop.forward', '0/1')")  # idle: nothing writes there
-        service.execute("UPDATE items SET quantity = -1 WHERE id = 3")
-        assert compare(legacy, service, mapping, patience=QUICK).stalled == ("shop.reverse",)
-        legacy.execute("UPDATE banyan.stream SET source_lsn = 'FFFFFFFF/0'")
-        report = compare(legacy, service, mapping, patience=QUICK)
-        assert said(report) == {"public.item id=3: differs in qty"}
 
 
 def test_a_key_with_a_converter_is_refused_because_the_sides_would_sort_differently(tmp_path) -> None:

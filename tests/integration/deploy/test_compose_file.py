@@ -18,7 +18,7 @@ from tests.integration.deploy.conftest import make_secrets
 COMPONENTS = {
     "legacy", "pricing", "devices", "notifications", "gateway", "console", "agent",
     "cdc-pricing-forward", "cdc-pricing-reverse", "cdc-devices-forward", "cdc-devices-reverse",
-    "cdc-notifications-forward", "cdc-notifications-reverse",
+    "cdc-notifications-forward", "cdc-notifications-reverse", "verify",
 }  # fmt: skip
 SERVERS = {"pg-legacy", "pg-services", "redis", "rabbitmq", "kafka", "connect", "prometheus", "grafana"}
 

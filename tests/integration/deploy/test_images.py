@@ -26,6 +26,7 @@ NOT_IN_PLAN = {
     "banyan/commands/stack.py",
     "banyan/commands/demo.py",
     "banyan/commands/bench.py",
+    "banyan/commands/drill.py",
     "banyan/commands/load",
 }
 

@@ -54,6 +54,7 @@ UNSET = {
     "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "OTEL_EXPORTER_OTLP_ENDPOINT is set, and one of the two is enough",
     "OTEL_SERVICE_NAME": "the default says what it is",
     "OTEL_RESOURCE_ATTRIBUTES": "the site's own words",
+    "BANYAN_VERIFY_URL": "a container says --listen",
     "GATEWAY_OVERRIDE_KEY_FILE": "GATEWAY_OVERRIDE_KEY is set, and one of the two is enough",
 }
 #: In the compose file, but not in the manifests.

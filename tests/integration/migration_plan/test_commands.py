@@ -18,6 +18,8 @@ import pytest
 
 from cdc import mapping as mappings
 from cdc.runner import Runner
+from cdc.verify.loop import Loop
+from migration_plan.verification import carriers
 from tests.integration.migration_plan.toy import Toys
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -114,6 +116,56 @@ def test_a_difference_is_found_and_stops_the_switch(toys: Toys, rogue: str) -> N
     refused = banyan(toys, "advance", toys.domain, "--yes")
     assert refused.returncode == 1
     assert "refused by verify: 1 rows differ" in refused.stderr
+
+
+def test_a_difference_is_repaired_when_somebody_says_so_and_the_foreign_writer_is_told(toys: Toys, rogue: str) -> None:
+    with psycopg.connect(toys.legacy) as connection:
+        connection.execute("INSERT INTO toy (id, name, price_cents) VALUES (8, 'eight', 100)")
+    with psycopg.connect(toys.service, application_name="night script") as connection:
+        connection.execute("SELECT pg_replication_origin_session_setup(%s)", [rogue])
+        connection.execute("INSERT INTO toys (id, label, price) VALUES (7, 'only here', 1)")
+    asked = banyan(toys, "verify", toys.domain, "--repair")
+    assert (asked.returncode, "say --yes" in asked.stderr) == (2, True)
+    looked = banyan(toys, "verify", toys.domain, "--repair", "--dry-run")
+    assert (looked.returncode, looked.stdout.splitlines()[-1]) == (0, "would repair 1 keys")
+    assert banyan(toys, "verify", toys.domain).returncode == 1, "a dry run repairs nothing"
+    done = banyan(toys, "verify", toys.domain, "--repair", "--yes", "--reason", "the night script", "--json")
+    assert done.returncode == 0, done.stderr
+    answer = json.loads(done.stdout)
+    assert (answer["clean"], answer["repair"]["repaired"], answer["repair"]["left"]) == (True, 1, [])
+    with psycopg.connect(toys.service) as connection:
+        assert connection.execute("SELECT id FROM toys").fetchall() == [(8,)]
+    status = json.loads(banyan(toys, "status", "--json").stdout)["domains"][0]
+    assert (status["comparing"]["drift_found"], status["comparing"]["drift_repaired"]) == (1, 1)
+    assert [(f["table"], f["role"]) for f in status["foreign"]] == [("public.toys", "postgres (night script)")]
+    assert "a foreign writer (postgres (night script)) wrote public.toys" in " ".join(status["problems"])
+
+
+def test_a_comparison_of_one_table_passes_no_gate(toys: Toys) -> None:
+    step(toys, "advance")
+    done = banyan(toys, "verify", toys.domain, "--table", "toy", "--rate", "1000")
+    assert (done.returncode, "public.toy" in done.stdout) == (0, True)
+    assert "compare every row" in banyan(toys, "advance", toys.domain, "--dry-run").stdout
+    wrong = banyan(toys, "verify", toys.domain, "--table", "shoes")
+    assert (wrong.returncode, wrong.stderr.count("\n")) == (1, 1)
+    assert "no table shoes" in wrong.stderr
+
+
+def test_what_the_comparing_process_finds_passes_and_stops_the_gate(toys: Toys, rogue: str) -> None:
+    def loop() -> Loop:
+        with toys.context() as context:
+            known = carriers(context, toys.domain, ["forward", "reverse"])
+            return Loop(context.mapping(toys.domain), toys.legacy, toys.service, known, rate=None)
+
+    step(toys, "advance")
+    loop().once()
+    assert "compare every row" not in banyan(toys, "advance", toys.domain, "--dry-run").stdout
+    with psycopg.connect(toys.service) as connection:
+        connection.execute("SELECT pg_replication_origin_session_setup(%s)", [rogue])
+        connection.execute("INSERT INTO toys (id, label, price) VALUES (7, 'only here', 1)")
+    loop().once()
+    refused = banyan(toys, "advance", toys.domain, "--yes")
+    assert (refused.returncode, "refused by verify: 1 rows differ" in refused.stderr) == (1, True)
 
 
 def test_a_tampered_ledger_is_told(toys: Toys) -> None:
@@ -240,7 +292,7 @@ def test_status_tells_a_database_that_is_away_once_and_does_not_call_its_streams
     assert "not prepared" not in shown.stdout
     assert json.loads(banyan(away, "status", "--json").stdout)["domains"][0]["streams"]["reverse"] == {
         "state": "unknown", "alive": False, "lag_ms": None, "lsn": None, "parked": None, "slot": "unknown",
-        "retained_bytes": None, "problem": None,
+        "retained_bytes": None, "problem": None, "lag_bytes": None, "room_bytes": None,
     }  # fmt: skip
 
 
@@ -253,12 +305,12 @@ def test_status_tells_a_stream_whose_slot_is_gone_with_the_command_that_helps(to
     assert "slot missing" in shown.stdout
     [line] = shown.stderr.splitlines()
     assert line.startswith(f"{toys.domain}: the forward stream cannot go on: its slot is missing; ")
-    assert f"`python -m cdc snapshot --stream {toys.domain}.forward`" in line
+    assert f"`banyan stream recover {toys.domain} --direction forward`" in line
     told = banyan(toys, "status", "--json")
     assert told.returncode == 3
     stream = json.loads(told.stdout)["domains"][0]["streams"]["forward"]
     assert (stream["alive"], stream["slot"]) == (False, "missing")
-    assert "python -m cdc snapshot" in stream["problem"]
+    assert "banyan stream recover" in stream["problem"]
 
 
 def test_a_step_without_yes_and_without_a_terminal_changes_nothing(toys: Toys) -> None:

@@ -32,6 +32,10 @@ class Table:
 
     direction = "both"
     names = {"id": "id", "x": "u", "y": "v"}
+    part = None
+
+    def makes(self, direction: str) -> bool:
+        return True
 
     def source(self, direction: str) -> str:
         return "public.a" if direction == "forward" else "public.b"
@@ -218,7 +222,7 @@ def test_a_slot_is_resumed_only_from_the_targets_position(
         (psycopg.errors.LockNotAvailable(), False, Transient),
         (psycopg.errors.AdminShutdown(), False, Transient),
         (psycopg.OperationalError("connection lost"), False, Transient),
-        (psycopg.errors.UndefinedColumn(), False, TargetRefused),
+        (psycopg.errors.UndefinedColumn(), False, SchemaChanged),
         (psycopg.errors.InsufficientPrivilege(), False, TargetRefused),
     ],
 )

@@ -131,13 +131,16 @@ def test_without_requests_there_is_no_split_and_no_latency():
     assert [(s.share, s.p99) for s in shown.sides] == [(0, "–"), (0, "–")]
 
 
+IDLE = "; 0 B to apply, 0 B of WAL kept"
+
+
 @pytest.mark.parametrize(
     ("stream", "state", "said"),
     [
-        (Stream(True, "streaming", 12.0), "ok", "streaming"),
-        (Stream(True, "streaming", 5000.0), "behind", "streaming"),
-        (Stream(True, "streaming", 5.0, parked=2), "behind", "2 keys wait for a person; streaming"),
-        (Stream(True, "snapshot", None), "unknown", "snapshot, no position yet"),
+        (Stream(True, "streaming", 12.0), "ok", f"streaming{IDLE}"),
+        (Stream(True, "streaming", 5000.0), "behind", f"streaming{IDLE}"),
+        (Stream(True, "streaming", 5.0, parked=2), "behind", f"2 keys wait for a person; streaming{IDLE}"),
+        (Stream(True, "snapshot", None), "unknown", f"snapshot{IDLE}, no position yet"),
         (Stream(False), "down", "the stream's process does not answer: `banyan status` says why"),
     ],
 )

@@ -131,9 +131,9 @@ def test_each_gate_stops_a_switch_by_itself(measured: Measured, gate: str, said:
         ("forward", None, "`banyan prepare toys` and start the stream"),
         ("forward", change(STREAM, state="prepared", slot="missing"), "start it, and wait for its first fill"),
         ("forward", change(STREAM, state="snapshot"), "wait until it has filled its tables"),
-        ("forward", change(STREAM, slot="lost"), "`python -m cdc snapshot --stream toys.forward`"),
-        ("forward", change(STREAM, slot="missing"), "first `banyan rollback toys --force-gate forward-stream`"),
-        ("reverse", change(STREAM, slot="lost"), "banyan prepare toys --remake-reverse"),
+        ("forward", change(STREAM, slot="lost"), "`banyan stream recover toys --direction forward`"),
+        ("forward", change(STREAM, slot="missing"), "`banyan stream recover toys --direction forward`"),
+        ("reverse", change(STREAM, slot="lost"), "`banyan stream recover toys --direction reverse`"),
         ("forward", change(STREAM, active=False), "see `banyan logs cdc-toys-forward`"),
     ],
 )

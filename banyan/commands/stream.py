@@ -1,0 +1,71 @@
+"""`banyan stream …`: what a person does about a stream that stands."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from banyan.commands.asking import confirm, require_somebody
+from banyan.commands.plan import opened
+from migration_plan.compile import DIRECTIONS
+
+
+@click.group()
+def stream() -> None:
+    """Resume a stream that a changed schema stopped; recover one whose slot was lost."""
+
+
+def _options(command: Callable[..., Any]) -> Callable[..., Any]:
+    for option in (
+        click.option("--json", "as_json", is_flag=True, help="Print one JSON object as the last line."),
+        click.option("--direction", type=click.Choice(DIRECTIONS), help="One of the two streams [default: both]."),
+        click.option("--reason", required=True, help="Why; it is kept with what was done."),
+        click.argument("domain"),
+    ):
+        command = option(command)
+    return command
+
+
+@stream.command()
+@_options
+def resume(domain: str, reason: str, direction: str | None, as_json: bool) -> None:
+    """Let a domain's halted streams go on, from where they stand: nothing is skipped.
+
+    Refused unless mapping and both schemas fit, and some rows of each table pass through both (they are rolled back).
+    The running process reads the mapping anew and goes on by itself.
+    """
+    from migration_plan.verbs.streams import resume as resume_streams
+
+    with opened() as context:
+        _show(resume_streams(context, domain, reason, _directions(direction)), as_json)
+
+
+@stream.command()
+@_options
+@click.option("--force", is_flag=True, help="Also when nothing is wrong with slot and position.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+def recover(domain: str, reason: str, direction: str | None, as_json: bool, force: bool, yes: bool) -> None:
+    """Make good a slot that was lost, recreated or advanced: a new one, and the rows that the old one did not bring.
+
+    Refused where that would overwrite writes that only the target has. A running process waits, and goes on by itself.
+    """
+    from migration_plan.verbs.streams import recover as recover_streams
+
+    if not yes:
+        require_somebody()
+        confirm(f"fill again what the broken streams of {domain} did not bring?")
+    with opened() as context:
+        _show(recover_streams(context, domain, reason, _directions(direction), force=force), as_json)
+
+
+def _directions(direction: str | None) -> tuple[str, ...]:
+    return DIRECTIONS if direction is None else (direction,)
+
+
+def _show(done: Any, as_json: bool) -> None:
+    for line in done.lines:
+        click.echo(line, err=as_json)
+    if as_json:
+        click.echo(done.to_json().decode())
