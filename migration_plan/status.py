@@ -7,8 +7,6 @@ from typing import Any
 
 import msgspec
 
-from cdc.foreign import unsettled
-from cdc.verify.state import Kept
 from gateway.control.table import RouteTable
 from migration_plan.compile import DIRECTIONS
 from migration_plan.context import SIDES, Context
@@ -22,9 +20,7 @@ from migration_plan.ledger import State
 from migration_plan.looks import Away, Looks
 from migration_plan.plan import Side
 from migration_plan.switch.adapters import GuardTable
-
-#: Foreign commits of a stream that are shown, and those that are told among the problems.
-FOREIGN_SHOWN, NAMED = 20, 3
+from migration_plan.watching import NAMED, Comparing, ForeignWrite, alarm, comparing, foreign_writes
 
 #: The phase of a wave, and the state of a stream, whose record cannot be read.
 UNKNOWN = "unknown"
@@ -74,36 +70,6 @@ class VerifyStatus(msgspec.Struct, frozen=True):
     drift: int
     age_s: float
     refilled: bool = False
-
-
-class Comparing(msgspec.Struct, frozen=True):
-    """What the comparing process has kept: `rows` and `at_table` of the pass under way; the rest since it first ran.
-
-    `clean_age_s`: since the newest clean pass began. `problem`: why it cannot compare.
-    """
-
-    passes: int
-    at_table: str | None
-    rows: int
-    rows_total: int
-    requeued: int
-    drift_found: int
-    drift_repaired: int
-    clean_age_s: float | None
-    stalled: list[str]
-    problem: str | None
-
-
-class ForeignWrite(msgspec.Struct, frozen=True):
-    """A commit by somebody who does not own what was written, that nobody has settled."""
-
-    stream: str
-    table: str
-    xid: int
-    lsn: str
-    role: str
-    rows: int
-    at: str
 
 
 class DomainStatus(msgspec.Struct, frozen=True):
@@ -201,8 +167,8 @@ def _domain(
     gateway = gateway_part(said, name)
     problems += crowd_problems(part)
     kept = kept_state(context, name)
-    foreign = [found for side in SIDES for found in _foreign(context, looks, name, side, problems)]
-    problems += [_alarm(name, found) for found in foreign[:NAMED]]
+    foreign = [found for side in SIDES for found in foreign_writes(context, looks, name, side, problems)]
+    problems += [alarm(name, found) for found in foreign[:NAMED]]
     return DomainStatus(
         name,
         waves[0].phase,
@@ -221,43 +187,8 @@ def _domain(
             **part.get("refused", {}),
         },
         list(dict.fromkeys(problems)),
-        _comparing(kept) if kept else None,
+        comparing(kept) if kept else None,
         foreign,
-    )
-
-
-def _comparing(kept: Kept) -> Comparing:
-    return Comparing(
-        kept.passes,
-        kept.at_table,
-        kept.rows,
-        kept.rows_total,
-        kept.requeued_total,
-        kept.found_total,
-        kept.repaired_total,
-        kept.clean_age_s,
-        list(kept.last_stalled),
-        kept.problem,
-    )
-
-
-def _foreign(context: Context, looks: Looks, name: str, side: Side, problems: list[str]) -> list[ForeignWrite]:
-    def read() -> list[dict[str, Any]]:
-        with context.control(name, side) as connection:
-            return [write for way in DIRECTIONS for write in unsettled(connection, f"{name}.{way}", FOREIGN_SHOWN)]
-
-    found = looks.at(read, problems) or []
-    return [
-        ForeignWrite(w["stream"], w["table"], w["xid"], w["lsn"], w["role"], w["rows"], w["commit_at"].isoformat())
-        for w in found
-    ]
-
-
-def _alarm(name: str, found: ForeignWrite) -> str:
-    return (
-        f"a foreign writer ({found.role}) wrote {found.table} in transaction {found.xid} at {found.lsn}: find out"
-        f" who, take it back with `banyan verify {name} --repair`, then say so:"
-        f" `python -m cdc foreign settle --stream {found.stream}`"
     )
 
 

@@ -78,13 +78,13 @@ def boot(config: Config, supervisor: Supervisor, options: Options, progress: Pro
     _prepare(config, progress)
     progress("applications", "monolith, services, streams, gateway, console")
     applications = [specs.legacy(config), *specs.services(config), specs.gateway(config), specs.console(config)]
-    supervisor.start_all(
-        [*applications, *specs.streams(config), specs.verify(config)], lambda name: progress("ready", name)
-    )
+    supervisor.start_all([*applications, *specs.streams(config)], lambda name: progress("ready", name))
     if options.agents:
         fleet = agents.specs(config, options.agents)
         supervisor.start_all(fleet)
         progress("agents", f"{len(fleet)} battery agents")
+    supervisor.launch(specs.verify(config))  # nobody waits for it
+    supervisor.on_change()
     supervisor.watch()
 
 

@@ -22,6 +22,7 @@ its role (banyan.witness).
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -40,7 +41,7 @@ from cdc.errors import Transient, first_line
 
 BUCKETS = 1024
 KEYS_TOLD = 10
-COUNT_EVERY_S = 5.0
+COUNT_EVERY_S = 60.0
 UNKNOWN = "unknown"
 
 OWNERSHIP = """
@@ -87,7 +88,7 @@ class Foreign:
         self._source_dsn, self._target_dsn = source_dsn, target_dsn
         self._target: psycopg.Connection[Any] | None = None
         self._quiet = False  # the target owns nothing, and no marker has come through since it was asked
-        self._unsettled, self._counted_at = 0, -COUNT_EVERY_S
+        self._unsettled, self._counted_at = 0, float("-inf")
 
     def close(self) -> None:
         if self._target is not None:
@@ -112,13 +113,25 @@ class Foreign:
         return events
 
     def unsettled(self) -> int:
-        """How many commits nobody has seen to yet; looked up now and then. Raises: Transient."""
+        """How many commits nobody has seen to yet, here and in what the source's guard has written down.
+
+        As of the last look, which is taken now and then, and which nobody waits for.
+        """
         if time.monotonic() - self._counted_at >= COUNT_EVERY_S:
             self._counted_at = time.monotonic()
-            with translated_errors():
-                row = self._connection().execute(UNSETTLED, [self._stream]).fetchone()
-            self._unsettled = (row[0] if row else 0) + self._witnessed()
+            threading.Thread(target=self._count, name=f"foreign-{self._stream}", daemon=True).start()
         return self._unsettled
+
+    def _count(self) -> None:
+        try:
+            counts = []
+            for dsn in (self._source_dsn, self._target_dsn):
+                with self._open(dsn) as connection:
+                    row = connection.execute(UNSETTLED, [self._stream]).fetchone()
+                    counts.append(row[0] if row else 0)
+            self._unsettled = sum(counts)
+        except psycopg.Error:
+            return  # a stream that cannot reach its ends says so itself
 
     def _sift(self, events: Sequence[Captured], owned: list[range]) -> list[Captured]:
         kept: list[Captured] = []
@@ -155,15 +168,6 @@ class Foreign:
         bucket = int.from_bytes(md5(str(value).encode()).digest()[:4]) % BUCKETS  # noqa: S324  the guard's hash
         return any(bucket in waves for waves in owned)
 
-    def _witnessed(self) -> int:
-        """What the guard of the source has written down."""
-        try:
-            with self._at_source() as source:
-                row = source.execute(UNSETTLED, [self._stream]).fetchone()
-        except psycopg.Error:
-            return 0
-        return row[0] if row else 0
-
     def _waves(self) -> list[tuple[int, int, str]]:
         """None without a guard."""
         target = self._connection()
@@ -172,7 +176,7 @@ class Foreign:
 
     def _source_owns_all(self) -> bool:
         try:
-            with self._at_source() as source:
+            with self._open(self._source_dsn) as source:
                 row = source.execute(HAS).fetchone()
                 if row is None or not row[0]:
                     return True
@@ -180,19 +184,13 @@ class Foreign:
         except psycopg.Error:
             return False  # asked again with the next change
 
-    def _at_source(self) -> psycopg.Connection[Any]:
+    def _open(self, dsn: str) -> psycopg.Connection[Any]:
         name = f"banyan-cdc {self._stream} ownership"
-        return psycopg.connect(
-            self._source_dsn,
-            autocommit=True,
-            connect_timeout=2,
-            application_name=name,
-            options="-c statement_timeout=1000",
-        )
+        options = "-c statement_timeout=1000"
+        return psycopg.connect(dsn, autocommit=True, connect_timeout=2, application_name=name, options=options)
 
     def _tell(self, written: dict[tuple[int, str], _Written]) -> None:
         target = self._connection()
-        self._counted_at = -COUNT_EVERY_S
         for (lsn, table), found in written.items():
             role, keys = self._role(table), f"[{', '.join(found.keys)}]"
             at = lsn_text(lsn)
@@ -200,13 +198,14 @@ class Foreign:
                 TELL, [self._stream, found.xid, table, at, found.commit_at, role, keys, found.rows]
             ).fetchone()
             if row is not None and row[0]:
+                self._unsettled += 1
                 told = {"xid": found.xid, "lsn": at, "role": role, "rows": found.rows, "keys": keys}
                 log.error("foreign writer", stream=self._stream, table=table, **told)
 
     def _role(self, table: str) -> str:
         """The log has no role. Whose newest statement was about the table; several, or nobody, is said as it is."""
         try:
-            with self._at_source() as source:
+            with self._open(self._source_dsn) as source:
                 rows = source.execute(SUSPECTS, [rf"\m{table.rpartition('.')[2]}\M"]).fetchall()
         except psycopg.Error:
             return UNKNOWN

@@ -22,8 +22,11 @@ from cdc.verify.touches import Carrier
 
 # Rows a second and domain: a few percent of a core at either database.
 RATE = 5_000.0
-# From the end of a pass to the next one, and after a failed one, seconds.
-PAUSE_S, AFTER_FAILURE_S = 5.0, 2.0
+# From the end of a pass to the next one, and after a failed one, seconds. A pass costs connections and a slot, so those
+# of small domains shall not follow each other closely; a gate asks for minutes (verify_fresh_s).
+PAUSE_S, AFTER_FAILURE_S = 60.0, 10.0
+# Before the first pass, seconds: when a whole stack starts, it can wait.
+DELAY_S = 15.0
 NOTE_EVERY_S = 1.0
 
 log = structlog.get_logger("cdc.verify")
@@ -39,11 +42,13 @@ class Loop:
     carriers: Mapping[Direction, Carrier]
     rate: float | None = RATE
     pause_s: float = PAUSE_S
+    delay_s: float = 0.0
     kept: Kept | None = None
     problem: str = ""
     _noted_at: float = field(default=0.0)
 
     def run(self, stop: threading.Event) -> None:
+        stop.wait(self.delay_s)
         while not stop.is_set():
             try:
                 self.once()

@@ -20,21 +20,21 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-import msgspec
 import psycopg
 from psycopg import sql
-from psycopg.types.json import Json, Jsonb
 
 from cdc.apply.owned import require_source_owns
 from cdc.apply.route import key_text
-from cdc.apply.session import become_applier, connect, is_poison, translated_errors
+from cdc.apply.session import become_applier, connect, translated_errors
 from cdc.change import lsn_number
-from cdc.errors import NotPrepared, TargetOwns, Transient, first_line
-from cdc.mapping import ConversionError, Direction, Side, TableMapping, reader
+from cdc.errors import NotPrepared, TargetOwns, Transient
+from cdc.mapping import Direction, Side, TableMapping, reader
 from cdc.mapping import Mapping as DomainMapping
 from cdc.prepare import create_origin
 from cdc.verify import rows
 from cdc.verify.compare import Comparison
+from cdc.verify.emit import Emitter
+from cdc.verify.owners import Owners
 from cdc.verify.report import Difference
 from cdc.verify.run import opened
 from cdc.verify.snapshot import Snapshot
@@ -45,8 +45,6 @@ BATCH_KEYS = 200
 # Below deadlock_timeout (1 s): we give way, not the applier.
 LOCK_MS = 300
 ROUNDS = 10
-OWNERSHIP = "SELECT bucket_from, bucket_to, owner, banyan.bucket(%s) FROM banyan.ownership WHERE domain = %s"
-_encode = msgspec.json.Encoder(decimal_format="number").encode
 
 
 @dataclass(slots=True)
@@ -91,13 +89,15 @@ class _Batch:
         }
         self._keys: dict[Side, tuple[str, ...]] = {"legacy": table.forward.source_key, "service": table.forward.key}
         self._shapes = {side: reader.shape(windows.asking[side], table.table(side), columns[side]) for side in SIDES}
+        self._emitter = Emitter(table, self._shapes)
+        self._owners = Owners(table, windows, self._shapes, comparison.key_of)
 
     def run(self, differences: Sequence[Difference]) -> None:
         named = {self._key(difference): difference for difference in differences}
         if self._table.part is not None:
             self._leave(named, named, "it is a part of a wide row: change it at its owner's side, and it is carried")
             return
-        for direction, keys in self._directions(list(named)).items():
+        for direction, keys in self._owners.directions(list(named)).items():
             if direction is None or direction not in self._windows.carriers:
                 why = "its wave is moving" if direction is None else f"there is no {direction} stream"
                 self._leave(named, keys, why)
@@ -152,7 +152,7 @@ class _Batch:
                     left.append((named[key], "its changes are parked: replay or discard them first"))
                 elif self._alike(direction, key, owners_rows.get(key), here.get(key)):
                     alike += 1
-                elif (why := self._write(target, direction, key, owners_rows.get(key))) is None:
+                elif (why := self._emitter.write(target, direction, key, owners_rows.get(key))) is None:
                     done += 1
                 else:
                     left.append((named[key], why))
@@ -169,49 +169,12 @@ class _Batch:
         self._found.left += left
         return again
 
-    def _write(
-        self, target: psycopg.Connection[Any], direction: Direction, key: Any, row: rows.Row | None
-    ) -> str | None:
-        """Why the target refused it, if it did."""
-        source, side = ENDS[direction]
-        table = reader.name(self._table.target(direction))
-        names = self._keys[side]
-        target.execute("SAVEPOINT one")
-        try:
-            if row is None:
-                where = sql.SQL(" AND ").join(sql.SQL("{} = %s").format(sql.Identifier(name)) for name in names)
-                values = key if isinstance(key, tuple) else (key,)
-                target.execute(sql.SQL("DELETE FROM {} WHERE {}").format(table, where), values)
-            else:
-                plan = self._table.plan(direction)
-                image = plan.translate(dict(zip(self._columns(source), row, strict=True)))
-                target.execute(_upsert(table, names, list(image)), self._adapted(side, image))
-            target.execute("RELEASE one")
-        except (psycopg.Error, ConversionError) as error:
-            if not is_poison(error):
-                raise
-            target.execute("ROLLBACK TO one")
-            return first_line(error)
-        return None
-
-    def _adapted(self, side: Side, image: Mapping[str, Any]) -> list[Any]:
-        shape = self._shapes[side]
-        kinds = {name: shape.type_of(name) for name in shape.columns}
-        wrap = {"json": Json, "jsonb": Jsonb}
-        return [
-            wrap[kinds[name]](value, dumps=_encode) if value is not None and kinds.get(name) in wrap else value
-            for name, value in image.items()
-        ]
-
     def _alike(self, direction: Direction, key: Any, owners: rows.Row | None, other: rows.Row | None) -> bool:
         legacy, service = (owners, other) if direction == "forward" else (other, owners)
         return self._comparison.difference(key, legacy, service) is None
 
     def _rows(self, connection: psycopg.Connection[Any], side: Side, keys: list[Any]) -> dict[Any, rows.Row]:
         return rows.of_keys(connection, self._shapes[side], self._keys[side], keys, self._comparison.key_of)
-
-    def _columns(self, side: Side) -> tuple[str, ...]:
-        return self._comparison.legacy_columns if side == "legacy" else self._comparison.service_columns
 
     def _key(self, difference: Difference) -> Any:
         values = tuple(difference.key.values())
@@ -224,39 +187,6 @@ class _Batch:
         ).fetchall()
         return {key_text(key) for (key,) in found}
 
-    def _directions(self, keys: list[Any]) -> dict[Direction | None, list[Any]]:
-        """From the owner to the other side; None while a wave is moving. Reference data comes from the monolith."""
-        if self._table.direction == "forward":
-            return {"forward": keys}
-        owners = self._windows.owners()
-        if len(owners) < 2:
-            return {_direction(*(owners or {"legacy"})): keys}
-        found: dict[Direction | None, list[Any]] = {}
-        bucket_keys = self._bucket_keys(keys)
-        for key in keys:
-            found.setdefault(_direction(self._owner(bucket_keys.get(key))), []).append(key)
-        return found
-
-    def _bucket_keys(self, keys: list[Any]) -> dict[Any, str]:
-        """By either side's row: a bucket is the same on both."""
-        found: dict[Any, str] = {}
-        for side in SIDES:
-            column = self._table.bucket_key(side)
-            if column is None:
-                continue
-            at = self._columns(side).index(column)
-            rows_ = self._rows(self._windows.asking[side], side, keys)
-            found.update({key: str(row[at]) for key, row in rows_.items() if row[at] is not None})
-        return found
-
-    def _owner(self, bucket_key: str | None) -> str:
-        """By both databases, which must agree; else it is moving."""
-        owners: set[str] = set()
-        for side in SIDES:
-            waves = self._windows.asking[side].execute(OWNERSHIP, [bucket_key, self._windows.mapping.domain]).fetchall()
-            owners |= {owner for first, last, owner, bucket in waves if bucket is not None and first <= bucket < last}
-        return owners.pop() if len(owners) == 1 else "moving"
-
     def _require_owner(self, target: psycopg.Connection[Any], direction: Direction, keys: list[Any]) -> None:
         """Held until the transaction ends. Raises: TargetOwns."""
         if self._table.direction == "forward":
@@ -265,7 +195,7 @@ class _Batch:
         if len(self._windows.owners()) < 2:
             require_source_owns(target, domain, direction)
             return
-        for bucket_key in sorted(set(self._bucket_keys(keys).values())):
+        for bucket_key in sorted(set(self._owners.bucket_keys(keys).values())):
             require_source_owns(target, domain, direction, bucket_key)
 
     def _leave(self, named: Mapping[Any, Difference], keys: Any, why: str) -> None:
@@ -287,29 +217,6 @@ class _Batch:
                 if not target.closed:
                     target.execute("SELECT pg_replication_origin_session_reset()")
                     target.execute("SELECT pg_replication_origin_drop(%s)", [origin])
-
-
-def _direction(owner: str) -> Direction | None:
-    match owner:
-        case "legacy":
-            return "forward"
-        case "service":
-            return "reverse"
-    return None
-
-
-def _upsert(table: sql.Composable, key: Sequence[str], columns: Sequence[str]) -> sql.Composed:
-    rest = [column for column in columns if column not in key]
-    action = sql.SQL("DO UPDATE SET {}").format(
-        sql.SQL(", ").join(sql.SQL("{0} = excluded.{0}").format(sql.Identifier(column)) for column in rest)
-    )
-    return sql.SQL("INSERT INTO {} ({}) OVERRIDING SYSTEM VALUE VALUES ({}) ON CONFLICT ({}) {}").format(
-        table,
-        sql.SQL(", ").join(map(sql.Identifier, columns)),
-        sql.SQL(", ").join([sql.SQL("%s")] * len(columns)),
-        sql.SQL(", ").join(map(sql.Identifier, key)),
-        action if rest else sql.SQL("DO NOTHING"),
-    )
 
 
 def _one(connection: psycopg.Connection[Any], query: str, *parameters: Any) -> Any:

@@ -75,6 +75,7 @@ def process(shop: Shop) -> Iterator[str]:
     port = free_port()
     file = shop.file(shop.stream("forward"))
     command = [sys.executable, "-m", "cdc", "verify-loop", "--stream", str(file), "--rate", "100000", "--pause", "0.1"]
+    command += ["--delay", "0"]
     env = {**os.environ, "SOURCE_DSN": shop.legacy, "TARGET_DSN": shop.service, "BANYAN_HOME": str(shop.folder)}
     running = subprocess.Popen(
         [*command, "--listen", f"127.0.0.1:{port}"], env=env, cwd=Path(__file__).parents[3], stderr=subprocess.PIPE
