@@ -92,6 +92,7 @@ class Gates(Struct, frozen=True, forbid_unknown_fields=True):
 
     max_lag_ms: Milliseconds = 1_000
     verify_fresh_s: Annotated[int, Meta(ge=1, le=86_400)] = 900
+    mapping_fresh_s: Annotated[int, Meta(ge=1)] = 86_400  # before a switch: every row carried there and back
     shadow_samples: Annotated[int, Meta(ge=0)] = 0
     # A field of the answers regresses when the sides differ in it more often than legacy does with itself, by both.
     shadow_relative_percent: Annotated[float, Meta(ge=0, le=100)] = 20.0

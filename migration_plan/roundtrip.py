@@ -1,8 +1,12 @@
-"""Runs the law of a domain's mapping over all real rows of both sides, and lints it against both databases."""
+"""Runs the law of a domain's mapping over all real rows of both sides, and lints it against both databases.
+
+The ledger keeps what came of it, where the gate before a switch finds it.
+"""
 
 from __future__ import annotations
 
 import time
+import uuid
 from collections.abc import Callable
 
 import msgspec
@@ -15,21 +19,28 @@ from cdc.mapping.roundtrip import Checked, Pace
 from migration_plan.context import SIDES, Context
 from migration_plan.environment import need_dsn
 from migration_plan.errors import NameUnknown, PlanError
+from migration_plan.gates.measure import last_round_trip
+from migration_plan.ledger import Entry
 from migration_plan.plan import Side
 
 #: Called after each batch with the table as it stands.
 Progress = Callable[[Checked], None]
 
+# Rows of the ledger stay readable.
+SAMPLES = 10
+
 
 class TableCheck(msgspec.Struct, frozen=True):
-    """One table of one side. `columns`: violations by column ('' for rows that cannot be carried at all); `lost`: rows
-    with a value in a column that the other side does not get; `samples`: the first violations, in words."""
+    """One table of one side. `limited`: rows that change as their converter declares; `columns`: violations by column
+    ('' for rows that cannot be carried at all); `lost`: rows with a value in a column that the other side does not get;
+    `samples`: the first violations, in words."""
 
     table: str
     side: str
     to: str
     rows: int
     violated: int
+    limited: int = 0
     columns: dict[str, int] = {}
     lost: dict[str, int] = {}
     samples: list[str] = []
@@ -50,6 +61,16 @@ class MappingCheck(msgspec.Struct, frozen=True):
     errors: int = 0
 
 
+def check_if_stale(context: Context, domain: str, progress: Progress | None = None) -> None:
+    """Check unless the law held on all rows lately: rows that came since were carried by the streams, or are parked.
+
+    Raises: Unreachable, NotConfigured, PlanError.
+    """
+    last = last_round_trip(context, domain)
+    if last is None or last.violated or last.age_s > context.plan.domain(domain).gates.mapping_fresh_s:
+        check_mapping(context, domain, progress=progress)
+
+
 def check_mapping(
     context: Context,
     domain: str,
@@ -59,7 +80,10 @@ def check_mapping(
     rows_per_s: float | None = None,
     progress: Progress | None = None,
 ) -> MappingCheck:
-    """Reads only, a batch at a time. Raises: Unreachable, NotConfigured, NameUnknown, PlanError."""
+    """Reads only, a batch at a time; what is checked whole is recorded.
+
+    Raises: Unreachable, NotConfigured, NameUnknown, PlanError.
+    """
     mapping, started = context.mapping(domain), time.perf_counter()
     if table is not None and not any(table in (entry.legacy, entry.service) for entry in mapping.tables):
         known = ", ".join(sorted({name for entry in mapping.tables for name in (entry.legacy, entry.service)}))
@@ -85,7 +109,7 @@ def check_mapping(
         raise PlanError(f"{domain}: {first_line(error)}: run `banyan prepare {domain}`, which grants it") from error
     except (mappings.MappingError, psycopg.Error) as error:
         raise PlanError(f"the mapping of {domain} cannot be checked: {str(error).strip().splitlines()[0]}") from error
-    return MappingCheck(
+    result = MappingCheck(
         domain,
         all(not one.violated for one in tables),
         sum(one.rows for one in tables),
@@ -96,6 +120,21 @@ def check_mapping(
         notes,
         sum(finding.severity == "error" for finding in findings),
     )
+    if table is None and limit is None:
+        _record(context, result)
+    return result
+
+
+def _record(context: Context, result: MappingCheck) -> None:
+    measured = {
+        "rows": result.rows,
+        "violated": result.violated,
+        "ms": result.ms,
+        "samples": [sample for one in result.tables for sample in one.samples][:SAMPLES],
+    }
+    run_id = uuid.uuid4().hex[:12]
+    entry = Entry(result.domain, "mapping", "checked", run_id, context.actor, measured=measured)
+    context.ledger().append([entry])
 
 
 def lint_mapping(context: Context, domain: str) -> list[mappings.Finding]:
@@ -119,6 +158,7 @@ def _told(state: Checked) -> TableCheck:
         state.to,
         state.rows,
         state.violated,
+        state.limited,
         dict(state.columns),
         {column: rows for column, rows in state.lost.items() if rows},
         [str(sample) for sample in state.samples],

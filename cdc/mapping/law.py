@@ -16,12 +16,16 @@ from cdc.mapping.table import TableMapping
 
 @dataclass(frozen=True, slots=True)
 class Violation:
-    """A row that does not survive the way there and back; `column` is empty when it does not even get there."""
+    """A row that does not survive the way there and back; `column` is empty when it does not even get there.
+
+    `limit`: the column's converter says that it cannot bring back every value (`Converter.loses`).
+    """
 
     table: str
     key: dict[str, Any]
     column: str
     reason: str
+    limit: bool = False
 
     def __str__(self) -> str:
         key = ", ".join(f"{name}={value}" for name, value in self.key.items())
@@ -31,6 +35,7 @@ class Violation:
 def check(table: TableMapping, rows: Iterable[Row], side: Side = "legacy") -> Iterator[Violation]:
     """The violations among rows of one side; of reference data only that it can be carried at all."""
     there, back = plans(table, side)
+    limits = _limits(table) if side == "service" else frozenset()
     for row in rows:
         if lacks_part(table, side, row):
             continue
@@ -43,7 +48,8 @@ def check(table: TableMapping, rows: Iterable[Row], side: Side = "legacy") -> It
             continue
         for column, value in found.items():
             if not same(value, row[column]):
-                yield Violation(there.source, key, column, f"{row[column]!r} comes back as {value!r}")
+                reason = f"{row[column]!r} comes back as {value!r}"
+                yield Violation(there.source, key, column, reason, column in limits)
         if _vanishes(table, side, image):
             reason = f"holds nothing, so {there.target} has no such part and the row does not come back: rows: always"
             yield Violation(there.source, key, "", reason)
@@ -71,6 +77,11 @@ def plans(table: TableMapping, side: Side) -> tuple[Plan, Plan | None]:
 
 def lacks_part(table: TableMapping, side: Side, row: Row) -> bool:
     return table.part is not None and table.wide == side and not table.part.there(row)
+
+
+def _limits(table: TableMapping) -> frozenset[str]:
+    rules = (rule for rule in table.rules if rule.converter is not None and rule.converter.loses)
+    return frozenset(name for rule in rules for name in rule.service)
 
 
 def same(left: Any, right: Any) -> bool:

@@ -42,7 +42,8 @@ class Pace:
 
 @dataclass(slots=True)
 class Checked:
-    """One table of one side. `lost`: column that the other side does not get → rows that have a value in it."""
+    """One table of one side. `violated`: rows that break the law; `limited`: others, that change in a way which their
+    converter declares; `lost`: column that the other side does not get → rows that have a value in it."""
 
     table: str
     side: Side
@@ -50,6 +51,7 @@ class Checked:
     estimate: int
     rows: int = 0
     violated: int = 0
+    limited: int = 0
     columns: dict[str, int] = field(default_factory=dict)
     lost: dict[str, int] = field(default_factory=dict)
     samples: list[Violation] = field(default_factory=list)
@@ -145,15 +147,15 @@ def _take(
     if law.all_survive(table, side, dict(zip(names, turned[: len(names)], strict=True))):
         return
     rows = (dict(zip(names, row[: len(names)], strict=True)) for row in batch)
-    seen = set()
+    broken: dict[tuple[Any, ...], bool] = {}
     for violation in law.check(table, rows, side):
         key = tuple(violation.key.values())
-        if key not in seen:
-            seen.add(key)
-            checked.violated += 1
+        broken[key] = broken.get(key, False) or not violation.limit
         checked.columns[violation.column] = checked.columns.get(violation.column, 0) + 1
         if len(checked.samples) < samples:
             checked.samples.append(violation)
+    checked.violated += sum(broken.values())
+    checked.limited += len(broken) - sum(broken.values())
 
 
 def _batches(

@@ -8,15 +8,17 @@ from migration_plan.gates.judge import (
     for_switch,
     require,
     require_known,
+    round_trip_due,
     stopping,
 )
-from migration_plan.gates.measured import GatewayFigures, Measured, StreamFigures, Verified
+from migration_plan.gates.measured import GatewayFigures, Measured, RoundTrip, StreamFigures, Verified
 
 __all__ = [
     "GATES",
     "Finding",
     "GatewayFigures",
     "Measured",
+    "RoundTrip",
     "StreamFigures",
     "Verified",
     "comparison_due",
@@ -24,5 +26,6 @@ __all__ = [
     "for_switch",
     "require",
     "require_known",
+    "round_trip_due",
     "stopping",
 ]

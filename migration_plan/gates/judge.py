@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from migration_plan.errors import NameUnknown, Refused
-from migration_plan.gates.measured import Measured, StreamFigures, Verified
+from migration_plan.gates.measured import Measured, RoundTrip, StreamFigures, Verified
 from migration_plan.journey import Stand
 from migration_plan.plan import Budgets, Gates, Side
 from migration_plan.switch.ports import other
@@ -17,7 +17,7 @@ Verdict = Literal["pass", "fail", "inconclusive"]
 #: Every gate there is; a step passes some of them.
 GATES = (
     "gateway", "health", "forward-stream", "reverse-stream", "lag", "parked", "shadow", "errors", "breaker", "verify",
-    "open-transactions", "sequences", "pause",
+    "mapping", "open-transactions", "sequences", "pause",
 )  # fmt: skip
 
 # What helps when a stream's changes are gone with its slot; `{0}` is the domain, `{1}` the direction. It refuses where
@@ -72,6 +72,7 @@ def for_switch(measured: Measured, gates: Gates, budgets: Budgets, source: Side)
         _parked(domain, measured.streams),
         _open_transactions(measured, budgets, source),
         _verified(measured, gates),
+        _round_trip(measured, gates),
         _health(measured, target),
         _breaker(measured, target),
         _sequences(measured),
@@ -106,6 +107,11 @@ def comparison_due(verified: Verified | None, gates: Gates) -> bool:
     if verified is None or verified.refilled:
         return True
     return not verified.drift and (not verified.clean or verified.age_s > gates.verify_fresh_s)
+
+
+def round_trip_due(checked: RoundTrip | None, gates: Gates) -> bool:
+    """Whether a switch carries every row there and back before it judges, unless that went wrong the last time."""
+    return checked is None or (not checked.violated and checked.age_s > gates.mapping_fresh_s)
 
 
 def _judge(gate: str, ok: bool | None, measured: Any, help_: str) -> Finding:
@@ -220,6 +226,17 @@ def _verified(measured: Measured, gates: Gates) -> Finding:
         )
     said = f"clean, {verified.age_s:.0f} s ago (at most {gates.verify_fresh_s})"
     return _judge("verify", verified.age_s <= gates.verify_fresh_s, said, again)
+
+
+def _round_trip(measured: Measured, gates: Gates) -> Finding:
+    checked, again = measured.round_trip, f"run `banyan mapping check {measured.domain}`"
+    if checked is None:
+        return _judge("mapping", None, "no row was carried there and back yet", again)
+    if checked.violated:
+        said = f"{checked.violated} of {checked.rows} rows would not come back from a rollback"
+        return _judge("mapping", False, said, f"{again}, which names them, and repair rows or mapping")
+    said = f"{checked.rows} rows come back, checked {checked.age_s:.0f} s ago (at most {gates.mapping_fresh_s})"
+    return _judge("mapping", checked.age_s <= gates.mapping_fresh_s, said, again)
 
 
 def _shadow(measured: Measured, gates: Gates) -> Finding:

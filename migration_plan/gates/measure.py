@@ -15,7 +15,7 @@ from gateway.errors import AdminError
 from migration_plan.compile import DIRECTIONS, compile_stream
 from migration_plan.context import SIDES, Connection, Context, figures
 from migration_plan.errors import NotConfigured, NotPrepared, Unreachable
-from migration_plan.gates.measured import GatewayFigures, Measured, StreamFigures, Verified
+from migration_plan.gates.measured import GatewayFigures, Measured, RoundTrip, StreamFigures, Verified
 from migration_plan.plan import Side
 from migration_plan.switch.ports import other
 
@@ -163,6 +163,16 @@ def last_verification(
     )
 
 
+def last_round_trip(context: Context, domain: str) -> RoundTrip | None:
+    """When every row was last carried there and back, and what came of it, by the ledger. Raises: Unreachable."""
+    rows = context.ledger().history(domain, verb="mapping", step="checked", limit=1)
+    if not rows:
+        return None
+    found = rows[-1].entry.measured
+    age_s = (datetime.now(UTC) - rows[-1].at).total_seconds()
+    return RoundTrip(int(found.get("rows", 0)), int(found.get("violated", 0)), age_s)
+
+
 def kept_state(context: Context, domain: str) -> Kept | None:
     """What the comparing process says of the domain; None where it never did, or cannot be asked."""
     try:
@@ -219,7 +229,8 @@ def measure(context: Context, domain: str, source: Side) -> Measured:
         gateway=gateway.round_trip_ms if gateway else 0.0,
     )
     verified = last_verification(context, domain, known)
-    return Measured(domain, known, gateway, verified, oldest, sequence_clash(context, domain), predicted)
+    round_trip = last_round_trip(context, domain)
+    return Measured(domain, known, gateway, verified, round_trip, oldest, sequence_clash(context, domain), predicted)
 
 
 def predict_pause_ms(

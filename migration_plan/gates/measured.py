@@ -50,6 +50,15 @@ class Verified:
 
 
 @dataclass(frozen=True, slots=True)
+class RoundTrip:
+    """The newest check of the mapping on every row of both sides."""
+
+    rows: int
+    violated: int
+    age_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class Measured:
     """Everything that is looked at before a step. None: it could not be measured."""
 
@@ -57,6 +66,7 @@ class Measured:
     streams: Mapping[str, StreamFigures] = field(default_factory=dict)
     gateway: GatewayFigures | None = None
     verified: Verified | None = None
+    round_trip: RoundTrip | None = None
     open_transaction_ms: float | None = None
     sequence_clash: str | None = None
     predicted_pause_ms: float = 0.0

@@ -25,15 +25,11 @@ def look(run: Run) -> Result:
         except Refused as error:
             why = [*why, str(error)]
     measured, findings = run.judge(move)
-    due = measured is not None and run.compares(move) and gates.comparison_due(measured.verified, run.plan.gates)
-    why += [str(found) for found in gates.stopping(findings, run.options.forced) if not due or found.gate != "verify"]
+    due = _due(run, move, measured) if measured is not None else {}
+    why += [str(found) for found in gates.stopping(findings, run.options.forced) if found.gate not in due]
     steps = describe(run.domain, run.wave, move.before.owner, run.plan.budgets) if move.switches else _reads(move)
-    if due:
-        steps = ["0 compare every row of both sides, since no clean comparison is fresh enough", *steps]
-        findings = [
-            replace(found, help="the step compares them first") if found.gate == "verify" else found
-            for found in findings
-        ]
+    steps = [*(step for step, _ in due.values()), *steps]
+    findings = [replace(found, help=due[found.gate][1]) if found.gate in due else found for found in findings]
     return run.result(
         move,
         changed=False,
@@ -44,6 +40,18 @@ def look(run: Run) -> Result:
         refusal=why,
         predicted_pause_ms=measured.predicted_pause_ms if measured and move.switches else None,
     )
+
+
+def _due(run: Run, move: Move, measured: gates.Measured) -> dict[str, tuple[str, str]]:
+    """What the step looks at by itself before it judges: gate → the step, and what is said at the gate."""
+    found: dict[str, tuple[str, str]] = {}
+    if run.compares(move) and gates.comparison_due(measured.verified, run.plan.gates):
+        step = "0 compare every row of both sides, since no clean comparison is fresh enough"
+        found["verify"] = (step, "the step compares them first")
+    if move.switches and gates.round_trip_due(measured.round_trip, run.plan.gates):
+        step = "0 carry every row of both sides there and back in memory, since that was not done lately"
+        found["mapping"] = (step, "the step carries them first")
+    return found
 
 
 def _move(run: Run) -> tuple[Move, list[str]]:

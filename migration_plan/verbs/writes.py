@@ -8,6 +8,7 @@ import msgspec
 
 from migration_plan import gates
 from migration_plan.journey import Move
+from migration_plan.roundtrip import check_if_stale
 from migration_plan.switch import Recovered, Switch
 from migration_plan.switch.adapters import CdcStream, Checks, WallClock
 from migration_plan.verbs.result import Gate, Result
@@ -47,6 +48,7 @@ def _preflight(run: Run, move: Move, stream: CdcStream, passed: list[gates.Findi
     forced = run.options.forced
     run.routes.require_valid(move.after)  # after the point of no return is too late to learn it
     verify_if_stale(run.context, run.domain, run.options.progress)
+    check_if_stale(run.context, run.domain)
     stream.open()
     if "parked" in forced:
         stream.accept_parked()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from datetime import date, datetime, time
 from decimal import Decimal
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 
 from cdc.mapping import ConversionError, Mapping, MappingError, TableMapping, check, declared, lint, load
 from cdc.mapping.converters import codes, scaled
+from cdc.mapping.factories import CONVERTERS
 from cdc.mapping.reference import Reference
 from cdc.mapping.several import date_and_time, fields, join, split
 
@@ -301,3 +303,26 @@ def test_a_column_that_is_wrong(write, columns: str, says: str) -> None:
 def test_a_table_that_goes_forward_only_writes_nothing_in_reverse(write) -> None:
     text = HEAD + "    direction: forward\n" + KEY + "      - {legacy: x, service: x, direction: reverse}\n"
     assert "goes forward only" in refused(write, text)
+
+
+class TestDocument:
+    """docs/mapping.md shows what the loader takes."""
+
+    TEXT = (Path(__file__).parents[3] / "docs" / "mapping.md").read_text()
+
+    def test_its_examples_are_mappings(self, write) -> None:
+        whole, parts = re.findall(r"^```yaml\n(.*?)^```", self.TEXT, re.MULTILINE | re.DOTALL)[:2]
+        assert len(write(whole).tables) == 1
+        found = write("domain: shop\ntables:\n" + parts)
+        assert [table.wide for table in found.tables] == [None, "legacy", None, "service"]
+
+    def test_each_way_to_write_a_column_is_one(self, write) -> None:
+        for written in re.findall(r"\| `- (.*?)` (?:\(.*\) )?\|$", self.TEXT, re.MULTILINE):
+            part = "    part: service\n" if "absent" in written else ""
+            head = HEAD.replace("public.item\n", "public.item\n" + part, 1)
+            first = HEAD.replace("public.product", "public.owner") + KEY if part else "domain: shop\ntables:\n"
+            body = head.partition("tables:\n")[2] + KEY + ("" if written == "id" else f"      - {written}\n")
+            assert write(first + body).tables
+
+    def test_it_names_every_converter(self) -> None:
+        assert {name for name in CONVERTERS if f"| `{name}` |" not in self.TEXT} == set()

@@ -13,6 +13,7 @@ from migration_plan.gates import (
     GATES,
     GatewayFigures,
     Measured,
+    RoundTrip,
     StreamFigures,
     Verified,
     for_advance,
@@ -39,6 +40,7 @@ WELL = Measured(
     {"forward": STREAM, "reverse": STREAM},
     GATEWAY,
     Verified(clean=True, drift=0, age_s=60),
+    RoundTrip(rows=10, violated=0, age_s=600),
     open_transaction_ms=3.0,
     predicted_pause_ms=40.0,
 )
@@ -56,7 +58,7 @@ def verdicts(measured: Measured, gates: Gates = Gates()) -> dict[str, str]:
 
 def test_a_healthy_domain_may_switch() -> None:
     assert verdicts(WELL) == {}
-    assert len(require(for_switch(WELL, Gates(), Budgets(), "service"))) == 11
+    assert len(require(for_switch(WELL, Gates(), Budgets(), "service"))) == 12
 
 
 @pytest.mark.parametrize(
@@ -102,6 +104,17 @@ def test_a_healthy_domain_may_switch() -> None:
             change(WELL, open_transaction_ms=None),
             "open-transactions",
             "inconclusive: the age of transactions at legacy is hidden",
+        ),
+        (change(WELL, round_trip=None), "mapping", "inconclusive: no row was carried there and back yet"),
+        (
+            change(WELL, round_trip=RoundTrip(10, 2, 1)),
+            "mapping",
+            "fail: 2 of 10 rows would not come back from a rollback",
+        ),
+        (
+            change(WELL, round_trip=RoundTrip(10, 0, 10**5)),
+            "mapping",
+            "fail: 10 rows come back, checked 100000 s ago (at most 86400)",
         ),
         (change(WELL, verified=None), "verify", "inconclusive: the two sides were never compared"),
         (change(WELL, verified=Verified(False, 3, 1)), "verify", "fail: 3 rows differ"),
