@@ -6,7 +6,7 @@ import os
 import platform
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -23,6 +23,9 @@ from banyan.stack.home import Home, Running
 
 _FREE_DISK = 2 * 1024**3  # bytes; ten years of prices, WAL and logs stay well below
 _PATIENCE = 3  # seconds for each answer
+_SLOT_SETTINGS = (
+    "SELECT name, setting FROM pg_settings WHERE name IN ('max_slot_wal_keep_size', 'idle_replication_slot_timeout')"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +100,8 @@ def stack(home: Home) -> list[Check]:
         asked = [
             pool.submit(_connects, "pg-legacy", env["BANYAN_LEGACY_DSN"]),
             pool.submit(_connects, "pg-services", env["BANYAN_LEDGER_DSN"]),
+            pool.submit(_bounds_slots, "slots-legacy", env["BANYAN_LEGACY_DSN"]),
+            pool.submit(_bounds_slots, "slots-services", env["BANYAN_LEDGER_DSN"]),
             pool.submit(_pings, "redis", env["BANYAN_REDIS_URL"]),
             *(pool.submit(_answers, client, *u) for u in urls.items()),
             *(pool.submit(_lives, name, running) for name in agents),
@@ -127,6 +132,30 @@ def _connects(name: str, dsn: str) -> Check:
     except psycopg.OperationalError:
         return Check(name, "bad", f"{where} does not take connections")
     return Check(name, "ok", f"{where} connects")
+
+
+def _bounds_slots(name: str, dsn: str) -> Check:
+    """A stream that stands must lose its slot before the server loses its disk, and not because it was idle."""
+    try:
+        with psycopg.connect(dsn, connect_timeout=_PATIENCE) as connection:
+            settings = dict(connection.execute(_SLOT_SETTINGS).fetchall())
+    except psycopg.OperationalError:
+        return Check(name, "bad", "cannot be asked")
+    return judge_slots(name, settings)
+
+
+def judge_slots(name: str, settings: Mapping[str, str]) -> Check:
+    """`settings` by name, as pg_settings has them (megabytes; seconds). Pure."""
+    kept, idle = settings.get("max_slot_wal_keep_size", "-1"), settings.get("idle_replication_slot_timeout", "0")
+    if kept == "-1":
+        words = "max_slot_wal_keep_size is -1: a stream that stands fills the disk; `banyan prepare` bounds it"
+        return Check(name, "bad", words)
+    if idle != "0":
+        words = (
+            f"idle_replication_slot_timeout is {idle} s: a stream that is away for longer loses its slot; set it to 0"
+        )
+        return Check(name, "note", words)
+    return Check(name, "ok", f"a slot keeps {int(kept):,} MB of WAL at most")
 
 
 def _pings(name: str, url: str) -> Check:

@@ -19,7 +19,7 @@ import msgspec
 import psycopg
 
 from cdc.errors import CdcError
-from cdc.verify import VerifyError, verify
+from cdc.verify import Carrier, VerifyError, verify
 from load.bench.report import machine
 from load.drill.domains import COMPARED, DOUBLED
 from load.drill.workload import ITEMS, TICKETS, Writer
@@ -155,7 +155,9 @@ class _Drill:
                 self._notes.append(f"{process.stream.domain}: {report.drift} rows called drift")
 
     def _report(self, process: StreamProcess) -> Any:
-        return verify(self._world.legacy_dsn, self._world.service_dsn, process.mapping)
+        stream = process.stream
+        carriers = {stream.direction: Carrier(stream.name, process.source, stream.publication)}
+        return verify(self._world.legacy_dsn, self._world.service_dsn, process.mapping, carriers=carriers)
 
     def _account(self, rounds: int, seconds: float) -> Account:
         world = self._world

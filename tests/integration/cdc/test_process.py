@@ -12,6 +12,8 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import datetime
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -173,6 +175,14 @@ def test_health_metrics_and_the_watermark_in_redis(shop: Shop, redis_server: Red
         assert status["lag_ms"] < 1000
         assert status["parked"] == 0
         assert 'banyan_cdc_rows_total{stream="shop.forward"} 1.0' in get(port, "/metrics")[1]
+        metrics = get(port, "/metrics")[1]
+        assert 'banyan_cdc_batch_rows_bucket{le="1",stream="shop.forward"} 1.0' in metrics
+        assert 'banyan_cdc_transactions_total{stream="shop.forward"} 1.0' in metrics
+        until(lambda: 'slot_state{state="reserved",stream="shop.forward"} 1.0' in get(port, "/metrics")[1], "the slot")
+        for name in ("lag_bytes", "slot_retained_bytes", "slot_room_bytes", "halted", "alarms", "restarts_total"):
+            assert f'banyan_cdc_{name}{{stream="shop.forward"}}' in get(port, "/metrics")[1]
+        assert get(port, "/status")[1]["alarms"] == []
+        assert get(port, "/watermark")[1].keys() == {"stream", "lsn", "commit_at", "applied_at", "lag_ms"}
         assert get(port, "/livez")[0] == 200
         assert get(port, "/nonsense")[0] == 404
         watermark = json.loads(until(lambda: client.hget("banyan:watermark", "shop.forward"), "the watermark in Redis"))
@@ -184,6 +194,30 @@ def test_health_metrics_and_the_watermark_in_redis(shop: Shop, redis_server: Red
         answer = json.loads(cli(shop, stream, "status", "--stream", str(path)).stdout)
         assert answer["state"] == "streaming"
         assert process.poll() is None
+
+
+def test_the_watermark_moves_more_than_ten_times_a_second_also_when_nothing_is_written(
+    shop: Shop, redis_server: Redis
+) -> None:
+    stream = shop.prepare("forward")
+    path = shop.file(stream, redis_url_env="REDIS_URL")
+    with (
+        cdc(shop, stream, "run", "--stream", str(path), REDIS_URL=redis_server.url),
+        redis.Redis.from_url(redis_server.url, decode_responses=True) as client,
+    ):
+        seen: dict[str, datetime] = {}
+
+        def sixty() -> bool:
+            """Each with its own position; the times are the source's, of the transactions that it stands for."""
+            if (text := client.hget("banyan:watermark", stream.name)) is not None:
+                told = json.loads(text)
+                seen[told["lsn"]] = datetime.fromisoformat(told["commit_at"])
+            return len(seen) >= 60
+
+        until(sixty, "sixty watermarks")
+    times = sorted(seen.values())[20:]  # past the start
+    gaps = sorted((after - before).total_seconds() for before, after in pairwise(times))
+    assert gaps[len(gaps) // 2] <= 0.1
 
 
 def test_redis_being_down_does_not_stop_the_stream(shop: Shop) -> None:

@@ -20,7 +20,7 @@ from cdc import mapping as mappings
 from cdc.runner import Runner
 from cdc.verify.loop import Loop
 from migration_plan.verification import carriers
-from tests.integration.migration_plan.toy import Toys
+from tests.integration.migration_plan.toy import Toys, until
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -353,3 +353,39 @@ def test_a_fill_voids_the_comparisons_before_it(toys: Toys) -> None:
     assert "tables were filled again since the last comparison" in looked.stdout
     assert banyan(toys, "verify", toys.domain).returncode == 0
     assert "compare every row" not in banyan(toys, "advance", toys.domain, "--dry-run").stdout
+
+
+def test_a_changed_table_halts_its_streams_and_a_command_resumes_them_when_both_sides_fit(toys: Toys) -> None:
+    with psycopg.connect(toys.legacy, autocommit=True) as connection:
+        connection.execute("ALTER TABLE toy RENAME name TO title")
+    until(lambda: "halted" in banyan(toys, "status").stdout, "the halt to be seen")
+    shown = banyan(toys, "status")
+    assert shown.returncode == 3
+    assert "column name renamed to title (ALTER TABLE by postgres)" in shown.stderr
+    assert f"`banyan stream resume {toys.domain}`" in shown.stderr
+    refused = banyan(toys, "stream", "resume", toys.domain, "--reason", "too early")
+    assert refused.returncode == 1
+    assert "public.toy has no name, which the mapping names" in refused.stderr
+    with psycopg.connect(toys.legacy, autocommit=True) as connection:
+        connection.execute("ALTER TABLE toy RENAME title TO name")
+    done = json.loads(banyan(toys, "stream", "resume", toys.domain, "--reason", "taken back", "--json").stdout)
+    assert done["changed"]
+    until(lambda: "halted" not in banyan(toys, "status").stdout, "the streams to go on")
+    history = banyan(toys, "history", toys.domain, "--json").stdout
+    assert "taken back" in history
+    assert "column name renamed to title" in history
+
+
+def test_a_lost_slot_is_recovered_by_one_command_beside_the_process_that_waits_for_it(toys: Toys) -> None:
+    toys.stop_stream("forward")
+    with psycopg.connect(toys.legacy, autocommit=True) as connection:
+        connection.execute("SELECT pg_drop_replication_slot(%s)", [toys.stream("forward").slot])
+        connection.execute("INSERT INTO toy (name, price_cents) VALUES ('while it was lost', 1)")
+    done = banyan(toys, "stream", "recover", toys.domain, "--reason", "the slot is gone", "--yes", "--json")
+    assert done.returncode == 0, done.stderr
+    first, second = json.loads(done.stdout)["lines"]
+    assert "does not exist" in first
+    assert second == f"{toys.domain}.reverse: slot and position fit, nothing to recover"
+    with psycopg.connect(toys.service) as connection:
+        found = connection.execute("SELECT count(*) FROM toys WHERE label = 'while it was lost'").fetchone()
+    assert found == (1,)

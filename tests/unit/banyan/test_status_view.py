@@ -13,6 +13,10 @@ from migration_plan.status import DomainStatus, Status, StreamStatus, VerifyStat
 
 WAVE = WaveStatus(0, 0, 1024, "canary", 50, "legacy", 12, None, None, None)
 RUNNING = StreamStatus("streaming", alive=True, lag_ms=1234.0, parked=0, slot="reserved")
+BEHIND = StreamStatus(
+    "streaming", alive=True, lag_ms=900.0, parked=0, slot="extended",
+    retained_bytes=1_500_000_000, lag_bytes=340_000_000, room_bytes=500_000_000,
+)  # fmt: skip
 WELL = {"legacy": True, "service": True}
 CLOSED = {"legacy": "closed", "service": "closed"}
 
@@ -46,6 +50,18 @@ def test_health_is_told_in_words_for_each_side():
     assert shown(domain()).row("toys").rstrip().endswith("legacy up, service up")
     ill = domain(health={"legacy": True, "service": False})
     assert shown(ill).row("toys").rstrip().endswith("legacy up, service DOWN")
+
+
+def test_lag_is_told_in_time_and_bytes_and_what_wal_the_slots_keep():
+    row = shown(domain(streams={"forward": BEHIND, "reverse": RUNNING})).row("toys")
+    assert "900 ms 340 MB" in row
+    assert "1.5 GB" in row
+    assert "1234 ms" in row
+
+
+def test_a_halted_stream_is_told_as_such():
+    halted = StreamStatus("halted", alive=False, lag_ms=9.0, parked=0, slot="reserved", problem="it is halted by …")
+    assert "halted" in shown(domain(streams={"forward": halted, "reverse": RUNNING})).row("toys")
 
 
 @pytest.mark.parametrize("width", [80, 120, 200])

@@ -66,6 +66,13 @@ def test_a_healthy_domain_may_switch() -> None:
     [
         (change(WELL, streams={"forward": STREAM}), "reverse-stream", "inconclusive: no stream"),
         (
+            change(
+                WELL, streams={"forward": change(STREAM, halted="public.toy: column name dropped"), "reverse": STREAM}
+            ),
+            "forward-stream",
+            "it is halted by a changed schema: public.toy: column name dropped",
+        ),
+        (
             change(WELL, streams={"forward": STREAM, "reverse": change(STREAM, slot="lost")}),
             "reverse-stream",
             "fail: its slot is lost",
