@@ -270,7 +270,7 @@ def _runner(path: Path) -> tuple[Stream, Runner]:
 
 
 def _targets(stream: Stream, path: Path) -> list[str]:
-    return [route.target for route in routes(load_mapping(stream, path), stream.direction).by_source.values()]
+    return sorted({route.target for route in routes(load_mapping(stream, path), stream.direction).every()})
 
 
 def _redis_url(stream: Stream) -> str | None:

@@ -17,9 +17,9 @@ CdcError
 ├── ProtocolError        the server sent what pgoutput does not define
 ├── EnvelopeError        a JSON event is not a change in Debezium's shape
 └── Transient            a connection or lock failed: trying again helps
+    ├── SpoolFull        large open transactions do not fit on our disk: the server keeps them from now on
     ├── SlotTaken        another program reads the slot
-    ├── AtWork           another process applies this stream at the moment
-    └── SpoolFull        large open transactions do not fit on our disk: the server keeps them from now on
+    └── AtWork           another process applies this stream at the moment
 """
 
 from __future__ import annotations
@@ -107,13 +107,13 @@ class Transient(CdcError):
     """Raised when the same step may well work in a moment: lost connection, lock, slot still held by a dead peer."""
 
 
+class SpoolFull(Transient):
+    """Raised when streamed transactions do not fit on disk; the next connection does without streaming."""
+
+
 class SlotTaken(Transient):
     """Raised while another program reads the stream's slot. What it confirms is lost to us: then SlotAhead follows."""
 
 
 class AtWork(Transient):
     """Raised when another session holds the stream's origin: its running process, another fill, or a dead peer's."""
-
-
-class SpoolFull(Transient):
-    """Raised when streamed transactions do not fit on disk; the next connection does without streaming."""

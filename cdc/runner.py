@@ -7,7 +7,6 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import closing
-from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -19,17 +18,15 @@ from cdc.apply.route import DomainMapping, routes
 from cdc.apply.session import become_applier, connect, end_sessions, translated_errors
 from cdc.apply.state import StreamState, read_state
 from cdc.capture import slot as slots
-from cdc.capture.binary import Resolver, resolver
 from cdc.capture.buffer import Buffer
-from cdc.capture.reader import Reader
-from cdc.capture.replication import ReplicationStream, identify, past
 from cdc.capture.replication import connect as connect_replication
+from cdc.capture.replication import identify, past
 from cdc.capture.session import open_source
-from cdc.capture.streamed import Streamed
 from cdc.change import lsn_text
 from cdc.config import Stream
-from cdc.errors import AtWork, ConfigError, NotPrepared, SchemaChanged, SpoolFull, Transient, WrongSource
+from cdc.errors import AtWork, NotPrepared, SchemaChanged, SpoolFull, Transient, WrongSource
 from cdc.halts import Halts
+from cdc.intake import open_reader
 from cdc.schema import examine, store
 from cdc.schema.sentry import Sentry
 from cdc.snapshot import Filled, Interrupted, fill
@@ -213,47 +210,12 @@ class Runner:
         if (refusal := slots.judge(self.stream.slot, found, position, f"banyan-cdc {self.stream.name}")) is not None:
             raise refusal
 
-    def _streamed(self) -> Streamed:
-        folder = Path(self.stream.spool) if self.stream.spool is not None else None
-        if folder is not None:
-            try:
-                folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            except OSError as e:
-                raise ConfigError(f"stream {self.stream.name}: spool folder {folder}: {e.strerror}") from e
-        return Streamed(folder, self.stream.spool_mib << 20)
-
-    def _binary(self) -> Resolver | None:
-        if not self.stream.binary:
-            return None
-        with open_source(self._source_dsn, self.stream.name) as source, translated_errors("the source"):
-            return resolver(source, self.stream.publication)
-
     def _stream(self, target: psycopg.Connection[Any], position: int, sentry: Sentry, stop: threading.Event) -> None:
         applier = Applier(target, self.stream.name, self._routes, ahead=True)
-        buffer, streamed, binary = Buffer(), self._streamed(), self._binary()
-        replication = connect_replication(self._source_dsn, f"banyan-cdc {self.stream.name}")
-        try:
-            stream = ReplicationStream(
-                replication,
-                self.stream.slot,
-                [self.stream.publication],
-                position,
-                streaming=self._spools,
-                binary=binary is not None,
-            )
-            self._judge_slot(position)  # again: until now anybody could have moved it, from now on only we
-        except BaseException:
-            replication.close()
-            raise
-        reader = Reader(
-            stream,
-            buffer,
-            self.stream.name,
-            raw=True,
-            streamed=streamed,
-            binary=binary,
-            interval=self.stream.status_interval,
-            sentry=sentry,
+        buffer = Buffer()
+        # The slot again: until it was ours anybody could have moved it, from now on only we.
+        reader = open_reader(
+            self.stream, self._source_dsn, position, buffer, sentry, self._spools, lambda: self._judge_slot(position)
         )
         reader.start()
         foreign = Foreign(self.stream, self._routes, self._source_dsn, self._target_dsn)
@@ -283,6 +245,8 @@ class Runner:
                     note(last)
                     self._halts.clear()
                 if sentry.changed:
+                    if (last := applier.finish()) is not None:  # its connection is needed
+                        note(last)
                     self._accept(target, sentry)
                 if self.status.lost_tables:
                     raise SchemaChanged(

@@ -53,9 +53,9 @@ class Status:
     slot: Slot | None = None
     slot_known: bool = False
     source_lsn: int = 0
+    orphans: int | None = None  # None: not looked for yet
     lost_tables: str = ""
     published: int = 0
-    orphans: int | None = None  # None: not looked for yet
     applied: Applied | None = None
     changed: threading.Event = field(default_factory=threading.Event)
     _news_at: float = 0.0

@@ -36,7 +36,7 @@ class Lane:
     shapes: Shapes
     casts: dict[str, str]
     number: int
-    alone: bool  # nobody else writes this target
+    alone: bool  # it shares its rows with no other table
     wary: int = 0  # batches until new rows are copied straight again
     made: dict[tuple[str, tuple[str, ...]], tuple[str, statements.Bulk]] = field(default_factory=dict)
     upserts: dict[tuple[tuple[str, ...], bool], bytes] = field(default_factory=dict)
@@ -65,8 +65,8 @@ class Batches:
             internal = {name: internal for name, (internal, _) in types.items()}
             casts = {name: cast for name, (_, cast) in types.items()}
             shapes = Shapes(route, internal, statements.adapters(connection, route), dump)
-            self._lanes[source] = Lane(route, shapes, casts, number, targets.count(route.target) == 1)
-        self._one_by_one = {source for source in routes.by_source if not routes.ordinary(source)}
+            alone = targets.count(route.target) == 1 and routes.ordinary(source)
+            self._lanes[source] = Lane(route, shapes, casts, number, alone)
         self._used: set[str] = set()
 
     def begin(self) -> None:
@@ -84,10 +84,8 @@ class Batches:
             lane = self._lanes.get(table.relation.name)
             if lane is None:
                 continue
-            if table.relation.name in self._one_by_one:
-                raise Unfit(f"{lane.route.source} shares rows with other tables")
             if not lane.alone:
-                raise Unfit(f"{lane.route.target} is written by several tables")
+                raise Unfit(f"{lane.route.source} shares rows with other tables")
             positions = lane.shapes.key(table)
             if lane.route.source in waiting and _touches(lane.route.source, table, positions, rows, parked):
                 raise NotNet(f"{lane.route.source}: changes of a parked key")

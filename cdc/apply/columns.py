@@ -15,7 +15,7 @@ from typing import Any
 import psycopg
 from psycopg.adapt import PyFormat, Transformer
 
-from cdc.apply.route import Plan, Route
+from cdc.apply.route import Plan, Route, TextForm
 from cdc.apply.statements import Adapter
 from cdc.apply.texts import Column
 from cdc.capture.raw import Described, Values
@@ -37,6 +37,23 @@ _FAMILIES = (
 
 class Unfit(Exception):
     """Raised for a table that cannot go by columns: its changes go one by one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Quick:
+    """A conversion from text to text, and for the few values that it leaves, the other one."""
+
+    quick: Callable[[bytes], bytes | None]
+    convert: Callable[[bytes], bytes | None]
+
+    def column(self, values: Column) -> list[bytes | None]:
+        quick, convert = self.quick, self.convert
+        out = [None if value is None else quick(value) for value in values]
+        if None in out:
+            for n, value in enumerate(values):
+                if out[n] is None and value is not None:
+                    out[n] = convert(value)
+        return out
 
 
 @dataclass(slots=True)
@@ -69,7 +86,7 @@ class Shape:
 
     targets: tuple[str, ...]
     copies: tuple[tuple[int, int], ...]
-    singles: tuple[tuple[int, int, Memory], ...]
+    singles: tuple[tuple[int, int, Memory | Quick], ...]
     groups: tuple[tuple[tuple[int, ...], tuple[int, ...], Callable[[list[Column]], list[Column]]], ...]
 
     def columns(self, rows: Sequence[Values]) -> list[Column]:
@@ -124,7 +141,7 @@ class Shapes:
         at = {table.relation.columns[n].name: n for n in here}
         targets: list[str] = []
         copies: list[tuple[int, int]] = []
-        singles: list[tuple[int, int, Memory]] = []
+        singles: list[tuple[int, int, Memory | Quick]] = []
         groups: list[tuple[tuple[int, ...], tuple[int, ...], Callable[[list[Column]], list[Column]]]] = []
 
         def place(name: str) -> int:
@@ -141,12 +158,15 @@ class Shapes:
         for source, target, convert in plan.singles:
             if source in at:
                 n = at[source]
-                singles.append((n, place(target), Memory(self._through(table.loaders[n], convert, target))))
+                through = self._through(table.loaders[n], convert, target)
+                form = self._text(plan, table, (n,), target)
+                singles.append((n, place(target), Memory(through) if form is None else Quick(form.convert, through)))
         for sources, names, converter in plan.groups:
             if all(source in at for source in sources):
                 many = tuple(at[source] for source in sources)
                 loaders = [table.loaders[n] for n in many]
-                groups.append((many, tuple(map(place, names)), self._together(loaders, converter, names)))
+                form = self._text(plan, table, many, names[0])
+                groups.append((many, tuple(map(place, names)), self._together(loaders, converter, names, form)))
             elif any(source in at and source not in self.route.source_key for source in sources):
                 raise Unfit(f"{self.route.source}: of {', '.join(sources)} only some came")
         if known is None and len(targets) != self.route.width:
@@ -160,6 +180,14 @@ class Shapes:
             return True
         return any(here in family and there in family for family in _FAMILIES)
 
+    def _text(self, plan: Plan, table: Described, many: Sequence[int], target: str) -> TextForm | None:
+        """The converter's way from text to text, where the types are those that it is for."""
+        form = plan.texts.get(target)
+        if form is None or self.types[target] not in form.targets:
+            return None
+        types = [type_name(table.relation.columns[n].type_oid) for n in many]
+        return form if all(found in wanted for found, wanted in zip(types, form.sources, strict=True)) else None
+
     def _through(self, load: Loader, convert: Callable[[Any], Any], target: str) -> Callable[[bytes], bytes | None]:
         dump = self._dump(target)
 
@@ -170,12 +198,15 @@ class Shapes:
         return through
 
     def _together(
-        self, loaders: Sequence[Loader], convert: Callable[..., Any], targets: Sequence[str]
+        self, loaders: Sequence[Loader], convert: Callable[..., Any], targets: Sequence[str], form: TextForm | None
     ) -> Callable[[list[Column]], list[Column]]:
         dumps = [self._dump(target) for target in targets]
         nothing = (None,) * len(targets)
+        quick = form.convert if form is not None and len(targets) == 1 else None
 
         def one(values: Sequence[bytes | None]) -> tuple[bytes | None, ...]:
+            if quick is not None and None not in values and (text := quick(*values)) is not None:
+                return (text,)
             loaded = [None if v is None else load(v) for load, v in zip(loaders, values, strict=True)]
             if not any(value is not None for value in loaded):
                 return nothing

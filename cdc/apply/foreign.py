@@ -98,7 +98,7 @@ class Foreign:
     def admit(self, events: Sequence[Captured]) -> Sequence[Captured]:
         """The events without those of foreign writers. Raises: Transient, TargetRefused."""
         if self._quiet:
-            self._quiet = not any(map(_is_marker, events))
+            self._quiet = not any(type(event) is Change and _is_marker(event) for event in events)
             return events  # what comes in one batch with the marker came before anybody could see it applied
         if not any(_table(event) in self._routes.by_source for event in events):
             return events

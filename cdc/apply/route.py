@@ -36,6 +36,17 @@ class TableMapping(Protocol):
     def part(self) -> Part | None: ...
 
 
+class TextForm(Protocol):
+    """A converter from text to text, for the types of its columns; None for a value that it leaves to the other."""
+
+    @property
+    def sources(self) -> Sequence[frozenset[str]]: ...
+    @property
+    def targets(self) -> frozenset[str]: ...
+    @property
+    def convert(self) -> Callable[..., bytes | None]: ...
+
+
 class Plan(Protocol):
     """One direction of a table by the shapes of its rules: what columns are translated by."""
 
@@ -45,6 +56,8 @@ class Plan(Protocol):
     def singles(self) -> Sequence[tuple[str, str, Callable[[Any], Any]]]: ...
     @property
     def groups(self) -> Sequence[tuple[tuple[str, ...], tuple[str, ...], Callable[..., Any]]]: ...
+    @property
+    def texts(self) -> Mapping[str, TextForm]: ...
     def torn(self, row: Mapping[str, Any], /) -> tuple[str, ...]: ...
 
 

@@ -17,18 +17,13 @@ class Assembler:
     """One per connection; transactions come whole and in commit order (protocol version 1)."""
 
     def __init__(self, sentry: Sentry | None = None) -> None:
-        self._tx: Transaction | None = None
+        self.tx: Transaction | None = None  # the one that has begun and not ended
         self._sentry = sentry
-
-    @property
-    def tx(self) -> Transaction | None:
-        """The transaction that has begun and not ended."""
-        return self._tx
 
     @property
     def inside(self) -> bool:
         """Whether a transaction has begun and not ended."""
-        return self._tx is not None
+        return self.tx is not None
 
     def feed(self, lsn: int, decoded: Decoded, out: list[Captured]) -> None:
         """Appends what the message amounts to. Rows come first: they are nearly all of a busy stream.
@@ -50,19 +45,19 @@ class Assembler:
             case Delete(relation, old):
                 out.append(Change("d", self._current(), lsn, relation, old, None))
             case Begin(commit_lsn, commit_at, xid):
-                self._tx = Transaction(xid, commit_lsn, commit_at)
+                self.tx = Transaction(xid, commit_lsn, commit_at)
             case Commit(_, end_lsn, commit_at):
-                self._tx = None
+                self.tx = None
                 out.append(Boundary(end_lsn, commit_at))
             case Emitted(at, message):
                 out.extend(self._message(at, message))
             case Relation():
-                if self._sentry is not None and self._tx is not None:
-                    self._sentry.described(decoded, self._tx.commit_lsn)
+                if self._sentry is not None and self.tx is not None:
+                    self._sentry.described(decoded, self.tx.commit_lsn)
             case Truncate(relations):
                 out.extend(Change("t", self._current(), lsn, relation) for relation in relations)
             case Origin(origin_lsn, name):
-                self._tx = msgspec.structs.replace(self._current(), origin=name, origin_lsn=origin_lsn)
+                self.tx = msgspec.structs.replace(self._current(), origin=name, origin_lsn=origin_lsn)
 
     def _message(self, lsn: int, message: Message) -> list[Event]:
         if message.prefix == HEARTBEAT:
@@ -76,9 +71,9 @@ class Assembler:
         return []
 
     def _current(self) -> Transaction:
-        if self._tx is None:
+        if self.tx is None:
             raise ProtocolError("a change came outside a transaction")
-        return self._tx
+        return self.tx
 
 
 def heartbeat_time(content: bytes) -> datetime | None:

@@ -27,6 +27,8 @@ _MESSAGE = Struct("!BQ").unpack_from
 
 _NULL, _UNCHANGED, _TEXT, _BINARY = ord("n"), ord("u"), ord("t"), ord("b")
 _KEY, _OLD, _NEW = ord("K"), ord("O"), ord("N")
+_INSERT = ord("I")
+_ROWS: dict[int, Operation] = {_INSERT: "c", ord("U"): "u", ord("D"): "d"}
 _TWO_PHASE = b"bPKrp"
 
 
@@ -91,6 +93,7 @@ class Decoder:
     def __init__(self, binary: Resolver | None = None) -> None:
         """`binary`: how binary values become text, where the stream was asked for them."""
         self._tables: dict[int, Described] = {}
+        self._described: dict[bytes, Described] = {}  # the same by the four bytes of the OID, as they come
         self._binary = binary
         self._by_tag: dict[int, Callable[[bytes], Decoded]] = {
             ord("B"): _begin,
@@ -118,17 +121,18 @@ class Decoder:
 
     def raw(self, data: bytes, tx: Transaction | None, lsn: int) -> Raw | None:
         """A row's change with its values as they came; None for every other message. Raises: ProtocolError."""
-        tag = data[:1]
-        if tag not in b"IUD" or not tag:
+        tag = data[0] if data else 0
+        if tag not in _ROWS:
             return None
         if tx is None:
             raise ProtocolError("a change came outside a transaction")
         try:
-            if tag == b"I":
-                table = self._table(data, 1)
-                _expect(data, 5, _NEW)
+            if tag == _INSERT:
+                table = self._described.get(data[1:5]) or self._table(data, 1)
+                if data[5] != _NEW:
+                    _expect(data, 5, _NEW)
                 return Raw("c", tx, lsn, table, _values(data, 6, table)[0])
-            return self._changed(data, "u" if tag == b"U" else "d", tx, lsn)
+            return self._changed(data, _ROWS[tag], tx, lsn)
         except (IndexError, error) as e:
             raise _damaged(data, e) from e
 
@@ -165,7 +169,7 @@ class Decoder:
         relation = Relation(
             id=oid, schema=schema or "pg_catalog", table=table, columns=tuple(columns), identity=identity
         )
-        self._tables[oid] = described(relation, self._binary)
+        self._tables[oid] = self._described[data[1:5]] = described(relation, self._binary)
         return relation
 
     def _table(self, data: bytes, at: int) -> Described:

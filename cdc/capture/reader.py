@@ -32,10 +32,10 @@ class Reader(threading.Thread):
         name: str,
         *,
         raw: bool = False,
+        sentry: Sentry | None = None,
         streamed: Streamed | None = None,
         binary: Resolver | None = None,
         interval: float = FEEDBACK,
-        sentry: Sentry | None = None,
     ) -> None:
         """`raw`: hand over rows as they came. `streamed`, `binary`: needed where the stream was asked for open
         transactions, and for binary values.
@@ -80,11 +80,13 @@ class Reader(threading.Thread):
             self._stream.close()
 
     def _take(self, raw: list[WalData | Keepalive], events: list[Captured]) -> None:
-        streamed = self._streamed
+        streamed, row_of, assembler = self._streamed, self._decoder.raw, self._assembler
         for item in raw:
             if isinstance(item, WalData):
-                if not streamed.takes(item.data):
-                    self._decode(item.lsn, item.data, events)
+                if self._raw and streamed.outside and (row := row_of(item.data, assembler.tx, item.lsn)) is not None:
+                    events.append(row)
+                elif not streamed.takes(item.data):
+                    assembler.feed(item.lsn, self._decoder.decode(item.data), events)
                 elif (ended := streamed.feed(item.lsn, item.data)) is not None:
                     self._replay(ended, events)
             elif item.reply:

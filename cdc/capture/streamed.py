@@ -73,6 +73,7 @@ class Streamed:
         self._folder, self._max_bytes = None if folder is None else str(folder), max_bytes
         self._transactions: dict[int, _Open] = {}
         self._inside: _Open | None = None
+        self.outside = True  # no block has begun
         self.size = 0
 
     def takes(self, data: bytes) -> bool:
@@ -85,7 +86,7 @@ class Streamed:
             if self._inside is None:
                 return self._frame(data)
             if data[:1] == _STOP:
-                self._inside = None
+                self._inside, self.outside = None, True
             elif data[:1] == _ORIGIN:
                 self._write(lsn, 0, data)
             else:
@@ -104,6 +105,7 @@ class Streamed:
         match data[:1]:
             case b"S":
                 (xid,) = _XID(data, 1)
+                self.outside = False
                 self._inside = self._transactions.get(xid)
                 if self._inside is None:
                     file = tempfile.SpooledTemporaryFile(IN_MEMORY, dir=self._folder)  # noqa: SIM115  until it ends

@@ -13,9 +13,10 @@ from datetime import datetime, time
 from decimal import Context, Decimal, Inexact, InvalidOperation, Overflow
 from typing import Any
 
-from cdc.mapping import forms, localclock
+from cdc.mapping import forms, localclock, textforms
 from cdc.mapping.errors import ConversionError
 from cdc.mapping.forms import SqlForm
+from cdc.mapping.textforms import TextForm
 
 # PostgreSQL's numeric has up to 131,072 digits; what does not fit here exactly is an error, never a rounding.
 EXACT = Context(prec=2000, traps=[Inexact, InvalidOperation, Overflow])
@@ -37,6 +38,8 @@ class Converter:
     service: int = 1
     sql_forward: SqlForm | None = None
     sql_reverse: SqlForm | None = None
+    text_forward: TextForm | None = None
+    text_reverse: TextForm | None = None
     zone: str | None = None
     loses: str | None = None
     reference: Any = None
@@ -60,7 +63,10 @@ def local_hour(*, zone: str) -> Converter:
         return instant
 
     there, back = forms.local_hour_forward(zone), forms.local_hour_reverse(zone)
-    return Converter(forward, clock_of.local, legacy=2, sql_forward=there, sql_reverse=back, zone=zone)
+    text = textforms.local_hour_to_instant(clock_of)
+    return Converter(
+        forward, clock_of.local, legacy=2, sql_forward=there, sql_reverse=back, text_forward=text, zone=zone
+    )
 
 
 def local_time(*, zone: str) -> Converter:
@@ -73,7 +79,13 @@ def local_time(*, zone: str) -> Converter:
     there, back = forms.local_time_forward(zone), forms.local_time_reverse(zone)
     loses = "an instant in the second pass of a repeated hour comes back as the first"
     return Converter(
-        forward, lambda at: clock_of.local(at)[0], sql_forward=there, sql_reverse=back, zone=zone, loses=loses
+        forward,
+        lambda at: clock_of.local(at)[0],
+        sql_forward=there,
+        sql_reverse=back,
+        text_forward=textforms.local_to_instant(clock_of),
+        zone=zone,
+        loses=loses,
     )
 
 
@@ -149,7 +161,14 @@ def scaled(*, digits: str) -> Converter:
             raise ConversionError(f"{amount} is not a whole number of {unit}")
         return int(whole)
 
-    return Converter(forward, reverse, sql_forward=forms.shifted(-shift), sql_reverse=forms.whole_shifted(shift))
+    return Converter(
+        forward,
+        reverse,
+        sql_forward=forms.shifted(-shift),
+        sql_reverse=forms.whole_shifted(shift),
+        text_forward=textforms.smaller(shift),
+        text_reverse=textforms.larger(shift),
+    )
 
 
 def cents() -> Converter:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from cdc.mapping.converters import Converter
 from cdc.mapping.errors import ConversionError
+from cdc.mapping.textforms import TextForm
 
 Side = Literal["legacy", "service"]
 Direction = Literal["forward", "reverse"]
@@ -57,6 +58,7 @@ class Plan:
     copies: tuple[tuple[str, str], ...]
     singles: tuple[tuple[str, str, Callable[[Any], Any]], ...]
     groups: tuple[tuple[tuple[str, ...], tuple[str, ...], Callable[..., Any]], ...]
+    texts: Mapping[str, TextForm] = field(default_factory=dict)  # by target column
 
     @property
     def source_columns(self) -> tuple[str, ...]:
@@ -130,7 +132,10 @@ def compile_plan(
 ) -> Plan:
     """`tables` and `keys` are (legacy, service); of the rules those that go this way."""
     (source, target), (source_key, key) = (tables, keys) if direction == "forward" else (tables[::-1], keys[::-1])
-    steps = [_step(rule, direction, source_key) for rule in rules if rule.goes(direction)]
+    rules = [rule for rule in rules if rule.goes(direction)]
+    steps = [_step(rule, direction, source_key) for rule in rules]
+    there: Side = "service" if direction == "forward" else "legacy"
+    forms = [(rule, _text_form(rule, direction)) for rule in rules]
     return Plan(
         source=source,
         target=target,
@@ -140,7 +145,14 @@ def compile_plan(
         copies=tuple(pair for s, t, convert in steps if not convert for pair in zip(s, t, strict=True)),
         singles=tuple((s[0], t[0], convert) for s, t, convert in steps if convert and len(s) == len(t) == 1),
         groups=tuple((s, t, convert) for s, t, convert in steps if convert and not len(s) == len(t) == 1),
+        texts={rule.columns(there)[0]: form for rule, form in forms if form},
     )
+
+
+def _text_form(rule: Rule, direction: Direction) -> TextForm | None:
+    if rule.converter is None or rule.constant:
+        return None
+    return rule.converter.text_forward if direction == "forward" else rule.converter.text_reverse
 
 
 Step = tuple[tuple[str, ...], tuple[str, ...], Callable[..., Any] | None]

@@ -14,7 +14,7 @@ import psycopg
 
 from load.bench.cdc_rig import Contestant, Rig, pause, wait_active
 
-WRITERS = 4
+WRITERS = 8
 EACH = 5  # changes in a transaction
 PROBES_PER_S = 100
 WARM_UP = 1.0  # seconds that do not count
@@ -71,7 +71,6 @@ def _listen(target: psycopg.Connection[Any], heard: dict[int, float], done: thre
 
 
 def _probe(rig: Rig, source: psycopg.Connection[Any], sent: dict[int, float], until: float) -> None:
-    source.execute("SET synchronous_commit = off")
     while (now := time.monotonic()) < until:
         sent[rig.marker + 1] = now
         source.execute("INSERT INTO marker VALUES (%s)", [rig.marker + 1])
@@ -80,7 +79,9 @@ def _probe(rig: Rig, source: psycopg.Connection[Any], sent: dict[int, float], un
 
 
 def _load(rig: Rig, per_s: int, seconds: float, first: int) -> int:
-    """Writers at an even pace, who do not wait for the disk. Returns the number of changes."""
+    """Writers at an even pace, whose commits wait for the disk: what is not flushed is not sent to anybody. Returns the
+    number of changes.
+    """
     made = [0] * WRITERS
     failures: list[BaseException] = []
 
@@ -102,7 +103,6 @@ def _load(rig: Rig, per_s: int, seconds: float, first: int) -> int:
 
 def _writer(dsn: str, per_s: float, seconds: float, first: int) -> int:
     with psycopg.connect(dsn, autocommit=True, prepare_threshold=0) as connection:
-        connection.execute("SET synchronous_commit = off")
         began, changes, key = time.monotonic(), 0, first
         while (now := time.monotonic() - began) < seconds:
             if changes >= now * per_s:

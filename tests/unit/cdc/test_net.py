@@ -158,7 +158,7 @@ def test_copied_columns_are_not_read_and_converted_ones_are() -> None:
         "id": (b"1", b"2"),
         "amount": [b"1.50", None],
         "state": [b"active", None],
-        "since": [b"2024-07-01 10:00:00+00:00", None],
+        "since": [b"2024-07-01 10:00:00+00", None],
         "text": (b"not \xff read", None),
     }
     with pytest.raises(Unfit, match="'Z' is not one of"):
