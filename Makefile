@@ -26,7 +26,7 @@ down: setup ## Stop the local stack.
 	@$(BANYAN) down $(ARGS)
 
 test: setup-dev ## Run all tests (real servers; installs missing system packages when it may).
-	@tools/system-packages.sh chromium=chromium chromedriver=chromium-driver nginx=nginx wrk=wrk
+	@tools/system-packages.sh chromium=chromium chromedriver=chromium-driver nginx=nginx wrk=wrk java=default-jre-headless mvn=maven
 	@.venv/bin/pytest -m "not e2e and not alone" -n 3 --dist loadfile $(ARGS)
 	@.venv/bin/pytest -m e2e -n 2 --dist loadfile $(ARGS)
 	@.venv/bin/pytest -m alone $(ARGS)

@@ -1,3 +1,3 @@
 """Fixtures that every test of the repository may use."""
 
-pytest_plugins = ["tests.fixtures.servers"]
+pytest_plugins = ["tests.fixtures.servers", "tests.fixtures.kafka"]

@@ -21,10 +21,13 @@ from cdc import parking, streams
 from cdc.apply.route import DomainMapping, routes
 from cdc.beacon import Heartbeat, Publisher, Tables
 from cdc.config import Stream, dsn, load_mapping, load_stream
-from cdc.environment import acting, home, load_environment
+from cdc.environment import acting, load_environment
 from cdc.errors import CdcError
 from cdc.foreign import foreign_writes, settle_foreign_writes
 from cdc.health import Health
+from cdc.kafka import commands as kafka_commands
+from cdc.kafka import halves
+from cdc.options import stream_option
 from cdc.orphans import Watch as Orphanage
 from cdc.orphans import find as find_orphans
 from cdc.recover import recover as recover_stream
@@ -35,29 +38,6 @@ from cdc.verify.command import verify_loop
 
 # A batch that the target has not taken this long after SIGTERM is rolled back, seconds.
 GRACE = 8.0
-
-
-def _file(context: click.Context, parameter: click.Parameter, value: str) -> Path:
-    """A stream's file, or by its name one that the local stack has written."""
-    path, folder = Path(value), home(os.environ) / "streams"
-    known = {file.stem: file for file in sorted(folder.glob("*.*.json"))}
-    if path.exists():
-        return path
-    if not known:
-        raise click.BadParameter(f"no file, and no stack has left streams in {folder}: set BANYAN_HOME, or name a file")
-    if value not in known:
-        raise click.BadParameter(f"no file, and no stream of that name in {folder}; there are: {', '.join(known)}")
-    return known[value]
-
-
-stream_option = click.option(
-    "--stream",
-    "path",
-    required=True,
-    metavar="NAME|FILE",
-    callback=_file,
-    help="A stream of the local stack, such as pricing.forward, or a stream's JSON file.",
-)
 
 
 class _Group(click.Group):
@@ -92,7 +72,7 @@ def main() -> None:
 @stream_option
 def run(path: Path) -> None:
     """Fill the target if it is new, then stream until SIGTERM."""
-    stream, runner = _runner(path)
+    stream, runner = _runner(path, lambda: halves.Process(path))
     redis_url = _redis_url(stream)
     health = Health(stream.listen, runner.status)
     _spare_the_collector()
@@ -250,6 +230,12 @@ def parked_discard(path: Path, table: str, key: str) -> None:
     click.echo(f"{parking.discard(load_stream(path), table, key)} changes discarded")
 
 
+main.add_command(kafka_commands.relay)
+main.add_command(kafka_commands.consume)
+main.add_command(kafka_commands.move)
+main.add_command(kafka_commands.connector)
+
+
 def _spare_the_collector() -> None:
     """Batches are many short-lived objects without cycles; the default thresholds walk them for nothing."""
     gc.collect()
@@ -257,7 +243,7 @@ def _spare_the_collector() -> None:
     gc.set_threshold(100_000, 20, 50)
 
 
-def _runner(path: Path) -> tuple[Stream, Runner]:
+def _runner(path: Path, relay: halves.Start | None = None) -> tuple[Stream, Runner]:
     stream = load_stream(path)
     mapping = load_mapping(stream, path)
     ends = dsn(stream.source_dsn_env), dsn(stream.target_dsn_env)
@@ -266,7 +252,7 @@ def _runner(path: Path) -> tuple[Stream, Runner]:
         again = load_stream(path)
         return again, load_mapping(again, path)
 
-    return stream, Runner(stream, mapping, *ends, Status(stream.name), reload)
+    return stream, Runner(stream, mapping, *ends, Status(stream.name), reload, relay)
 
 
 def _targets(stream: Stream, path: Path) -> list[str]:

@@ -16,6 +16,7 @@ from cdc import mapping as mappings
 from cdc.change import Direction
 from cdc.environment import missing
 from cdc.errors import ConfigError
+from cdc.kafka.settings import Settings, Transport
 from cdc.schema.judge import Policy
 
 _NAME = re.compile(r"[a-z0-9_]{1,63}")
@@ -41,6 +42,8 @@ class Stream(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     mapping: str
     listen: str = "127.0.0.1:0"
     redis_url_env: str | None = None
+    transport: Transport = "direct"  # how a new stream begins; one that has begun is moved by `cdc move`
+    kafka: Settings | None = None
     binary: bool = False
     status_interval: float = 1.0
     spool: str | None = None
@@ -61,6 +64,8 @@ class Stream(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
                 raise ValueError(f"{what} {getattr(self, what)!r}: use 1 to 63 of a-z, 0-9 and _")
         if not self.name:
             raise ValueError("name is empty")
+        if self.transport == "kafka" and self.kafka is None:
+            raise ValueError("transport kafka needs `kafka` settings, at least their prefix")
         if not 0.05 <= self.status_interval <= 30:
             raise ValueError(f"status_interval {self.status_interval:g}: use 0.05 to 30 seconds")
         if self.spool_mib < 0:

@@ -1,38 +1,45 @@
-"""Column values in Debezium's JSON: each PostgreSQL type's schema, and values to and fro.
+"""Column values into Debezium's JSON: each PostgreSQL type's schema, and its values. Reading is debezium_decode's.
 
-Source: Debezium PostgreSQL connector, "Data type mappings", its default modes (decimal `precise`, time `adaptive`).
+Source: Debezium PostgreSQL connector, "Data type mappings", in the modes of debezium_modes.
 The PostgreSQL type rides in `__debezium.source.column.type`, as with Debezium's column.propagate.source.type.
 A value that Debezium's type cannot hold (NaN, year 10000) is sent as its text under a plain string schema.
 """
 
 from __future__ import annotations
 
-from base64 import b64decode, b64encode
+from base64 import b64encode
+from collections.abc import Callable
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
-from math import isfinite
+from math import isfinite, isnan
 from typing import Any
-from uuid import UUID
 
 import msgspec
 from psycopg.postgres import types
 
-from cdc.capture.types import load_json
 from cdc.change import Column
+from cdc.debezium_modes import (
+    ABSENT,
+    DEFAULT,
+    UNAVAILABLE,
+    Modes,
+    Schema,
+    date_schema,
+    time_schema,
+    timestamp_schema,
+)
 
-Schema = dict[str, Any]
-
-UNAVAILABLE = "__debezium_unavailable_value"
 SOURCE_TYPE = "__debezium.source.column.type"
 KEY = "banyan.key"
 MODIFIER = "banyan.modifier"
 
-ABSENT = object()
-"""Stands for a column whose unchanged TOASTed value is not known."""
+# Debezium's numbers for a timestamp without end, in microseconds (its JDBC driver's milliseconds), and their ISO text.
+# Nanoseconds cannot hold them.
+INFINITY = {"infinity": 9223372036825200000, "-infinity": -9223372036832400000}
+ISO_INFINITY = {"infinity": "+294247-01-10T04:00:25.2Z", "-infinity": "-290308-12-21T19:59:27.6Z"}
 
-_EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001  timestamp without time zone, counted as if it were UTC
-_INFINITY = {"infinity": 9223372036825200000, "-infinity": -9223372036832400000}
-_FROM_INFINITY = {number: text for text, number in _INFINITY.items()}
+EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001  timestamp without time zone, counted as if it were UTC
+_MICRO = timedelta(microseconds=1)
 _encode_json = msgspec.json.Encoder(decimal_format="number").encode
 
 _PLAIN = {
@@ -44,27 +51,13 @@ _PLAIN = {
     "float4": "float",
     "float8": "double",
 }
-_TYPE_OF_PLAIN = {
-    "boolean": "bool", "int8": "int2", "int16": "int2", "int32": "int4", "int64": "int8",
-    "float": "float4", "double": "float8", "string": "text", "bytes": "bytea",
-}  # fmt: skip
 _NAMED = {
     "timestamptz": ("string", "io.debezium.time.ZonedTimestamp"),
     "uuid": ("string", "io.debezium.data.Uuid"),
     "json": ("string", "io.debezium.data.Json"),
     "jsonb": ("string", "io.debezium.data.Json"),
-    "date": ("int32", "io.debezium.time.Date"),
     "bytea": ("bytes", None),
 }
-_TYPE_OF_NAME = {
-    "io.debezium.time.ZonedTimestamp": "timestamptz",
-    "io.debezium.time.Date": "date",
-    "io.debezium.time.MicroTimestamp": "timestamp", "io.debezium.time.Timestamp": "timestamp",
-    "io.debezium.time.MicroTime": "time", "io.debezium.time.Time": "time",
-    "io.debezium.data.Uuid": "uuid", "io.debezium.data.Json": "jsonb",
-    "io.debezium.data.VariableScaleDecimal": "numeric",
-    "org.apache.kafka.connect.data.Decimal": "numeric",
-}  # fmt: skip
 _VARIABLE_DECIMAL: Schema = {
     "type": "struct",
     "name": "io.debezium.data.VariableScaleDecimal",
@@ -73,6 +66,8 @@ _VARIABLE_DECIMAL: Schema = {
         {"type": "bytes", "optional": False, "field": "value"},
     ],
 }
+# The values of these are JSON's own.
+_AS_THEY_ARE = {"bool", "int2", "int4", "int8", "oid", "text", "varchar", "bpchar", "name"}
 
 
 def type_name(oid: int) -> tuple[str, bool]:
@@ -81,11 +76,14 @@ def type_name(oid: int) -> tuple[str, bool]:
     return (info.name, info.array_oid == oid and oid != 0) if info is not None else (f"oid:{oid}", False)
 
 
-def schema_of(column: Column, value: Any) -> Schema:
+def schema_of(column: Column, value: Any, modes: Modes = DEFAULT) -> Schema:
     """The field's schema for this value: the column's, or a plain string where that cannot hold the value."""
     name, array = type_name(column.type_oid)
-    schema: Schema = {"type": "array", "items": _schema(name, -1)} if array else _schema(name, column.modifier)
-    if not array and _is_misfit(name, value):
+    modes = _fitting(value, modes)
+    schema: Schema = (
+        {"type": "array", "items": _schema(name, -1, modes)} if array else _schema(name, column.modifier, modes)
+    )
+    if not array and _is_misfit(name, value, modes):
         schema = {"type": "string"}
     parameters = {SOURCE_TYPE: ("_" if array else "") + name.upper(), MODIFIER: str(column.modifier)}
     if column.key:
@@ -98,104 +96,153 @@ def schema_of(column: Column, value: Any) -> Schema:
     }
 
 
-def column_of(schema: Schema) -> Column:
-    parameters = schema.get("parameters") or {}
-    name = parameters.get(SOURCE_TYPE, "").lower()
-    if name.startswith("oid:"):
-        oid = int(name[4:])
-    elif name.startswith("_"):
-        oid = types[name[1:]].array_oid
-    else:
-        known = name or _TYPE_OF_NAME.get(schema.get("name") or "") or _TYPE_OF_PLAIN.get(schema["type"], "text")
-        info = types.get(known)
-        oid = info.oid if info is not None else types["text"].oid
-    return Column(schema["field"], oid, int(parameters.get(MODIFIER, -1)), parameters.get(KEY) == "true")
-
-
-def encode(column: Column, value: Any) -> Any:
-    name, array = type_name(column.type_oid)
+def encode(column: Column, value: Any, modes: Modes = DEFAULT) -> Any:
     if value is ABSENT:
-        return _unavailable(_schema(name, column.modifier), array)
+        return unavailable(column, modes)
+    modes = _fitting(value, modes)
+    name, array = type_name(column.type_oid)
     if array:
-        return _encode_array(name, value)
-    return _encode(name, column.modifier, value)
+        return _encode_array(name, value, modes)
+    return _encode(name, column.modifier, value, modes)
 
 
-def decode(schema: Schema, value: Any) -> Any:
-    """ABSENT for Debezium's placeholder."""
-    if value is None:
+def encoder(column: Column, modes: Modes) -> Callable[[Any], Any] | None:
+    """`encode` for one column's values, none of them null or absent; None where they are JSON's own."""
+    name, array = type_name(column.type_oid)
+    if not array and (name in _AS_THEY_ARE or name.startswith("oid:")):
         return None
-    if _is_unavailable(schema, value):
-        return ABSENT
-    name, _ = type_name(column_of(schema).type_oid)
-    return _decode(schema, name, value)
+    if not array and name == "numeric" and modes.decimal == "string":
+        return str
+    modifier = column.modifier
+    if array:
+        return lambda value: _encode_array(name, value, modes)
+    return lambda value: _encode(name, modifier, value, modes)
 
 
-def _schema(name: str, modifier: int) -> Schema:
+def unavailable(column: Column, modes: Modes = DEFAULT) -> Any:
+    """What stands for an unknown value of the column."""
+    name, array = type_name(column.type_oid)
+    schema = _schema(name, -1 if array else column.modifier, modes)
+    raw = b64encode(UNAVAILABLE.encode()).decode()
+    if array:
+        return [raw if schema["type"] == "bytes" else UNAVAILABLE]
+    if schema["type"] == "struct":
+        return {"scale": 0, "value": raw}
+    return raw if schema["type"] == "bytes" else UNAVAILABLE
+
+
+def _schema(name: str, modifier: int, modes: Modes) -> Schema:
     if name in _PLAIN:
         return {"type": _PLAIN[name]}
     if name in _NAMED:
         kind, label = _NAMED[name]
         return {"type": kind, "name": label} if label else {"type": kind}
-    if name == "numeric":
-        if modifier < 0:
-            return _VARIABLE_DECIMAL
-        precision, scale = ((modifier - 4) >> 16) & 0xFFFF, _scale(modifier)
-        parameters = {"scale": str(scale), "connect.decimal.precision": str(precision)}
-        return {"type": "bytes", "name": "org.apache.kafka.connect.data.Decimal", "parameters": parameters}
-    if name == "timestamp":
-        kind = "Timestamp" if 0 <= modifier <= 3 else "MicroTimestamp"
-        return {"type": "int64", "name": f"io.debezium.time.{kind}"}
-    if name == "time":
-        return (
-            {"type": "int32", "name": "io.debezium.time.Time"}
-            if 0 <= modifier <= 3
-            else {"type": "int64", "name": "io.debezium.time.MicroTime"}
-        )
-    return {"type": "string"}
+    match name:
+        case "numeric":
+            return _numeric_schema(modifier, modes)
+        case "date":
+            return date_schema(modes.time)
+        case "timestamp":
+            return timestamp_schema(modes.time, modifier)
+        case "time":
+            return time_schema(modes.time, modifier)
+        case _:
+            return {"type": "string"}
 
 
-def _is_misfit(name: str, value: Any) -> bool:
+def _numeric_schema(modifier: int, modes: Modes) -> Schema:
+    if modes.decimal != "precise":
+        return {"type": modes.decimal}
+    if modifier < 0:
+        return _VARIABLE_DECIMAL
+    precision = ((modifier - 4) >> 16) & 0xFFFF
+    parameters = {"scale": str(_scale(modifier)), "connect.decimal.precision": str(precision)}
+    return {"type": "bytes", "name": "org.apache.kafka.connect.data.Decimal", "parameters": parameters}
+
+
+def _fitting(value: Any, modes: Modes) -> Modes:
+    """64 bits of nanoseconds end in 1677 and 2262; beyond, a timestamp goes in microseconds."""
+    if modes.time == "nanoseconds" and type(value) is datetime and not 1678 <= value.year <= 2261:
+        return Modes(modes.decimal, "microseconds")
+    return modes
+
+
+def _is_misfit(name: str, value: Any, modes: Modes) -> bool:
     if isinstance(value, str):
-        return name in ("date", "time") or (name == "timestamp" and value not in _INFINITY)
+        held = name == "timestamp" and value in INFINITY and modes.time != "nanoseconds"
+        return name in ("date", "time", "timestamp") and not held
     return isinstance(value, (Decimal, float)) and not isfinite(value)
 
 
-def _encode(name: str, modifier: int, value: Any) -> Any:
+def _encode(name: str, modifier: int, value: Any, modes: Modes) -> Any:
     match value:
         case None | bool() | int():
             return _encode_json(value).decode() if name in ("json", "jsonb") and value is not None else value
         case _ if name in ("json", "jsonb"):
             return _encode_json(value).decode()
         case str():
-            return _INFINITY.get(value, value) if name == "timestamp" else value
+            return _encode_infinity(value, modifier, modes) if name == "timestamp" and value in INFINITY else value
         case float():
-            return value if isfinite(value) else str(value)
+            return value if isfinite(value) else "NaN" if isnan(value) else "Infinity" if value > 0 else "-Infinity"
         case Decimal():
-            return _encode_decimal(modifier, value)
+            return _encode_decimal(modifier, value, modes)
         case datetime():
-            if value.tzinfo is not None:
-                return _zoned(value)
-            micros = (value - _EPOCH) // timedelta(microseconds=1)
-            return micros // 1000 if 0 <= modifier <= 3 else micros
+            return _zoned(value) if value.tzinfo is not None else _encode_timestamp(value, modifier, modes)
         case date():
-            return (value - _EPOCH.date()).days
+            return value.isoformat() + "Z" if modes.time == "isostring" else (value - EPOCH.date()).days
         case time():
-            micros = ((value.hour * 60 + value.minute) * 60 + value.second) * 1_000_000 + value.microsecond
-            return micros // 1000 if 0 <= modifier <= 3 else micros
+            return _encode_time(value, modifier, modes)
         case bytes():
             return b64encode(value).decode()
         case _:
             return str(value)
 
 
-def _encode_array(name: str, value: Any) -> Any:
-    return [_encode_array(name, item) for item in value] if isinstance(value, list) else _encode(name, -1, value)
+def _encode_array(name: str, value: Any, modes: Modes) -> Any:
+    if isinstance(value, list):
+        return [_encode_array(name, item, modes) for item in value]
+    return _encode(name, -1, value, modes)
 
 
-def _encode_decimal(modifier: int, value: Decimal) -> Any:
-    if not value.is_finite():
+def _encode_timestamp(value: datetime, precision: int, modes: Modes) -> Any:
+    if modes.time == "isostring":
+        return _trimmed(value.isoformat()) + "Z"
+    return _in_unit((value - EPOCH) // _MICRO, timestamp_schema(modes.time, precision)["name"])
+
+
+def _encode_time(value: time, precision: int, modes: Modes) -> Any:
+    if modes.time == "isostring":
+        return _trimmed(value.isoformat()) + "Z"
+    micros = ((value.hour * 60 + value.minute) * 60 + value.second) * 1_000_000 + value.microsecond
+    return _in_unit(micros, time_schema(modes.time, precision)["name"])
+
+
+def _encode_infinity(value: str, precision: int, modes: Modes) -> Any:
+    match modes.time:
+        case "isostring":
+            return ISO_INFINITY[value]
+        case "nanoseconds":
+            return value
+        case mode:
+            return _in_unit(INFINITY[value], timestamp_schema(mode, precision)["name"])
+
+
+def _trimmed(text: str) -> str:
+    return text.rstrip("0") if "." in text else text
+
+
+def _in_unit(micros: int, name: str) -> int:
+    label = name.rpartition(".")[2]
+    if label.startswith("Micro"):
+        return micros
+    return micros * 1000 if label.startswith("Nano") else micros // 1000
+
+
+def _encode_decimal(modifier: int, value: Decimal, modes: Modes) -> Any:
+    if modes.decimal == "string" or not value.is_finite():
         return str(value)
+    if modes.decimal == "double":
+        return float(value)
     sign, digits, exponent = value.as_tuple()
     assert isinstance(exponent, int)
     scale = _scale(modifier) if modifier >= 0 else -exponent
@@ -211,68 +258,4 @@ def _scale(modifier: int) -> int:
 
 
 def _zoned(value: datetime) -> str:
-    text = value.astimezone(UTC).replace(tzinfo=None).isoformat()
-    return (text.rstrip("0") if "." in text else text) + "Z"
-
-
-def _decode(schema: Schema, name: str, value: Any) -> Any:
-    if isinstance(value, list):
-        items = schema.get("items", {})
-        return [
-            None if item is None else _decode(items if not isinstance(item, list) else schema, name, item)
-            for item in value
-        ]
-    label = schema.get("name") or ""
-    match label.rpartition(".")[2]:
-        case "ZonedTimestamp":
-            try:
-                return datetime.fromisoformat(value).astimezone(UTC)
-            except ValueError:
-                return value
-        case "Uuid":
-            return UUID(value)
-        case "Json":
-            return load_json(value.encode())
-        case "Date":
-            return _EPOCH.date() + timedelta(days=value)
-        case "MicroTimestamp" | "Timestamp":
-            if value in _FROM_INFINITY:
-                return _FROM_INFINITY[value]
-            return _EPOCH + timedelta(microseconds=value * (1000 if label.endswith(".Timestamp") else 1))
-        case "MicroTime" | "Time":
-            return (_EPOCH + timedelta(microseconds=value * (1000 if label.endswith(".Time") else 1))).time()
-        case "Decimal":
-            return _decimal(b64decode(value), int(schema["parameters"]["scale"]))
-        case "VariableScaleDecimal":
-            return _decimal(b64decode(value["value"]), int(value["scale"]))
-    if schema["type"] == "bytes":
-        return b64decode(value)
-    if name == "numeric":
-        return Decimal(str(value))
-    return float(value) if schema["type"] in ("float", "double") or name in ("float4", "float8") else value
-
-
-def _decimal(raw: bytes, scale: int) -> Decimal:
-    unscaled = int.from_bytes(raw, "big", signed=True)
-    return Decimal((int(unscaled < 0), tuple(map(int, str(abs(unscaled)))), -scale))
-
-
-def _unavailable(schema: Schema, array: bool) -> Any:
-    raw = b64encode(UNAVAILABLE.encode()).decode()
-    if array:
-        return [raw if schema["type"] == "bytes" else UNAVAILABLE]
-    if schema["type"] == "struct":
-        return {"scale": 0, "value": raw}
-    return raw if schema["type"] == "bytes" else UNAVAILABLE
-
-
-def _is_unavailable(schema: Schema, value: Any) -> bool:
-    if isinstance(value, list):
-        return len(value) == 1 and isinstance(value[0], str) and _placeholder(value[0])
-    if isinstance(value, dict):
-        return _placeholder(value.get("value", ""))
-    return isinstance(value, str) and _placeholder(value)
-
-
-def _placeholder(text: str) -> bool:
-    return text == UNAVAILABLE or text == b64encode(UNAVAILABLE.encode()).decode()
+    return value.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"

@@ -1,7 +1,8 @@
-"""Changes in the envelope of Debezium's PostgreSQL connector, as JSON with schemas (schemas.enable=true).
+"""Changes in the envelope of Debezium's PostgreSQL connector, as JSON with schemas (schemas.enable=true) or without.
 
 Source: Debezium 3.x, "PostgreSQL connector events". Differences: `sequence` starts with this transaction's commit
-position (Debezium: the last one's), and schemas carry `banyan.*` parameters, which consumers ignore.
+position (Debezium: the last one's), and schemas carry `banyan.*` parameters, which consumers ignore. What else may
+differ is listed, and held against the real engine, in tests/integration/cdc_kafka/test_debezium.py.
 """
 
 from __future__ import annotations
@@ -13,18 +14,29 @@ from typing import Any
 import msgspec
 import orjson
 
-from cdc.change import Change, Column, Message, Operation, Relation, Row, Transaction
-from cdc.debezium_types import ABSENT, Schema, column_of, decode, encode, schema_of
+from cdc.change import Boundary, Change, Column, Message, Operation, Relation, Row, Transaction
+from cdc.debezium_decode import column_of, decode
+from cdc.debezium_modes import ABSENT, DEFAULT, Modes, Schema
+from cdc.debezium_types import encode, schema_of
 from cdc.errors import EnvelopeError
 
 VERSION = "banyan-1"
+MAX_INT64 = 2**63 - 1
 IDENTITY = "banyan.identity"
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _encode = msgspec.json.Encoder().encode
 
 
-def to_debezium_json(change: Change, name: str = "banyan", db: str = "", at: datetime | None = None) -> bytes:
+def to_debezium_json(
+    change: Change,
+    name: str = "banyan",
+    db: str = "",
+    at: datetime | None = None,
+    *,
+    schemas: bool = True,
+    modes: Modes = DEFAULT,
+) -> bytes:
     """`name` is the topic prefix; `at` is when the change was processed (default: now)."""
     relation = change.relation
     full = f"{name}.{relation.name}" if relation is not None else name
@@ -32,7 +44,7 @@ def to_debezium_json(change: Change, name: str = "banyan", db: str = "", at: dat
     payload: dict[str, Any] = {
         "before": None,
         "after": None,
-        "source": _source(change, name, db),
+        "source": source_of(change, name, db),
         "transaction": None,
         "op": change.op,
         "ts_ms": micros // 1000,
@@ -45,10 +57,13 @@ def to_debezium_json(change: Change, name: str = "banyan", db: str = "", at: dat
             fill = None if side == "before" else ABSENT
             values = {c.name: (row or {}).get(c.name, fill if row is not None else None) for c in relation.columns}
             if row is not None:
-                payload[side] = {c.name: encode(c, values[c.name]) for c in relation.columns}
-            fields.append(_row_schema(relation, side, full, values))
+                payload[side] = {c.name: encode(c, values[c.name], modes) for c in relation.columns}
+            if schemas:
+                fields.append(_row_schema(relation, side, full, values, modes))
     if change.message is not None:
         payload["message"] = {"prefix": change.message.prefix, "content": b64encode(change.message.content).decode()}
+    if not schemas:
+        return _encode(payload)
     schema = {"type": "struct", "fields": fields, "optional": False, "name": f"{full}.Envelope", "version": 2}
     return _encode({"schema": schema, "payload": payload})
 
@@ -59,8 +74,24 @@ def from_debezium_json(data: bytes | str) -> Change:
         event = orjson.loads(data)
         bare = "payload" not in event
         return _change(event if bare else event["payload"], {} if bare else event.get("schema") or {})
-    except (ValueError, KeyError, TypeError, AttributeError, IndexError, OverflowError) as e:
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError, OverflowError, ArithmeticError) as e:
         raise EnvelopeError(f"not a change event in Debezium's envelope: {type(e).__name__}: {e}") from e
+
+
+def other_event(data: bytes | str | None) -> Boundary | str | None:
+    """What comes beside changes: a heartbeat (its time; Debezium's carry no position), the end or beginning of a
+    transaction (`provide.transaction.metadata`) as its status, None for a tombstone. Raises: EnvelopeError.
+    """
+    if data is None:
+        return None
+    try:
+        event = orjson.loads(data)
+        event = event.get("payload", event)
+        if "status" in event:
+            return str(event["status"])
+        return Boundary(0, _EPOCH + timedelta(milliseconds=event["ts_ms"]), commit=False)
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as e:
+        raise EnvelopeError(f"neither a heartbeat nor a transaction's mark: {type(e).__name__}: {e}") from e
 
 
 def _change(payload: dict[str, Any], schema: Schema) -> Change:
@@ -109,8 +140,8 @@ def _row(row: dict[str, Any] | None, schema: Schema | None) -> Row | None:
     return {name: value for name, value in values.items() if value is not ABSENT}
 
 
-def _row_schema(relation: Relation, side: str, full: str, values: Row) -> Schema:
-    columns = [schema_of(column, values[column.name]) for column in relation.columns]
+def _row_schema(relation: Relation, side: str, full: str, values: Row, modes: Modes) -> Schema:
+    columns = [schema_of(column, values[column.name], modes) for column in relation.columns]
     parameters = {IDENTITY: relation.identity}
     return {
         "type": "struct",
@@ -122,7 +153,8 @@ def _row_schema(relation: Relation, side: str, full: str, values: Row) -> Schema
     }
 
 
-def _source(change: Change, name: str, db: str) -> dict[str, Any]:
+def source_of(change: Change, name: str, db: str) -> dict[str, Any]:
+    """Debezium's `source`, its fields in its order."""
     micros = _micros(change.tx.commit_at)
     sequence = [str(change.tx.commit_lsn) if change.tx.commit_lsn else None, str(change.lsn) if change.lsn else None]
     return {
@@ -134,7 +166,7 @@ def _source(change: Change, name: str, db: str) -> dict[str, Any]:
         "db": db,
         "sequence": orjson.dumps(sequence).decode(),
         "ts_us": micros,
-        "ts_ns": micros * 1000,
+        "ts_ns": min(micros * 1000, MAX_INT64),  # that is, until 2262
         "schema": change.relation.schema if change.relation else "",
         "table": change.relation.table if change.relation else "",
         "txId": change.tx.xid or None,

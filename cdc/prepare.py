@@ -23,6 +23,10 @@ from cdc.mapping.reference import references
 from cdc.schema import examine, store, watch
 
 MINIMUM_VERSION = 160000
+# What a stream leaves in schema banyan of its target, its own row last.
+OWN_TABLES = (
+    "parked", "fence_applied", "foreign_write", "shape", "halt", "ddl", "kafka_partition", "row_lsn", "stream",
+)  # fmt: skip
 
 
 def prepare(stream: Stream, source_owner_dsn: str, target_owner_dsn: str, mapping: DomainMapping | None = None) -> None:
@@ -57,7 +61,7 @@ def drop(stream: Stream, source_owner_dsn: str, target_owner_dsn: str) -> None:
         source.execute(sql.SQL("DROP PUBLICATION IF EXISTS {}").format(sql.Identifier(stream.publication)))
         _drop_origin(target, stream.origin)
         if read_state(target, stream.name) is not None:
-            for table in ("parked", "fence_applied", "foreign_write", "shape", "halt", "ddl", "stream"):
+            for table in OWN_TABLES:
                 query = sql.SQL("DELETE FROM {} WHERE stream = %s").format(sql.Identifier("banyan", table))
                 target.execute(query, [stream.name])
 
@@ -105,7 +109,10 @@ def _prepare_target(target: psycopg.Connection[Any], stream: Stream, to: Routes)
     for route in to.every():
         tables.check_target(target, route)
     install_state(target)
-    target.execute("INSERT INTO banyan.stream (stream) VALUES (%s) ON CONFLICT DO NOTHING", [stream.name])
+    target.execute(
+        "INSERT INTO banyan.stream (stream, transport) VALUES (%s, %s) ON CONFLICT DO NOTHING",
+        [stream.name, stream.transport],
+    )
     create_origin(target, stream.origin)
     tables.grant_target(target, to.every())
 

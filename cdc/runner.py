@@ -27,6 +27,8 @@ from cdc.config import Stream
 from cdc.errors import AtWork, NotPrepared, SchemaChanged, SpoolFull, Transient, WrongSource
 from cdc.halts import Halts
 from cdc.intake import open_reader
+from cdc.kafka import halves
+from cdc.kafka.standing import LOOK, stand
 from cdc.schema import examine, store
 from cdc.schema.sentry import Sentry
 from cdc.snapshot import Filled, Interrupted, fill
@@ -53,8 +55,12 @@ class Runner:
         target_dsn: str,
         status: Status | None = None,
         reload: Callable[[], tuple[Stream, DomainMapping]] | None = None,
+        relay: halves.Start | None = None,
     ) -> None:
-        """`reload`: what the stream is after a halt, when its mapping may be another."""
+        """`reload`: what the stream is after a halt, when its mapping may be another.
+
+        `relay` starts the producer's half of a stream through Kafka; by default it is a thread.
+        """
         self.stream = stream
         self._mapping, self._reload = mapping, reload
         self._halts = Halts(target_dsn)
@@ -62,6 +68,7 @@ class Runner:
         self._routes = routes(mapping, stream.direction)
         self._source_dsn, self._target_dsn = source_dsn, target_dsn
         self._target: psycopg.Connection[Any] | None = None
+        self._relay = relay or self._relay_thread
         self._spools = stream.spool_mib > 0  # large transactions come before they end, until that does not fit
 
     def run(self, stop: threading.Event) -> None:
@@ -149,8 +156,13 @@ class Runner:
             if state.lsn is None:
                 raise NotPrepared(f"stream {self.stream.name} has no position and takes no snapshot: run prepare")
             self.status.snapshot_rows = state.snapshot_rows
+            if stand(target, self.stream.name)[0] == "kafka":
+                self._judge_source(target, state, state.lsn)  # the slot's position is Kafka's, which the relay judges
+                self._through_kafka(target, stop)
+                return
             self.judge(target, state, state.lsn)
-            self._stream(target, state.lsn, self._sentry(target), stop)
+            if self._stream(target, state.lsn, self._sentry(target), stop):
+                self._begin_kafka(target)
 
     def _require(self, target: psycopg.Connection[Any]) -> StreamState:
         with translated_errors():
@@ -170,6 +182,8 @@ class Runner:
     def fill(self, target: psycopg.Connection[Any], stop: threading.Event) -> Filled:
         """A fill begins with the tables as they are: whatever the stream stood for is past."""
         self.status.state = "snapshot"
+        if stand(target, self.stream.name)[0] == "kafka":  # what is in the topics is older than this fill
+            self._begin_kafka(target)
         with open_source(self._source_dsn, self.stream.name) as source, translated_errors("the source"):
             shapes = examine.source_shapes(source, self._routes, self.stream.publication)
         filled = fill(self._source_dsn, target, self.stream, self._routes, stop.is_set)
@@ -179,8 +193,31 @@ class Runner:
         self.status.snapshot_rows = filled.rows
         return filled
 
+    def _through_kafka(self, target: psycopg.Connection[Any], stop: threading.Event) -> None:
+        from cdc.kafka import run  # the client library is slow to import, and direct streams do without it
+
+        run.run(target, self.stream, self._routes, self.status, self._source_dsn, stop.is_set, self._relay)
+
+    def _begin_kafka(self, target: psycopg.Connection[Any]) -> None:
+        from cdc.kafka import move, run
+
+        move.begin_kafka(target, self.stream.name, run.settings_of(self.stream), list(self._routes.by_source))
+
+    def _relay_thread(self) -> halves.Half:
+        from cdc.kafka import run
+
+        return halves.Thread(run.producer_of(self.stream, self._mapping, self._source_dsn, self._target_dsn))
+
     def judge(self, target: psycopg.Connection[Any], state: StreamState, position: int) -> None:
-        """Whether the source is the one that the position was read from. Raises: WrongSource, Transient."""
+        """Whether source and slot are those that the position was read from.
+
+        Raises: WrongSource, SlotLost, SlotAhead, SlotTaken, Transient.
+        """
+        self._judge_source(target, state, position)
+        self._judge_slot(position)
+
+    def _judge_source(self, target: psycopg.Connection[Any], state: StreamState, position: int) -> None:
+        """Raises: WrongSource, Transient."""
         with (
             connect_replication(self._source_dsn, f"banyan-cdc {self.stream.name}") as source,
             translated_errors("the source"),
@@ -195,7 +232,6 @@ class Runner:
             ends = past(source, timeline) if known not in (None, timeline) else {}
         if (refusal := slots.judge_timeline(self.stream.name, position, known, timeline, ends)) is not None:
             raise refusal
-        self._judge_slot(position)
         if (state.source_system, known) != (system, timeline):
             with translated_errors():
                 target.execute(
@@ -210,7 +246,8 @@ class Runner:
         if (refusal := slots.judge(self.stream.slot, found, position, f"banyan-cdc {self.stream.name}")) is not None:
             raise refusal
 
-    def _stream(self, target: psycopg.Connection[Any], position: int, sentry: Sentry, stop: threading.Event) -> None:
+    def _stream(self, target: psycopg.Connection[Any], position: int, sentry: Sentry, stop: threading.Event) -> bool:
+        """True when it ended because the stream shall move to Kafka."""
         applier = Applier(target, self.stream.name, self._routes, ahead=True)
         buffer = Buffer()
         # The slot again: until it was ours anybody could have moved it, from now on only we.
@@ -228,6 +265,7 @@ class Runner:
             self.status.paused = reader.paused
             self.status.note(applied, len(applier.writer.parked))
 
+        look = time.monotonic() + LOOK
         try:
             while not stop.is_set():
                 try:
@@ -252,8 +290,15 @@ class Runner:
                     raise SchemaChanged(
                         f"{self.status.lost_tables}: changes do not come any more (dropped, or not published)"
                     )
+                if time.monotonic() > look:
+                    look = time.monotonic() + LOOK
+                    if (last := applier.finish()) is not None:
+                        note(last)
+                    if stand(target, self.stream.name)[1] == "kafka":
+                        return True
             if (last := applier.finish()) is not None:
                 note(last)
+            return False
         finally:
             foreign.close()
             reader.stop()

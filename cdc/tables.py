@@ -16,7 +16,7 @@ ROLE = "banyan_cdc"
 READER = "banyan_ctl"
 STATE_TABLES = (
     "banyan.stream", "banyan.fence_applied", "banyan.parked", "banyan.foreign_write", "banyan.verified", "banyan.drift",
-    "banyan.shape", "banyan.halt", "banyan.ddl",
+    "banyan.shape", "banyan.halt", "banyan.ddl", "banyan.kafka_partition", "banyan.row_lsn",
 )  # fmt: skip
 ORIGIN_FUNCTIONS = [
     "pg_replication_origin_create",

@@ -13,8 +13,8 @@ from gateway.control.front import Auth
 from gateway.control.table import Condition, Domain, Operation, Owner, RouteTable, Upstream, Wave, encode_table
 from migration_plan.environment import need
 from migration_plan.journey import Stand
+from migration_plan.plan import Kafka, Plan, Side
 from migration_plan.plan import Operation as PlanOperation
-from migration_plan.plan import Plan, Side
 
 REDIS = "BANYAN_REDIS_URL"
 DIRECTIONS = ("forward", "reverse")
@@ -57,6 +57,19 @@ def compile_stream(plan: Plan, name: str, direction: str, env: Mapping[str, str]
         "on_ddl_tables": streams.tables,
         "slot_keep_mb": streams.slot_keep_mb,
         "failover": streams.failover,
+        "transport": streams.transport,
+        "kafka": compile_kafka(streams.kafka, name, direction),
+    }
+
+
+def compile_kafka(kafka: Kafka, domain: str, direction: str) -> dict[str, Any]:
+    """Always there, so that a stream can be moved to Kafka while it runs; `cdc.kafka.settings.Settings` reads it."""
+    return {
+        "prefix": f"{kafka.prefix}.{domain}.{direction}",
+        "bootstrap_env": kafka.bootstrap,
+        "partitions": kafka.partitions,
+        "replicas": kafka.replicas,
+        "capture": kafka.capture,
     }
 
 
@@ -166,6 +179,7 @@ __all__ = [
     "Phases",
     "compile_auth",
     "compile_domain",
+    "compile_kafka",
     "compile_stream",
     "compile_streams",
     "compile_table",

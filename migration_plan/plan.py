@@ -110,6 +110,16 @@ class Budgets(Struct, frozen=True, forbid_unknown_fields=True):
     hold_publish_ms: Milliseconds = 200
 
 
+class Kafka(Struct, frozen=True, forbid_unknown_fields=True):
+    """The topics of a domain's streams: `<prefix>.<domain>.<direction>.<table>`. Fixed while the streams live."""
+
+    bootstrap: Variable = "KAFKA_BOOTSTRAP_SERVERS"
+    prefix: Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{1,40}$")] = "banyan"
+    partitions: Annotated[int, Meta(ge=1, le=256)] = 4
+    replicas: Annotated[int, Meta(ge=1, le=9)] = 1
+    capture: Literal["relay", "debezium"] = "relay"
+
+
 class Streams(Struct, frozen=True, forbid_unknown_fields=True):
     """What keeps a domain's streams from lying. `tables`: other policies than `on_ddl`, by either side's table name."""
 
@@ -118,6 +128,8 @@ class Streams(Struct, frozen=True, forbid_unknown_fields=True):
     failover: bool = True  # slots go along to a standby, where the server can (PostgreSQL 17)
     # How much WAL a stream that stands may keep, at a server that sets no bound itself (max_slot_wal_keep_size).
     slot_keep_mb: Annotated[int, Meta(ge=64)] = 4096
+    transport: Literal["direct", "kafka"] = "direct"  # of streams that begin; `banyan stream move` moves one that runs
+    kafka: Kafka = Kafka()
 
 
 class Domain(Struct, frozen=True, forbid_unknown_fields=True):

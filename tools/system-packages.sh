@@ -1,6 +1,6 @@
 #!/bin/sh
 # Installs the programs that tests and benches use and that are not Python packages. Says one clear line a program; never asks.
-#   tools/system-packages.sh program=package …      e.g. chromium=chromium wrk=wrk
+#   tools/system-packages.sh program=package …      e.g. chromium=chromium wrk=wrk java=default-jre-headless mvn=maven
 set -eu
 missing=""
 for pair in "$@"; do

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -9,12 +10,29 @@ import click
 
 from banyan.commands.asking import confirm, require_somebody
 from banyan.commands.plan import opened
+from cdc.environment import load_environment
+from cdc.errors import CdcError
+from cdc.kafka import commands as kafka
 from migration_plan.compile import DIRECTIONS
 
 
-@click.group()
+class _Group(click.Group):
+    def invoke(self, ctx: click.Context) -> Any:
+        """The commands of `python -m cdc` among them read the stack's variables, and fail in one line."""
+        os.environ.update(load_environment())
+        try:
+            return super().invoke(ctx)
+        except CdcError as error:
+            raise click.ClickException(str(error)) from error
+
+
+@click.group(cls=_Group)
 def stream() -> None:
-    """Resume a stream that a changed schema stopped; recover one whose slot was lost."""
+    """Resume a stream that a changed schema stopped; recover one whose slot was lost; move one to Kafka, or back."""
+
+
+stream.add_command(kafka.move)
+stream.add_command(kafka.connector)
 
 
 def _options(command: Callable[..., Any]) -> Callable[..., Any]:

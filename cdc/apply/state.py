@@ -38,8 +38,9 @@ class StreamState:
 
 
 def install_state(connection: psycopg.Connection[Any]) -> None:
-    """Make what is missing of banyan.stream, banyan.fence_applied, banyan.parked and of what schemas are judged by."""
+    """Make what is missing of banyan.stream, fence_applied, parked, Kafka's tables and what schemas are judged by."""
     connection.execute(files("cdc.apply").joinpath("state.sql").read_bytes())
+    connection.execute(files("cdc.kafka").joinpath("state.sql").read_bytes())
     connection.execute(files("cdc.schema").joinpath("schema.sql").read_bytes())
 
 

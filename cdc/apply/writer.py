@@ -120,6 +120,7 @@ class Writer:
         if not ready:
             return
         self.connection.execute("SAVEPOINT part")
+        filled = set(self._filled)
         try:
             self.write_runs(gather([operation(change, route) for change, route in ready]))
             self.connection.execute("SET CONSTRAINTS ALL IMMEDIATE")
@@ -129,7 +130,7 @@ class Writer:
             if not is_poison(e) or _demands(e, ready):
                 raise _whole(e) from e
             self.connection.execute("ROLLBACK TO part")
-            self._filled.clear()
+            self._filled = filled  # the rollback has brought back what a temporary table had before
             if len(ready) == 1:
                 self._park(*ready[0], reason=_reason(e))
                 return

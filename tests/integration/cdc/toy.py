@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import psycopg
 
 from cdc import mapping as mappings
@@ -122,6 +123,7 @@ class Shop:
     number: int
     running: list[Running] = field(default_factory=list)
     prepared: list[Stream] = field(default_factory=list)
+    transport: dict[str, Any] = field(default_factory=dict)
 
     @property
     def mapping(self) -> mappings.Mapping:
@@ -147,6 +149,7 @@ class Shop:
             origin=name,
             snapshot=direction == "forward",
             mapping=str(self.mapping_path),
+            **self.transport,
         )
 
     def source(self, stream: Stream) -> str:
@@ -175,8 +178,7 @@ class Shop:
 
     def file(self, stream: Stream, **changes: Any) -> Path:
         path = self.folder / f"{stream.name}.json"
-        fields = {name: getattr(stream, name) for name in stream.__struct_fields__}
-        path.write_text(json.dumps({**fields, **changes}))
+        path.write_text(json.dumps({**msgspec.to_builtins(stream), **changes}))
         return path
 
     def caught_up(self, direction: str = "forward") -> None:

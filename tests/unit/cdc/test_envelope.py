@@ -14,8 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from psycopg.postgres import types
 
-from cdc.change import Change, Column, Message, Relation, Transaction
-from cdc.envelope import from_debezium_json, to_debezium_json
+from cdc.change import Boundary, Change, Column, Message, Relation, Transaction
+from cdc.debezium_modes import Modes
+from cdc.envelope import from_debezium_json, other_event, to_debezium_json
 from cdc.errors import EnvelopeError
 
 AT = datetime(2024, 5, 6, 7, 8, 9, 123456, UTC)
@@ -148,6 +149,69 @@ def test_a_change_goes_there_and_back(
     if note == "__debezium_unavailable_value":
         return
     assert from_debezium_json(to_debezium_json(change)) == change
+
+
+LOSSLESS = [
+    Modes(decimal, mode)
+    for decimal in ("precise", "string")
+    for mode in ("adaptive", "adaptive_time_microseconds", "isostring", "microseconds", "nanoseconds")
+]
+
+
+@given(
+    st.sampled_from(LOSSLESS),
+    st.datetimes(min_value=datetime(1000, 1, 1), max_value=datetime(9999, 12, 31)),
+    st.dates(),
+    st.times(),
+    st.decimals(allow_nan=False, allow_infinity=False, places=2, min_value=-99999999, max_value=99999999),
+    st.decimals(allow_nan=True, allow_infinity=True),
+    st.lists(st.one_of(st.none(), st.dates())),
+)
+def test_values_go_there_and_back_in_every_mode_that_keeps_them(
+    modes: Modes, at: datetime, day: date, hour: time, money: Decimal, number: Decimal, days: list[Any]
+) -> None:
+    columns = tuple(column(name) for name in ("timestamp", "date", "time", "numeric", "date[]"))
+    relation = Relation(0, "public", "t", (ID, MONEY, *columns))
+    if number.is_nan():
+        number = Decimal("NaN")
+    values = (
+        at.replace(fold=0),
+        day,
+        hour.replace(fold=0),
+        number if number else abs(number),
+        days,
+    )  # PostgreSQL has no -0
+    row = {
+        "id": 1,
+        "money": money if money else abs(money),
+        **{c.name: value for c, value in zip(columns, values, strict=True)},
+    }
+    back = from_debezium_json(to_debezium_json(Change("c", TX, 5, relation, None, row), modes=modes))
+    assert back.after is not None
+    assert {name: repr(value) for name, value in back.after.items()} == {n: repr(value) for n, value in row.items()}
+    bare = json.loads(to_debezium_json(Change("c", TX, 5, relation, None, row), modes=modes, schemas=False))
+    assert "payload" not in bare
+    assert bare["after"]["id"] == 1
+
+
+@pytest.mark.parametrize("mode", ["adaptive", "connect", "isostring", "microseconds", "nanoseconds"])
+@pytest.mark.parametrize("modifier", [-1, 3])
+def test_a_timestamp_without_end_survives_every_mode(mode: Any, modifier: int) -> None:
+    relation = Relation(0, "public", "t", (ID, column("timestamp", modifier)))
+    for value in ("infinity", "-infinity"):
+        change = Change("c", TX, 5, relation, None, {"id": 1, "c_timestamp": value})
+        back = from_debezium_json(to_debezium_json(change, modes=Modes(time=mode)))
+        assert back.after == change.after
+
+
+def test_heartbeats_transaction_marks_and_tombstones_are_told_apart() -> None:
+    heartbeat = other_event('{"ts_ms": 1714979289123}')
+    assert isinstance(heartbeat, Boundary)
+    assert (heartbeat.at.year, heartbeat.commit) == (2024, False)
+    assert other_event('{"payload": {"status": "END", "id": "571:1", "ts_ms": 1, "event_count": 2}}') == "END"
+    assert other_event(None) is None
+    with pytest.raises(EnvelopeError):
+        other_event("[]")
 
 
 def test_deletes_truncates_and_messages_go_there_and_back() -> None:

@@ -1,0 +1,111 @@
+"""Kafka's clients as this transport sets them up, and what their errors mean."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
+from kafka.errors import AuthorizationError, KafkaConfigurationError, KafkaError, MessageSizeTooLargeError
+
+from cdc.errors import CdcError, ConfigError, TableRefused, first_line
+from cdc.kafka.errors import BrokerAway
+from cdc.kafka.settings import Settings, options
+from cdc.kafka.topics import MAX_MESSAGE_BYTES
+
+# A send that is not acknowledged for so long has failed; the session then begins anew from what was, milliseconds.
+DELIVERY_MS = 30_000
+# How long a batch waits for company. Under load batches fill while others are under way.
+LINGER_MS = 2
+BATCH_BYTES = 256 * 1024
+FETCH_BYTES = 16 * 1024 * 1024
+PARTITION_FETCH_BYTES = 4 * 1024 * 1024
+# Without a sign of life for so long a consumer's partitions go to another, milliseconds.
+SESSION_MS = 10_000
+BOOTSTRAP_MS = 5_000
+# A broker that comes back is found again this soon, milliseconds.
+RECONNECT_MS = 500
+
+logging.getLogger("kafka").setLevel(logging.ERROR)  # what matters comes as an exception, and is told by us
+
+
+def producer(settings: Settings, name: str) -> KafkaProducer:
+    """Idempotent, acknowledged by all in-sync replicas, in order. Raises: ConfigError, BrokerAway."""
+    with translated():
+        return KafkaProducer(
+            **options(settings),
+            client_id=f"banyan-cdc {name}",
+            enable_idempotence=True,
+            acks="all",
+            linger_ms=LINGER_MS,
+            batch_size=BATCH_BYTES,
+            max_request_size=MAX_MESSAGE_BYTES,
+            delivery_timeout_ms=DELIVERY_MS,
+            request_timeout_ms=10_000,
+            max_block_ms=DELIVERY_MS,
+            bootstrap_timeout_ms=BOOTSTRAP_MS,
+            allow_auto_create_topics=False,
+            reconnect_backoff_max_ms=RECONNECT_MS,
+            metrics_enabled=False,
+        )
+
+
+def consumer(settings: Settings, name: str, batch: int, group: bool = True) -> KafkaConsumer:
+    """`group`: a member of the stream's group; without, it takes the partitions that it is given.
+
+    Raises: ConfigError, BrokerAway.
+    """
+    with translated():
+        return KafkaConsumer(
+            **options(settings),
+            client_id=f"banyan-cdc {name}",
+            group_id=settings.group_id if group else None,
+            enable_auto_commit=False,
+            auto_offset_reset="earliest",  # where to begin is the target's word; this only keeps poll from failing
+            max_poll_records=batch,
+            fetch_max_bytes=FETCH_BYTES,
+            max_partition_fetch_bytes=PARTITION_FETCH_BYTES,
+            fetch_max_wait_ms=100,
+            session_timeout_ms=SESSION_MS,
+            heartbeat_interval_ms=SESSION_MS // 5,
+            bootstrap_timeout_ms=BOOTSTRAP_MS,
+            allow_auto_create_topics=False,
+            reconnect_backoff_max_ms=RECONNECT_MS,
+            metrics_enabled=False,
+        )
+
+
+def admin(settings: Settings, name: str) -> KafkaAdminClient:
+    """Raises: ConfigError, BrokerAway."""
+    with translated():
+        return KafkaAdminClient(**options(settings), client_id=f"banyan-cdc {name}", bootstrap_timeout_ms=BOOTSTRAP_MS)
+
+
+def ends(client: KafkaConsumer, partitions: dict[str, int]) -> dict[tuple[str, int], int]:
+    """The next offset of every partition of these topics."""
+    places = [TopicPartition(topic, n) for topic, count in partitions.items() for n in range(count)]
+    found: dict[Any, int] = client.end_offsets(places, timeout_ms=BOOTSTRAP_MS) if places else {}
+    return {(place.topic, place.partition): offset for place, offset in found.items()}
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """Kafka's errors as ours."""
+    try:
+        yield
+    except (KafkaError, OSError) as e:
+        raise kafka_error(e) from e
+
+
+def kafka_error(error: BaseException) -> CdcError:
+    text = f"Kafka: {type(error).__name__}: {first_line(error)}"
+    if isinstance(error, MessageSizeTooLargeError):
+        return TableRefused(
+            f"{text}: a change is larger than {MAX_MESSAGE_BYTES >> 20} MiB, which no topic of ours takes: move the"
+            " stream to direct (`python -m cdc move --to direct`)"
+        )
+    if isinstance(error, (KafkaConfigurationError, AuthorizationError)):
+        return ConfigError(f"{text}: see KAFKA_* in docs/architecture.md, and the stream's rights on its topics")
+    return BrokerAway(text)

@@ -1,0 +1,53 @@
+"""Moving a stream between the transports at an LSN: the one stops there, the other starts there, nothing between.
+
+`standing.ask` notes the wish in banyan.stream; whoever runs the stream (the process that holds its origin) does it:
+
+direct → kafka: the applier has committed up to L and its connection to the slot is closed. One transaction sets the
+transport and puts every partition's place at the topic's present end: what an earlier stay has left in the topics is of
+no account. The relay then starts at L, since L is the target's position.
+
+kafka → direct: 1. the watermark passes the source's present position, so the relay that runs now has sent again
+whatever one before it may have sent without a control record. 2. The relay ends; its last control record says L. 3.
+The consumers pass it: the target is exactly at L. 4. One transaction sets the transport. The direct applier then
+starts at L.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import psycopg
+
+from cdc.kafka import client, guard, marks
+from cdc.kafka.marks import Place
+from cdc.kafka.settings import Settings, Transport
+from cdc.kafka.topics import Topics, ensure
+
+
+def begin_kafka(connection: psycopg.Connection[Any], stream: str, settings: Settings, tables: list[str]) -> None:
+    """The stream's own session has nothing in hand, and its direct reader is closed."""
+    topics = Topics(settings.prefix, settings.partitions)
+    with client.translated():
+        admin = client.admin(settings, stream)
+        try:
+            ensure(admin, topics, tables, settings)
+        finally:
+            admin.close()
+        reader = client.consumer(settings, stream, 1, group=False)
+        try:
+            ends = client.ends(reader, {topics.control: 1, **{topics.of(t): topics.partitions for t in tables}})
+        finally:
+            reader.close()
+    _set(connection, stream, "kafka", {Place(*place): offset for place, offset in ends.items()})
+
+
+def begin_direct(connection: psycopg.Connection[Any], stream: str) -> None:
+    """The relay has ended and its last control record has been passed."""
+    _set(connection, stream, "direct", {})
+
+
+def _set(connection: psycopg.Connection[Any], stream: str, transport: Transport, places: dict[Place, int]) -> None:
+    connection.execute(guard.begin_alone(stream))
+    marks.restart(connection, stream, places)
+    connection.execute("UPDATE banyan.stream SET transport = %s, move_to = NULL WHERE stream = %s", [transport, stream])
+    connection.execute("COMMIT")

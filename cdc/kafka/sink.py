@@ -1,0 +1,160 @@
+"""Writes what came from Kafka into the target, by the applier's own writer: places first, then guards, then rows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import psycopg
+
+from cdc.apply import parked
+from cdc.apply.applier import Applied
+from cdc.apply.fence import fence
+from cdc.apply.route import Routes
+from cdc.apply.runs import Run
+from cdc.apply.session import is_poison, stream_errors
+from cdc.apply.writer import BULK_ROWS, Writer
+from cdc.change import FENCE, Change, lsn_text
+from cdc.kafka import guard, marks
+from cdc.kafka.control import Control, message_change, truncate_change
+from cdc.kafka.guard import Keyed
+from cdc.kafka.marks import Mark, Place
+
+# How often a parked key is tried again by itself.
+TRIES = 2
+
+ADVANCE = """
+UPDATE banyan.stream
+SET source_lsn = greatest(source_lsn, %(lsn)s::pg_lsn),
+    source_commit_at = CASE WHEN source_lsn > %(lsn)s::pg_lsn THEN source_commit_at ELSE %(at)s END,
+    applied_at = clock_timestamp(), state = 'streaming',
+    rows = (SELECT coalesce(sum(p.rows), 0) FROM banyan.kafka_partition p WHERE p.stream = %(stream)s)
+WHERE stream = %(stream)s
+RETURNING applied_at
+"""
+
+
+class Sink:
+    """Bound to one applier session. Every method is a transaction of its own."""
+
+    def __init__(self, connection: psycopg.Connection[Any], stream: str, routes: Routes, commits: bool = True) -> None:
+        """`commits`: changes say where their own transaction was committed; Debezium's say where the one before was."""
+        self._connection, self._stream, self._commits = connection, stream, commits
+        self.writer = Writer(connection, stream, routes)
+        self.writer.parked = parked.load_keys(connection, stream)
+        self._begin = guard.begin(stream)
+        self._tries: dict[parked.Key, int] = {}
+
+    def apply(
+        self,
+        changes: Sequence[Keyed],
+        was: Mapping[Place, Mark],
+        now: Mapping[Place, Mark],
+        rows: Mapping[Place, int],
+    ) -> int:
+        """Returns how many changes their rows had not seen. Raises: Overtaken, Moved, and what concerns the stream."""
+        with stream_errors():
+            applied = self._fast(changes, was, now, rows)
+            if applied is None:
+                admitted = self._open(changes, was, now, rows)
+                self.writer.write(admitted)
+                self._connection.execute("COMMIT")
+                applied = len(admitted)
+        return applied
+
+    def advance(self, controls: Sequence[Control], was: Mark, now: Mark, place: Place) -> Applied:
+        """All of `controls` have been passed: fences, truncates, the watermark, in that order.
+
+        Raises: Overtaken, Moved.
+        """
+        connection, last = self._connection, controls[-1]
+        with stream_errors():
+            connection.execute(self._begin)
+            self.writer.begin()
+            marks.move(connection, self._stream, {place: was}, {place: now}, {})
+            floor = guard.floor(connection, self._stream)
+            for one in controls:
+                for truncated in one.truncates:
+                    change = Keyed(truncated.table, "", truncate_change(truncated, one.at))
+                    self.writer.write(guard.admit(connection, self._stream, floor, [change]))
+                for sent in one.messages:
+                    if sent.prefix == FENCE:
+                        for statement in fence(connection, self._stream, message_change(sent, one.at), one.lsn):
+                            connection.execute(statement)
+            parameters = {"lsn": lsn_text(last.lsn), "at": last.at, "stream": self._stream}
+            row = connection.execute(ADVANCE, parameters).fetchone()
+            connection.execute("COMMIT")
+        assert row is not None
+        return Applied(last.lsn, last.at, row[0], 0, last.commit)
+
+    def forget(self) -> None:
+        with stream_errors():
+            guard.forget(self._connection, self._stream)
+
+    def retry(self) -> None:
+        """Keys that were parked, once all partitions have come as far: over partitions a row may come before the one
+        that sets its unique value free. After a few tries they are for people.
+        """
+        with stream_errors():
+            self.writer.parked = parked.load_keys(self._connection, self._stream)
+            for key in sorted(key for key in self.writer.parked if self._tries.get(key, 0) < TRIES):
+                self._tries[key] = self._tries.get(key, 0) + 1
+                self._connection.execute(self._begin)
+                self.writer.begin()
+                if key in self.writer.parked:
+                    self.writer.replay(key)
+                self._connection.execute("COMMIT")
+            self._tries = {key: tries for key, tries in self._tries.items() if key in self.writer.parked}
+
+    def rollback(self) -> None:
+        if not self._connection.closed:
+            self._connection.execute("ROLLBACK")
+
+    def _fast(
+        self,
+        changes: Sequence[Keyed],
+        was: Mapping[Place, Mark],
+        now: Mapping[Place, Mark],
+        rows: Mapping[Place, int],
+    ) -> int | None:
+        """Everything in one go; None when the target (or a parked key) asks for care, with nothing written."""
+        if self.writer.parked and changes:
+            return None
+        connection = self._connection
+        try:
+            admitted = self._open(changes, was, now, rows)
+            runs = self.writer.prepare(admitted)
+            if runs is None:
+                connection.execute("ROLLBACK")
+                return None
+            if all(_pipelines(run) for run in runs):
+                with connection.pipeline():
+                    for run in runs:
+                        self.writer.send(run)
+                    connection.execute("COMMIT")
+            else:
+                self.writer.write_runs(runs)
+                connection.execute("COMMIT")
+        except Exception as e:
+            if not is_poison(e):
+                raise
+            connection.execute("ROLLBACK")
+            return None
+        return len(admitted)
+
+    def _open(
+        self,
+        changes: Sequence[Keyed],
+        was: Mapping[Place, Mark],
+        now: Mapping[Place, Mark],
+        rows: Mapping[Place, int],
+    ) -> list[Change]:
+        self._connection.execute(self._begin)
+        self.writer.begin()
+        marks.move(self._connection, self._stream, was, now, rows)
+        floor = guard.floor(self._connection, self._stream)
+        return guard.admit(self._connection, self._stream, floor if self._commits else 0, changes)
+
+
+def _pipelines(run: Run) -> bool:
+    return len(run) < BULK_ROWS and run.kind not in ("patch", "move")

@@ -1,0 +1,86 @@
+"""Topics: their names, which partition a key has, and making sure that they are as a stream needs them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from kafka import KafkaAdminClient
+from kafka.admin import NewTopic
+from kafka.errors import TopicAlreadyExistsError
+from kafka.partitioner.default import murmur2
+
+from cdc.errors import ConfigError
+from cdc.kafka.settings import Settings
+
+# Kafka keeps what a consumer has not read for so long; a target that is away longer is filled again.
+RETENTION_MS = 7 * 24 * 3600 * 1000
+# One change with all its values; PostgreSQL's may be larger, and is then refused by the relay, which stops and says so.
+MAX_MESSAGE_BYTES = 16 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Topics:
+    """Of one stream."""
+
+    prefix: str
+    partitions: int
+
+    @property
+    def control(self) -> str:
+        return f"{self.prefix}.banyan"
+
+    def of(self, table: str) -> str:
+        """`table` is the source's, qualified: the name that Debezium gives the topic too."""
+        return f"{self.prefix}.{table}"
+
+    def table(self, topic: str) -> str:
+        return topic[len(self.prefix) + 1 :]
+
+    def partition(self, key: bytes) -> int:
+        return partition(key, self.partitions)
+
+
+def partition(key: bytes, partitions: int) -> int:
+    """murmur2 of the key's bytes, its sign bit cleared, modulo the number of partitions: what Kafka's own clients do,
+    so a connector that writes the same keys chooses the same partitions.
+    """
+    return int(murmur2(key) & 0x7FFFFFFF) % partitions
+
+
+def ensure(admin: KafkaAdminClient, topics: Topics, tables: Iterable[str], settings: Settings) -> None:
+    """Make the topics that are missing. The number of partitions never changes while a stream lives: a key would move
+    to another partition, and its order with it.
+
+    Raises: ConfigError when a topic has another number of partitions than the plan says.
+    """
+    wanted = {topics.control: 1, **{topics.of(table): topics.partitions for table in tables}}
+    found = partitions_of(admin, wanted)
+    for name, count in wanted.items():
+        if name not in found:
+            replicas = settings.replicas
+            # A write counts when most replicas have it, so one broker may fail without a loss and without a pause.
+            config = {
+                "cleanup.policy": "delete",
+                "retention.ms": str(RETENTION_MS),
+                "max.message.bytes": str(MAX_MESSAGE_BYTES),
+            }
+            config["min.insync.replicas"] = str(max(1, replicas // 2 + 1) if replicas > 1 else 1)
+            try:
+                admin.create_topics([NewTopic(name, count, replicas, topic_configs=config)])
+            except TopicAlreadyExistsError:
+                found |= partitions_of(admin, [name])
+        if found.get(name, count) != count:
+            raise ConfigError(
+                f"Kafka topic {name} has {found[name]} partitions, the stream {count}: choose another prefix, or set"
+                " the plan's `partitions` to what the topic has"
+            )
+
+
+def partitions_of(admin: KafkaAdminClient, names: Iterable[str]) -> dict[str, int]:
+    """Of those topics that exist."""
+    known = set(admin.list_topics())
+    names = [name for name in names if name in known]
+    if not names:
+        return {}
+    return {topic["name"]: len(topic["partitions"]) for topic in admin.describe_topics(names)}

@@ -1,0 +1,149 @@
+"""The pure parts of the Kafka transport: partitions, records, sessions, control records, settings."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cdc.change import Change, Relation, Transaction
+from cdc.config import Stream
+from cdc.errors import ConfigError, EnvelopeError
+from cdc.kafka import control
+from cdc.kafka.control import Control
+from cdc.kafka.marks import Mark, continues
+from cdc.kafka.records import Readers, Writer, header, read_header
+from cdc.kafka.settings import Settings, options
+from cdc.kafka.topics import Topics, partition
+from tests.unit.cdc.test_envelope import AT, CASES, ID, NOTE, TX, Column
+
+ITEM = Relation(0, "public", "item", (ID, NOTE))
+
+
+@pytest.mark.parametrize(
+    ("key", "murmur2"),
+    [
+        (b"21", -973932308),
+        (b"foobar", -790332482),
+        (b"a-little-bit-long-string", -985981536),
+        (b"lkjh234lh9fiuh90y23oiuhsafujhadof229phr9h19h89h8", -58897971),
+    ],
+)
+def test_a_key_has_the_partition_that_kafkas_own_clients_give_it(key: bytes, murmur2: int) -> None:
+    """The hashes are those of Kafka's own test, org.apache.kafka.common.utils.UtilsTest."""
+    assert partition(key, 7) == (murmur2 & 0x7FFFFFFF) % 7
+
+
+def test_topics_are_named_as_debezium_names_them() -> None:
+    topics = Topics("banyan.shop.forward", 3)
+    assert topics.of("public.item") == "banyan.shop.forward.public.item"
+    assert topics.table("banyan.shop.forward.public.item") == "public.item"
+    assert topics.control == "banyan.shop.forward.banyan"
+
+
+def through(change: Change, relation: Relation) -> Change:
+    """As a record, and read again."""
+    writer = Writer(relation, "shop", "legacy", ["id"])
+    described = read_header([("other", b"x"), ("banyan", header("s1", 4, writer.columns))])
+    assert described is not None
+    session, number, columns = described
+    assert (session, number) == ("s1", 4)
+    return Readers().change(relation.name, columns, writer.value(change, 5))
+
+
+@pytest.mark.parametrize(("typed", "value"), CASES)
+def test_a_value_of_each_type_survives_a_record(typed: Column, value: Any) -> None:
+    relation = Relation(0, "public", "t", (ID, typed))
+    change = Change("c", TX, 5, relation, None, {"id": 1, typed.name: value})
+    back = through(change, relation)
+    assert back.after is not None
+    assert (repr(back.after[typed.name]), back.relation) == (repr(value), relation)
+
+
+@given(
+    st.sampled_from(["c", "u", "r"]),
+    st.integers(-(2**63), 2**63 - 1),
+    st.one_of(st.none(), st.text(st.characters(codec="utf-8"))),
+    st.booleans(),
+    st.datetimes(min_value=datetime(1970, 1, 1), timezones=st.just(UTC)),
+)
+def test_a_change_survives_a_record(op: Any, number: int, note: str | None, known: bool, at: datetime) -> None:
+    if note == "__debezium_unavailable_value":
+        return
+    row = {"id": number, "note": note} if known or op != "u" else {"id": number}
+    change = Change(op, Transaction(5, 7, at), 9, ITEM, None, row, snapshot=op == "r")
+    assert through(change, ITEM) == change
+
+
+def test_a_delete_brings_its_key_and_nothing_else() -> None:
+    change = Change("d", TX, 5, ITEM, {"id": 1})
+    assert through(change, ITEM) == change
+    assert Writer(ITEM, "shop", "legacy", ["id"]).key({"id": 1}) == b'{"id":1}'
+
+
+@pytest.mark.parametrize("value", [b"", b"[]", b"{}", b'{"op":"c","before":null,"after":null,"source":{}}'])
+def test_a_record_that_is_not_ours_is_refused(value: bytes) -> None:
+    with pytest.raises(EnvelopeError):
+        Readers().change("public.item", Writer(ITEM, "", "", ["id"]).columns, value)
+
+
+def test_a_header_that_is_not_ours_is_refused() -> None:
+    with pytest.raises(EnvelopeError):
+        read_header([("banyan", b"nonsense")])
+    assert read_header([]) is None
+
+
+@pytest.mark.parametrize(
+    ("session", "number", "counts"),
+    [
+        ("a", 5, True),  # the next of the session
+        ("a", 4, False),  # a repetition
+        ("a", 6, False),  # one is missing: what follows does not count
+        ("b", 0, True),  # a newer session begins
+        ("b", 3, False),  # the rest of one whose beginning did not count
+    ],
+)
+def test_which_records_count(session: str, number: int, counts: bool) -> None:
+    assert continues(Mark(10, "a", 4), session, number) is counts
+
+
+def test_an_older_session_that_goes_on_after_a_newer_one_began_does_not_count() -> None:
+    mark, counted = Mark(0), []
+    for session, number in [("a", 0), ("a", 1), ("b", 0), ("a", 2), ("b", 1), ("a", 3)]:
+        if continues(mark, session, number):
+            mark = Mark(0, session, number)
+            counted.append((session, number))
+    assert counted == [("a", 0), ("a", 1), ("b", 0), ("b", 1)]
+
+
+def test_a_control_record_is_passed_when_every_partition_has_come_so_far() -> None:
+    record = Control("s", 1, "7", 100, AT, True, {"t": [3, -1, 8]})
+    assert control.decode(control.encode(record)) == record
+    assert control.passed(record, {("t", 0): 3, ("t", 2): 9})
+    assert not control.passed(record, {("t", 0): 3, ("t", 2): 7})
+    assert not control.passed(record, {("t", 2): 9})
+    with pytest.raises(EnvelopeError):
+        control.decode(b"{}")
+
+
+def test_settings_come_from_the_environment_and_a_missing_one_is_named() -> None:
+    known = {"KAFKA_BOOTSTRAP_SERVERS": "a:1, b:2", "KAFKA_SECURITY_PROTOCOL": "SASL_SSL", "KAFKA_PASSWORD": "x"}
+    assert options(Settings("p"), known) == {
+        "bootstrap_servers": ["a:1", "b:2"],
+        "security_protocol": "SASL_SSL",
+        "sasl_plain_password": "x",
+    }
+    with pytest.raises(ConfigError, match="OTHER is not set"):
+        options(Settings("p", bootstrap_env="OTHER"), known)
+
+
+def test_a_stream_through_kafka_must_say_where() -> None:
+    fields: dict[str, Any] = {
+        "name": "s", "domain": "d", "direction": "forward", "source_dsn_env": "A", "target_dsn_env": "B",
+        "slot": "s", "publication": "p", "origin": "o", "snapshot": True, "mapping": "m.yaml",
+    }  # fmt: skip
+    with pytest.raises(ValueError, match="needs `kafka` settings"):
+        Stream(**fields, transport="kafka")
