@@ -23,7 +23,7 @@ from gateway.errors import AdminError, AdminRefused, AdminUnreachable
 from gateway.tail.wanted import METHODS, BadFilter, wanted
 
 QUIET_SECONDS = 5.0  # without a request until one says so
-AGAIN_SECONDS = 5.0  # for which a gateway that goes away while one looks on (an upgrade) is looked for again
+AGAIN_SECONDS = 20.0  # for which a gateway that goes away while one looks on (an upgrade) is looked for again
 
 
 @click.group()
@@ -104,15 +104,18 @@ def _admin() -> AdminClient:
 
 def _lines(admin: AdminClient, filters: dict[str, str | float | None]) -> Iterator[dict[str, Any]]:
     """Raises: AdminError, at once when the gateway was away from the beginning."""
-    heard = float("-inf")
+    heard, away = float("-inf"), False
     while True:
         try:
             for line in admin.tail(**filters):
-                heard = time.monotonic()
+                heard, away = time.monotonic(), False
                 yield line
         except AdminUnreachable:
             if time.monotonic() - heard > AGAIN_SECONDS:
                 raise
+        if not away:
+            away = True
+            err.print(f"[yellow]note[/]: the gateway is away; looking for it for {AGAIN_SECONDS:.0f} s")
         time.sleep(0.2)
 
 
