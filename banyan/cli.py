@@ -24,6 +24,7 @@ COMMANDS = {
     "rollback": ("banyan.commands.plan", "rollback", "Take a domain one step back."),
     "verify": ("banyan.commands.verify", "verify", "Compare a domain's two sides row by row."),
     "mapping": ("banyan.commands.mapping", "mapping", "Lint a mapping; check it on every row of both sides."),
+    "snapshot": ("banyan.commands.snapshot", "snapshot", "Read a domain's rows again while it is on line."),
     "shadow": ("banyan.commands.shadow", "shadow", "Show in what the two sides' answers differ."),
     "history": ("banyan.commands.plan", "history", "Show the ledger."),
     "prepare": ("banyan.commands.plan", "prepare", "Install guards, publications and slots for a domain."),

@@ -18,6 +18,7 @@ from cdc.environment import missing
 from cdc.errors import ConfigError
 from cdc.kafka.settings import Settings, Transport
 from cdc.schema.judge import Policy
+from cdc.throttle import Limits
 
 _NAME = re.compile(r"[a-z0-9_]{1,63}")
 
@@ -51,6 +52,7 @@ class Stream(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     on_ddl: Policy = "stop"  # what a changed table does to the stream; `expand`: new columns that nobody must fill pass
     on_ddl_tables: dict[str, Policy] = {}  # other policies, by either name of a table
     slot_keep_mb: Annotated[int, msgspec.Meta(ge=64)] = 4096  # for a source that bounds no slot's WAL yet
+    snapshot_limits: Limits = Limits()
     failover: bool = True  # the slot goes along to a standby, where the source can (PostgreSQL 17)
 
     @property

@@ -21,6 +21,8 @@ from cdc.errors import ConfigError, NotPrepared, Transient, first_line
 from cdc.mapping import Mapping
 from cdc.mapping.reference import references
 from cdc.schema import examine, store, watch
+from cdc.snapshot import requests
+from cdc.snapshot.worker import drop_origins
 
 MINIMUM_VERSION = 160000
 # What a stream leaves in schema banyan of its target, its own row last.
@@ -61,6 +63,9 @@ def drop(stream: Stream, source_owner_dsn: str, target_owner_dsn: str) -> None:
         source.execute(sql.SQL("DROP PUBLICATION IF EXISTS {}").format(sql.Identifier(stream.publication)))
         _drop_origin(target, stream.origin)
         if read_state(target, stream.name) is not None:
+            if requests.installed(target):
+                requests.clear(target, stream.name)
+                drop_origins(target, stream)
             for table in OWN_TABLES:
                 query = sql.SQL("DELETE FROM {} WHERE stream = %s").format(sql.Identifier("banyan", table))
                 target.execute(query, [stream.name])
@@ -109,6 +114,7 @@ def _prepare_target(target: psycopg.Connection[Any], stream: Stream, to: Routes)
     for route in to.every():
         tables.check_target(target, route)
     install_state(target)
+    requests.install(target)
     target.execute(
         "INSERT INTO banyan.stream (stream, transport) VALUES (%s, %s) ON CONFLICT DO NOTHING",
         [stream.name, stream.transport],

@@ -18,7 +18,7 @@ from cdc.errors import CdcError, NotPrepared, TargetOwns
 from cdc.runner import Runner
 from cdc.schema import store
 
-Way = Literal["fill", "remake"]
+Way = Literal["fill", "refill", "remake"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +35,7 @@ class Recovered:
             return f"{self.stream}: slot and position fit, nothing to recover"
         done = {
             "fill": f"{self.rows} rows were filled again from a new slot; compare both sides now",
+            "refill": "its slot was made again; the stream, once it runs, reads all tables again beside it",
             "remake": "its slot was made again; its source owned nothing, so no row was missing",
         }
         return f"{self.stream}: {done[self.way or 'fill']} (it was: {self.why})"
@@ -89,10 +90,13 @@ def recover(runner: Runner, source_dsn: str, actor: str, reason: str, *, force: 
         target.execute(
             "UPDATE banyan.stream SET source_system = NULL, source_timeline = NULL WHERE stream = %s", [stream.name]
         )
-        if chosen == "fill":
+        rows = 0
+        if chosen == "fill" and state.lsn is not None:  # it was filled before: clients may go on meanwhile
+            chosen = "refill"
+            runner.refill(target)
+        elif chosen == "fill":
             rows = runner.fill(target, threading.Event()).rows
         else:
-            rows = 0
             _remake(target, source_dsn, runner)
         store.close_halt(target, stream.name, actor, f"recovered: {reason}", None)
     return Recovered(stream.name, why or "forced", chosen, rows)

@@ -31,7 +31,7 @@ from cdc.kafka import halves
 from cdc.kafka.standing import LOOK, stand
 from cdc.schema import examine, store
 from cdc.schema.sentry import Sentry
-from cdc.snapshot import Filled, Interrupted, fill
+from cdc.snapshot import Filled, Interrupted, Progress, Windows, fill, refill
 from cdc.status import Status
 
 # Pause before the next try: doubles from the first to the last, with jitter, seconds.
@@ -150,7 +150,7 @@ class Runner:
         with closing(self._applier_session()) as target:  # also while a batch is on its way
             self._target = target
             state = self._require(target)
-            if self.stream.snapshot and state.phase != "streaming":
+            if self.stream.snapshot and state.phase != "streaming" and state.lsn is None:
                 self.fill(target, stop)
                 state = self._require(target)
             if state.lsn is None:
@@ -161,7 +161,7 @@ class Runner:
                 self._through_kafka(target, stop)
                 return
             self.judge(target, state, state.lsn)
-            if self._stream(target, state.lsn, self._sentry(target), stop):
+            if self._stream(target, state, state.lsn, self._sentry(target), stop):
                 self._begin_kafka(target)
 
     def _require(self, target: psycopg.Connection[Any]) -> StreamState:
@@ -186,7 +186,11 @@ class Runner:
             self._begin_kafka(target)
         with open_source(self._source_dsn, self.stream.name) as source, translated_errors("the source"):
             shapes = examine.source_shapes(source, self._routes, self.stream.publication)
-        filled = fill(self._source_dsn, target, self.stream, self._routes, stop.is_set)
+        self.status.snapshot = progress = Progress()
+        try:
+            filled = fill(self._dsns, target, self.stream, self._routes, stop.is_set, progress)
+        finally:
+            self.status.snapshot = None
         with translated_errors(), target.transaction():
             store.accept(target, self.stream.name, "source", shapes)
             store.close_halt(target, self.stream.name, "fill", "filled anew", filled.lsn)
@@ -207,6 +211,23 @@ class Runner:
         from cdc.kafka import run
 
         return halves.Thread(run.producer_of(self.stream, self._mapping, self._source_dsn, self._target_dsn))
+
+    def refill(self, target: psycopg.Connection[Any]) -> int:
+        """After a lost slot: a new one, and all read again beside the stream, once it runs. Returns its position.
+
+        Raises: Transient, TargetOwns, NotPrepared.
+        """
+        with open_source(self._source_dsn, self.stream.name) as source, translated_errors("the source"):
+            shapes = examine.source_shapes(source, self._routes, self.stream.publication)
+            lsn = refill(source, target, self.stream, self._routes)
+        with translated_errors(), target.transaction():
+            store.accept(target, self.stream.name, "source", shapes)
+            store.close_halt(target, self.stream.name, "refill", "slot made anew", lsn)
+        return lsn
+
+    @property
+    def _dsns(self) -> tuple[str, str]:
+        return self._source_dsn, self._target_dsn
 
     def judge(self, target: psycopg.Connection[Any], state: StreamState, position: int) -> None:
         """Whether source and slot are those that the position was read from.
@@ -246,7 +267,9 @@ class Runner:
         if (refusal := slots.judge(self.stream.slot, found, position, f"banyan-cdc {self.stream.name}")) is not None:
             raise refusal
 
-    def _stream(self, target: psycopg.Connection[Any], position: int, sentry: Sentry, stop: threading.Event) -> bool:
+    def _stream(
+        self, target: psycopg.Connection[Any], state: StreamState, position: int, sentry: Sentry, stop: threading.Event
+    ) -> bool:
         """True when it ended because the stream shall move to Kafka."""
         applier = Applier(target, self.stream.name, self._routes, ahead=True)
         buffer = Buffer()
@@ -256,7 +279,8 @@ class Runner:
         )
         reader.start()
         foreign = Foreign(self.stream, self._routes, self._source_dsn, self._target_dsn)
-        self.status.state, self.status.problem = "streaming", ""
+        # Not filled yet: what is left of the fill is read beside the stream.
+        self.status.state, self.status.problem = "snapshot" if state.phase == "snapshot" else "streaming", ""
         self.status.parked = len(applier.writer.parked)
         log.info("streaming", stream=self.stream.name, lsn=lsn_text(position))
 
@@ -266,7 +290,9 @@ class Runner:
             self.status.note(applied, len(applier.writer.parked))
 
         look = time.monotonic() + LOOK
+        windows = Windows(self.stream, self._routes, self._dsns, applier, self._note_snapshot, self._note_filled)
         try:
+            windows.start()
             while not stop.is_set():
                 try:
                     events, size = buffer.take(0.0 if applier.busy else POLL)
@@ -275,7 +301,7 @@ class Runner:
                         if rest is not None:
                             note(rest)
                     raise
-                for applied in applier.feed(foreign.admit(events), size):
+                for applied in windows.feed(foreign.admit(events), size):
                     note(applied)
                 self.status.foreign = foreign.unsettled()
                 # What has come is made ready while the target works; with nothing to do, its answer is waited for.
@@ -300,9 +326,16 @@ class Runner:
                 note(last)
             return False
         finally:
+            windows.stop()
             foreign.close()
             reader.stop()
             reader.join(timeout=5)
+
+    def _note_snapshot(self, progress: Progress | None) -> None:
+        self.status.snapshot = progress
+
+    def _note_filled(self) -> None:
+        self.status.state = "streaming"
 
     def _accept(self, target: psycopg.Connection[Any], sentry: Sentry) -> None:
         with translated_errors():

@@ -15,6 +15,7 @@ from cdc import alarms
 from cdc.apply.applier import Applied
 from cdc.capture.slot import Slot
 from cdc.change import lsn_text
+from cdc.snapshot.progress import Progress
 
 # Without news for so long, the time since counts as lag, seconds (heartbeats come many times a second).
 FRESH = 2.5
@@ -57,6 +58,7 @@ class Status:
     lost_tables: str = ""
     published: int = 0
     applied: Applied | None = None
+    snapshot: Progress | None = None
     changed: threading.Event = field(default_factory=threading.Event)
     _news_at: float = 0.0
     _history: deque[tuple[float, int]] = field(default_factory=deque)
@@ -115,8 +117,8 @@ class Status:
         return found
 
     def watermark(self) -> dict[str, Any] | None:
-        """As it stands in Redis (docs/architecture.md §8)."""
-        if self.applied is None:
+        """As it stands in Redis (docs/architecture.md §8). None while the target is not filled: it lacks older rows."""
+        if self.applied is None or self.state == "snapshot":
             return None
         return {
             "lsn": lsn_text(self.applied.lsn),
@@ -138,6 +140,7 @@ class Status:
             "applied_at": watermark["applied_at"] if watermark else None,
             "rows": self.rows,
             "snapshot_rows": self.snapshot_rows,
+            "snapshot": progress.document() if (progress := self.snapshot) is not None else None,
             "parked": self.parked,
             "foreign": self.foreign,
             "orphans": self.orphans,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from importlib.resources import files
 from typing import Any
 
 import psycopg
@@ -17,6 +18,7 @@ READER = "banyan_ctl"
 STATE_TABLES = (
     "banyan.stream", "banyan.fence_applied", "banyan.parked", "banyan.foreign_write", "banyan.verified", "banyan.drift",
     "banyan.shape", "banyan.halt", "banyan.ddl", "banyan.kafka_partition", "banyan.row_lsn",
+    "banyan.snapshot", "banyan.snapshot_blocks", "banyan.snapshot_again",
 )  # fmt: skip
 ORIGIN_FUNCTIONS = [
     "pg_replication_origin_create",
@@ -69,7 +71,10 @@ def publish(connection: psycopg.Connection[Any], publication: str, routes: Itera
 
 
 def grant_source(connection: psycopg.Connection[Any], routes: Iterable[Route]) -> None:
+    connection.execute(files("cdc.snapshot").joinpath("source.sql").read_bytes())
     if _has_role(connection, ROLE):
+        load = "GRANT USAGE ON SCHEMA banyan TO {0}; GRANT EXECUTE ON FUNCTION banyan.source_load() TO {0}"
+        connection.execute(sql.SQL(load).format(sql.Identifier(ROLE)))
         for route in routes:
             _grant(connection, route.source, "SELECT", ROLE)
 
@@ -85,6 +90,9 @@ def grant_target(connection: psycopg.Connection[Any], routes: Iterable[Route]) -
     if _has_role(connection, READER):
         for table in STATE_TABLES:
             _grant(connection, table, "SELECT", READER)
+        # Whoever controls may ask for a re-snapshot and end it; how far it is, is told by the stream alone.
+        _grant(connection, "banyan.snapshot", 'INSERT (stream, "table", scope, rows_per_s, expected)', READER)
+        _grant(connection, "banyan.snapshot", "UPDATE (state, ended_at)", READER)
     if not _has_role(connection, ROLE):
         return
     role = sql.Identifier(ROLE)

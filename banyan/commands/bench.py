@@ -131,3 +131,14 @@ def verify(rows: int, seconds: int, as_json: bool) -> None:
     from load.bench.verify import run, show_report
 
     _show(run(rows, seconds, _progress), show_report, as_json)
+
+
+@bench.command()
+@click.option("--rows", type=click.IntRange(1_000, 100_000_000), default=1_000_000, show_default=True)
+@click.option("--turns", type=click.IntRange(1, 20), default=3, show_default=True, help="The medians count.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object as the last line.")
+def snapshot(rows: int, turns: int, as_json: bool) -> None:
+    """A first fill with its mapping against COPY … | COPY between the same two clusters."""
+    from load.bench.snapshot import run, show_report
+
+    _show(run(rows, turns, _progress), show_report, as_json)

@@ -79,8 +79,8 @@ class Applier:
         self._connection, self._stream, self._ahead = connection, stream, ahead
         self.writer = Writer(connection, stream, routes)
         self.writer.parked = parked.load_keys(connection, stream)
-        self._batches = Batches(connection, routes)
-        self._wire = Wire(connection)
+        self.batches = Batches(connection, routes)
+        self.wire = Wire(connection)
         self._sent: _Sent | None = None
         self._changes: list[Raw | Change] = []
         self._complete = 0  # so many of _changes belong to transactions that have ended
@@ -91,6 +91,10 @@ class Applier:
         self._rows = 0  # in the target transaction so far
         self._bytes = 0
         self._transactions = 0
+
+    def tolerate(self, tables: frozenset[str]) -> None:
+        """Source tables that are being read anew: a partial update that finds no row there does nothing."""
+        self.writer.tolerates = self.batches.tolerates = tables
 
     @property
     def busy(self) -> bool:
@@ -163,7 +167,7 @@ class Applier:
             if script is None:
                 last = self._with_care(sent, begun)
             else:
-                self._wire.send(script)
+                self.wire.send(script)
                 self._sent = sent
                 last = None if self._ahead else self.finish()
         return [applied for applied in (before, last) if applied is not None]
@@ -172,13 +176,13 @@ class Applier:
         """None when the changes need care."""
         script = Script()
         if not begun:
-            self._batches.begin()
+            self.batches.begin()
             self._careful = False
             script.add(b"BEGIN")
         if not sent.whole:
             script.add(b"SAVEPOINT part")
         try:
-            sent.straight = self._batches.write(script, sent.changes, self.writer.parked)
+            sent.straight = self.batches.write(script, sent.changes, self.writer.parked)
         except (NotNet, Unfit):
             return None
         if not sent.whole:  # what is deferred fails here, where it can be mended, not at the end
@@ -194,7 +198,7 @@ class Applier:
 
     def _end(self, sent: _Sent) -> Applied | None:
         try:
-            results = self._wire.finish()
+            results = self.wire.finish()
         except psycopg.Error as e:
             if not needs_care(e):
                 raise
@@ -213,7 +217,7 @@ class Applier:
                 lane.wary = WARY
             script = self._script(sent, not sent.whole)
             if script is not None:
-                self._wire.send(script)
+                self.wire.send(script)
                 return self._end(sent)
         return self._with_care(sent, not sent.whole)
 

@@ -57,6 +57,7 @@ class Batches:
 
     def __init__(self, connection: psycopg.Connection[Any], routes: Routes) -> None:
         self._connection = connection
+        self.tolerates: frozenset[str] = frozenset()  # source tables whose partial updates may meet no row
         targets = [route.target for route in routes.by_source.values()]
         dump = dumper(connection)
         self._lanes: dict[str, Lane] = {}
@@ -153,7 +154,8 @@ class Batches:
             script.add(bulk.empty.as_bytes(self._connection))
         self._used.add(name)
         script.copy(bulk.copy.as_bytes(self._connection), copy_text(columns, rows))
-        merge = statements.met(bulk.merge, rows) if kind == "patch" else bulk.merge
+        counts = kind == "patch" and lane.route.source not in self.tolerates
+        merge = statements.met(bulk.merge, rows) if counts else bulk.merge
         script.add(merge.as_bytes(self._connection))
 
 

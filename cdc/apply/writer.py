@@ -35,6 +35,7 @@ class Writer:
         self._bulk: dict[tuple[str, str, tuple[str, ...]], tuple[statements.Bulk, str]] = {}
         self._adapters = {(r.source, r.target): statements.adapters(connection, r) for r in routes.every()}
         self._filled: set[str] = set()
+        self.tolerates: frozenset[str] = frozenset()  # source tables whose partial updates may meet no row
         self._freed: set[Key] = set()  # parked parts whose wide row has come or gone
         self._parked_last: dict[Key, Change] = {}
 
@@ -112,8 +113,12 @@ class Writer:
             cursor.execute(self._query(run), rows[0])
         else:
             cursor.executemany(self._query(run), rows)
-        if run.kind in ("patch", "move") and cursor.rowcount != len(rows):
+        if run.kind in ("patch", "move") and cursor.rowcount != len(rows) and not self._tolerated(run.route):
             raise RowMissing(f"{run.route.target}: the row to be updated in part is missing")
+
+    def _tolerated(self, route: Route) -> bool:
+        """A part must meet its wide row."""
+        return route.makes and route.source in self.tolerates
 
     def _halve(self, parts: Sequence[tuple[Change, Route]]) -> None:
         ready = self._without_parked(parts)
@@ -151,11 +156,17 @@ class Writer:
         ready: list[tuple[Change, Route]] = []
         for change, route in parts:
             if change.op != "t" and (key := self._key(change, route)) in self.parked:
-                if change.op == "d" and not route.makes and len(self.routes.of(change)) == 1:
+                last = self._parked_last.get(key) is change  # parked a moment ago, for another route of the same table
+                if change.snapshot and not last:  # what was read is newer than all that waits
+                    parked.discard(self.connection, self.stream, key)
+                    self.parked.discard(key)
+                    self.fresh.discard(key)
+                    ready.append((change, route))
+                elif change.op == "d" and not route.makes and len(self.routes.of(change)) == 1:
                     parked.discard(self.connection, self.stream, key)
                     self.parked.discard(key)
                     ready.append((change, route))
-                elif self._parked_last.get(key) is not change:  # of another route of the same table
+                elif not last:
                     self._park(change, route, reason=None)
             else:
                 ready.append((change, route))
@@ -243,7 +254,7 @@ class Writer:
                     values = _adapted(row, adapt) if adapt else row
                     copy.write_row([values[c] for c in columns])
         merged = cursor.execute(bulk.merge).rowcount
-        if run.kind == "patch" and merged != len(run.rows):
+        if run.kind == "patch" and merged != len(run.rows) and not self._tolerated(run.route):
             raise RowMissing(f"{run.route.target}: a row to be updated in part is missing")
 
     def _bulk_of(self, kind: str, route: Route, columns: tuple[str, ...]) -> tuple[statements.Bulk, str]:

@@ -1,14 +1,30 @@
-"""The first fill: a slot with an exported snapshot, every mapped table copied inside it, streaming from the slot on.
+"""The first fill: a slot with an exported snapshot, every mapped table copied inside it in parallel, streaming from
+there.
 
-A fill that was cut off starts over: the slot is dropped and made again, upserts change nothing the second time, and
-rows that the new snapshot does not have are deleted.
+A fill is cut into ranges of heap blocks. Each is one transaction at the target, which also strikes the range off the
+list of what is left (banyan.snapshot_blocks), and holds the waves at the source's side, so that a switch cannot
+cross it.
+
+A fill that was cut off (kill -9, a lost connection, too much WAL) goes on. Its snapshot died with its session, but
+its slot lives and nobody has confirmed anything past L, the position of the slot and of the snapshot. So the next
+start streams from L and copies what is left through windows beside it (`cdc.snapshot.windows`), which is right,
+because a row of the source that the target lacks then is one of these:
+
+1. It lies in a block range that is left, where it lay at L: a window reads it there.
+2. It was written after L. The stream, which begins at L, brings it whole, or is told in part only (unchanged TOAST),
+   finds nothing to complete, and parks its key: parked keys of the table are read again by key at the end.
+
+This needs that rows lie where they lay (the table's file is the same, else it was rewritten), and that 2 finds no
+older row to complete: the target's table was empty when the fill began (`fresh`). A table without either is read
+again as a whole, through windows in the order of its keys, of which nothing of the kind can be said. A fill that was
+cut off before its list was written starts over: nobody has read from its slot.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,75 +32,69 @@ import psycopg
 import structlog
 from psycopg import sql
 
-from cdc.apply import parked, statements
-from cdc.apply.owned import require_source_owns
-from cdc.apply.route import Route, Routes
-from cdc.apply.session import is_poison, stream_error, translated_errors
+from cdc.apply import parked
+from cdc.apply.batch import Batches
+from cdc.apply.route import Routes
+from cdc.apply.script import Wire
+from cdc.apply.session import translated_errors
 from cdc.apply.state import position_parameters
+from cdc.apply.statements import table_name
 from cdc.apply.writer import Writer
 from cdc.capture import slot as slots
 from cdc.capture.replication import connect as connect_replication
-from cdc.capture.types import SESSION_OPTIONS
-from cdc.change import Change, Transaction, lsn_text
+from cdc.change import Transaction, lsn_text
 from cdc.config import Stream
-from cdc.errors import TargetOwns, Transient, first_line
-from cdc.snapshot.table import describe, read
+from cdc.errors import NotPrepared
+from cdc.snapshot import chunks, requests
+from cdc.snapshot.batch import Put
+from cdc.snapshot.brake import Brake
+from cdc.snapshot.crew import TooMuchWal, gather, work
+from cdc.snapshot.held import Begin, beginner, transaction
+from cdc.snapshot.progress import Progress
+from cdc.snapshot.projected import expressions
+from cdc.snapshot.strangers import blank_strangers, makers, remove_strangers
+from cdc.snapshot.table import describe, reading
+from cdc.snapshot.worker import Job, drop_origins, source_session
 
 log = structlog.get_logger("cdc.snapshot")
 
 
 @dataclass(frozen=True, slots=True)
 class Filled:
+    """`whole`: nothing is left; else what is left is read through windows by the stream, which begins at `lsn`."""
+
     lsn: int
     rows: int
     seconds: float
+    whole: bool = True
 
     @property
     def rows_per_s(self) -> float:
         return self.rows / self.seconds if self.seconds else 0.0
 
 
-class Interrupted(Exception):
-    """Raised when the process is asked to stop while it fills; the next start begins again."""
-
-
 def fill(
-    source_dsn: str,
+    dsns: tuple[str, str],
     target: psycopg.Connection[Any],
     stream: Stream,
     routes: Routes,
     stopping: Callable[[], bool] = lambda: False,
+    progress: Progress | None = None,
 ) -> Filled:
-    """`target` is an applier session: filled rows carry its origin.
-
-    Every transaction of a fill holds the waves at the source side until its end, so that a switch cannot cross it.
+    """`dsns`: source and target; `target` is the stream's applier session, which keeps a second fill away.
 
     Raises: Transient, Interrupted, TableRefused, TargetOwns (before anything was dropped or written, unless a wave
     changed hands between two of the fill's transactions: then before the next write).
     """
     began = time.monotonic()
-    rows = 0
-    guarded = any(route.changes_hands for route in routes.by_source.values())
-
-    def begin() -> None:
-        target.execute("BEGIN")
-        if guarded:
-            _require_source_owns(target, stream)
-
-    with (
-        connect_replication(source_dsn, f"banyan-cdc {stream.name}") as replication,
-        _source(source_dsn, stream.name) as source,
-        translated_errors("a database of the snapshot"),
-    ):
-        begin()
-        slots.drop(source, stream.slot)
-        parked.clear_stream(target, stream.name)
-        target.execute(
-            "UPDATE banyan.stream SET state = 'snapshot', source_lsn = NULL, filled_lsn = NULL, snapshot_rows = 0,"
-            " rows = 0 WHERE stream = %s",
-            [stream.name],
-        )
-        target.execute("COMMIT")
+    progress = progress or Progress()
+    brake = Brake(stream.snapshot_limits, progress, stopping)
+    begin = beginner(stream, list(routes.every()))
+    with ExitStack() as stack, translated_errors("a database of the snapshot"):
+        replication = stack.enter_context(connect_replication(dsns[0], f"banyan-cdc {stream.name}"))
+        source = stack.enter_context(source_session(dsns[0], stream.name))
+        watch = stack.enter_context(source_session(dsns[0], stream.name))
+        _start_over(source, target, stream, begin)
         exported = slots.create_exported(replication, stream.slot, stream.failover)
         log.info("snapshot begins", stream=stream.name, lsn=lsn_text(exported.lsn))
         source.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
@@ -92,137 +102,110 @@ def fill(
         row = source.execute("SELECT statement_timestamp()").fetchone()
         assert row is not None
         tx = Transaction(0, exported.lsn, row[0])
-        writer = Writer(target, stream.name, routes)
-        for name in routes.by_source:
-            rows += _fill_table(source, target, writer, routes.of_table(name), tx, begin, stopping)
+        jobs = _list(source, target, stream, routes, tx, begin, progress)
+        crew = gather(stream, routes, len(jobs), dsns, exported.snapshot, begin, stack)
+        whole = True
+        try:
+            put = Put(Writer(target, stream.name, routes), Batches(target, routes), Wire(target))
+            old = {job.route.source: job.table for job in jobs if not job.fresh}
+            for source_table, table in old.items():
+                for route in makers(routes, source_table):
+                    remove_strangers(source, put, route, table, tx, begin, brake)
+                for route in routes.of_table(source_table):
+                    if not route.makes and _any_row(target, route.target):
+                        blank_strangers(source, target, route, table, tx, begin)
+            # Rows that parts fill come before the parts; all others go side by side.
+            alone = [name for name in routes.by_source if not routes.ordinary(name)]
+            stages = [[job for job in jobs if job.route.source == name] for name in alone]
+            for stage in ([job for job in jobs if job.route.source not in alone], *stages):
+                work(crew, stage, tx, brake, watch, target, progress)
+        except TooMuchWal as e:
+            whole = False
+            log.warning("the rest of the fill goes through windows", stream=stream.name, reason=str(e))
         source.execute("COMMIT")
-        begin()
-        for key in sorted(writer.parked):
-            writer.replay(key)
-        target.execute(
-            "UPDATE banyan.stream SET state = 'streaming', source_lsn = %(lsn)s, source_commit_at = %(at)s,"
-            " filled_lsn = %(lsn)s, applied_at = clock_timestamp() WHERE stream = %(stream)s",
-            position_parameters(stream.name, exported.lsn, tx.commit_at, 0),
-        )
-        target.execute("COMMIT")
-    filled = Filled(exported.lsn, rows, time.monotonic() - began)
+        if whole:
+            _finish(target, stream, Writer(target, stream.name, routes), begin)
+    with translated_errors():
+        drop_origins(target, stream)
+    filled = Filled(exported.lsn, progress.rows, time.monotonic() - began, whole)
     log.info(
-        "snapshot done",
+        "snapshot done" if whole else "snapshot goes on beside the stream",
         stream=stream.name,
-        rows=rows,
+        rows=filled.rows,
         seconds=round(filled.seconds, 2),
         rows_per_s=round(filled.rows_per_s),
     )
     return filled
 
 
-def _require_source_owns(target: psycopg.Connection[Any], stream: Stream) -> None:
-    try:
-        require_source_owns(target, stream.domain, stream.direction)
-    except TargetOwns as e:
-        raise TargetOwns(
-            f"stream {stream.name} may not fill its target, where {e}: the fill would overwrite writes that only the"
-            f" target has; roll back first (banyan rollback {stream.domain} --force-gate {stream.direction}-stream)"
-        ) from e
-
-
-def _source(dsn: str, stream: str) -> psycopg.Connection[Any]:
-    try:
-        return psycopg.connect(
-            dsn,
-            autocommit=True,
-            options=SESSION_OPTIONS,
-            application_name=f"banyan-cdc {stream} snapshot",
-            connect_timeout=5,
-        )
-    except psycopg.OperationalError as e:
-        raise Transient(f"cannot connect to the source: {first_line(e)}") from e
-
-
-def _fill_table(
-    source: psycopg.Connection[Any],
-    target: psycopg.Connection[Any],
-    writer: Writer,
-    routes: Sequence[Route],
-    tx: Transaction,
-    begin: Callable[[], None],
-    stopping: Callable[[], bool],
-) -> int:
-    """All targets of one source table."""
-    route = routes[0]
-    relation = describe(source, route.source, route.source_key)
-    for each in routes:
-        _delete_strangers(source, target, each, tx, begin)
-    rows = 0
-    for changes in read(source, relation, sorted(frozenset().union(*(each.source_columns for each in routes))), tx):
-        if stopping():
-            raise Interrupted
-        _write(target, writer, changes, begin)
-        rows += len(changes)
-    log.info("table filled", stream=writer.stream, table=route.source, rows=rows)
-    return rows
-
-
-def _write(target: psycopg.Connection[Any], writer: Writer, changes: list[Change], begin: Callable[[], None]) -> None:
-    """One batch, one transaction; a row that the target refuses is parked."""
-    runs = writer.prepare(changes)
-    if runs is not None:
-        try:
-            with _batch(target, writer, len(changes), begin):
-                writer.write_runs(runs)
-        except psycopg.Error as e:
-            if not is_poison(e):
-                raise stream_error(e) from e
-        else:
-            return
-    with _batch(target, writer, len(changes), begin):
-        writer.write(changes)
-
-
-@contextmanager
-def _batch(target: psycopg.Connection[Any], writer: Writer, rows: int, begin: Callable[[], None]) -> Iterator[None]:
-    try:
-        begin()
-        writer.begin()
-        yield
+def _start_over(source: psycopg.Connection[Any], target: psycopg.Connection[Any], stream: Stream, begin: Begin) -> None:
+    with translated_errors():
+        if not requests.installed(target):
+            raise NotPrepared(f"the target cannot keep snapshots of {stream.name} yet: run prepare again")
+        drop_origins(target, stream)
+    with transaction(target, begin):
+        slots.drop(source, stream.slot)
+        parked.clear_stream(target, stream.name)
+        requests.clear(target, stream.name)
         target.execute(
-            "UPDATE banyan.stream SET snapshot_rows = snapshot_rows + %s WHERE stream = %s", [rows, writer.stream]
+            "UPDATE banyan.stream SET state = 'snapshot', source_lsn = NULL, filled_lsn = NULL, snapshot_rows = 0,"
+            " rows = 0 WHERE stream = %s",
+            [stream.name],
         )
-        target.execute("COMMIT")
-    except psycopg.Error:
-        if not target.closed:
-            target.execute("ROLLBACK")
-        raise
 
 
-def _delete_strangers(
+def _list(
     source: psycopg.Connection[Any],
     target: psycopg.Connection[Any],
-    route: Route,
+    stream: Stream,
+    routes: Routes,
     tx: Transaction,
-    begin: Callable[[], None],
-) -> None:
-    """Rows of an earlier fill that the snapshot does not have. Before the fill: they may hold unique values."""
-    table = statements.table_name(route.target)
-    row = target.execute(sql.SQL("SELECT EXISTS (SELECT FROM {})").format(table)).fetchone()
-    if row is None or not row[0]:
-        return
-    relation = describe(source, route.source, route.source_key)
-    names = sql.SQL(", ").join(map(sql.Identifier, route.key))
-    same = sql.SQL(" AND ").join(sql.SQL("s.{0} = t.{0}").format(sql.Identifier(c)) for c in route.key)
-    begin()
-    target.execute(
-        sql.SQL("CREATE TEMP TABLE banyan_seen ON COMMIT DROP AS SELECT {} FROM {} WITH NO DATA").format(names, table)
-    )
-    with target.cursor().copy(sql.SQL("COPY banyan_seen ({}) FROM STDIN").format(names)) as copy:
-        for changes in read(source, relation, route.source_key, tx):
-            for change in changes:
-                assert change.after is not None
-                copy.write_row(route.target_key(route.translate(change.after)))
-    target.execute("ANALYZE banyan_seen")
-    gone = target.execute(
-        sql.SQL("{} WHERE NOT EXISTS (SELECT FROM banyan_seen s WHERE {})").format(statements.clear(route), same)
-    ).rowcount
-    target.execute("COMMIT")
-    if gone:
-        log.info("rows removed that the snapshot does not have", table=route.target, rows=gone)
+    begin: Begin,
+    progress: Progress,
+) -> list[Job]:
+    """What there is to copy, and the position that goes with it, in one transaction: from then on it can be resumed."""
+    jobs: list[Job] = []
+    with transaction(target, begin):
+        for name in routes.by_source:
+            route = reading(routes, name)
+            table = describe(source, route.source, route.source_key, route.source_columns)
+            heap = chunks.heap_of(source, route.source)
+            rows = chunks.expected(source, chunks.select(route.source, sql.SQL("1"), sql.SQL("true")))
+            fresh = routes.ordinary(name) and not _any_row(target, route.target)
+            step: requests.Step = "blocks" if fresh and heap.file is not None else "strangers"
+            request = requests.add_fill(target, stream.name, route.source, step, rows, heap.file)
+            projected = expressions(source, target, route) if routes.ordinary(name) else None
+            if projected is None:
+                log.info("mapped in Python, row by row: a converter has no SQL", table=route.source)
+            found = chunks.ranges(heap, stream.snapshot_limits.range_blocks)
+            target.cursor().executemany(
+                "INSERT INTO banyan.snapshot_blocks (snapshot, first_block, end_block) VALUES (%s, %s, %s)",
+                [(request, blocks.first, blocks.end) for blocks in found],
+            )
+            progress.expected += rows
+            columns = tuple(projected) if projected is not None else None
+            jobs += [Job(request, route, table, blocks, fresh, columns) for blocks in found]
+        target.execute(
+            "UPDATE banyan.stream SET source_lsn = %(lsn)s, source_commit_at = %(at)s, applied_at = clock_timestamp()"
+            " WHERE stream = %(stream)s",
+            position_parameters(stream.name, tx.commit_lsn, tx.commit_at, 0),
+        )
+    return jobs
+
+
+def _any_row(target: psycopg.Connection[Any], table: str) -> bool:
+    row = target.execute(sql.SQL("SELECT EXISTS (SELECT FROM {})").format(table_name(table))).fetchone()
+    return row is not None and bool(row[0])
+
+
+def _finish(target: psycopg.Connection[Any], stream: Stream, writer: Writer, begin: Begin) -> None:
+    with transaction(target, begin):
+        writer.parked = parked.load_keys(target, stream.name)
+        for key in sorted(writer.parked):
+            writer.replay(key)
+        target.execute(
+            "UPDATE banyan.stream SET state = 'streaming', filled_lsn = source_lsn, applied_at = clock_timestamp(),"
+            " snapshot_rows ="
+            " (SELECT coalesce(sum(rows), 0) FROM banyan.snapshot s WHERE s.stream = %s AND fills) WHERE stream = %s",
+            [stream.name, stream.name],
+        )

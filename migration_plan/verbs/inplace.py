@@ -26,7 +26,7 @@ SELECT NOT EXISTS (
 PUBLISHED = "SELECT count(*) FROM pg_publication_tables WHERE pubname = %s AND schemaname || '.' || tablename = ANY(%s)"
 APPLIED = """
 SELECT EXISTS (SELECT FROM banyan.stream WHERE stream = %s)
-   AND EXISTS (SELECT FROM pg_replication_origin WHERE roname = %s)
+   AND EXISTS (SELECT FROM pg_replication_origin WHERE roname = %s) AND to_regclass('banyan.snapshot') IS NOT NULL
 """
 
 

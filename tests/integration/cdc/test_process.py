@@ -126,24 +126,6 @@ def test_kill_9_in_mid_stream_loses_nothing_and_doubles_nothing(shop: Shop) -> N
     assert one(shop.service, "SELECT rows FROM banyan.stream") == 2 * written[0]
 
 
-def test_kill_9_in_mid_snapshot_starts_over_cleanly(shop: Shop) -> None:
-    execute(shop.legacy, "INSERT INTO item SELECT n, 'c' || n, 'n', 0 FROM generate_series(1, 60000) n")
-    stream = shop.prepare("forward")
-    with cdc(shop, stream, "run", "--stream", str(shop.file(stream))) as process:
-        until(lambda: one(shop.service, "SELECT snapshot_rows FROM banyan.stream") >= 10000, "a part of the snapshot")
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-    assert one(shop.service, "SELECT state FROM banyan.stream") == "snapshot"
-    execute(shop.legacy, "DELETE FROM item WHERE id <= 5000")
-    execute(shop.legacy, "UPDATE item SET code = 'c' || (id - 5000) WHERE id <= 10000")
-    shop.start(stream)
-    until(lambda: one(shop.service, "SELECT state FROM banyan.stream") == "streaming", "the second snapshot")
-    shop.caught_up()
-    assert_equal(shop)
-    assert one(shop.service, "SELECT count(*) FROM banyan.parked") == 0
-    assert one(shop.legacy, "SELECT count(*) FROM pg_replication_slots WHERE database = current_database()") == 1
-
-
 def test_sigterm_ends_the_process_with_0_and_the_next_one_goes_on(shop: Shop) -> None:
     stream = shop.prepare("forward")
     port = free_port()

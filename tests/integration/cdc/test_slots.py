@@ -106,10 +106,11 @@ def test_a_lost_slot_fails_fast_with_what_to_do_and_one_command_brings_everythin
     execute(monolith.legacy, "SELECT pg_reload_conf()")
 
     done = recover(runner(monolith), monolith.legacy, "ann", "the disk was full")
-    assert done.way == "fill"
+    assert done.way == "refill"
     assert done.why is not None
     assert "invalidated" in done.why
     monolith.start(monolith.stream("forward"))
+    until(lambda: one(monolith.service, "SELECT state FROM banyan.stream") == "streaming", "all to be read again")
     execute(monolith.legacy, "INSERT INTO item VALUES (100, 'next', 'n', 1)")
     monolith.caught_up()
     assert_equal(monolith)
@@ -157,7 +158,8 @@ def test_two_consumers_on_one_slot_are_told_and_what_the_other_took_is_not_skipp
         other.close()
     assert isinstance(running.failure(), SlotAhead)
     done = recover(runner(shop), shop.legacy, "ann", "somebody read our slot")
-    assert (done.way, done.rows) == ("fill", 1)
+    assert (done.way, done.rows) == ("refill", 0)
+    assert one(shop.service, "SELECT count(*) FROM banyan.snapshot WHERE fills AND state <> 'done'") == 3
 
 
 def test_a_lost_reverse_slot_of_a_service_that_owns_nothing_is_made_again(shop: Shop) -> None:

@@ -389,3 +389,47 @@ def test_a_lost_slot_is_recovered_by_one_command_beside_the_process_that_waits_f
     with psycopg.connect(toys.service) as connection:
         found = connection.execute("SELECT count(*) FROM toys WHERE label = 'while it was lost'").fetchone()
     assert found == (1,)
+
+
+def test_rows_are_read_again_from_the_side_that_owns_them(toys: Toys) -> None:
+    with psycopg.connect(toys.legacy) as connection:
+        connection.execute("INSERT INTO toy (name, price_cents) SELECT 'toy ' || n, n FROM generate_series(1, 100) n")
+    with psycopg.connect(toys.service) as connection:
+        connection.execute("SET session_replication_role = replica")
+        connection.execute("ALTER TABLE toys DISABLE TRIGGER ALL")
+    until(lambda: _count(toys.service, "SELECT count(*) FROM toys") == 100, "the rows to arrive")
+    with psycopg.connect(toys.service) as connection:
+        connection.execute("UPDATE toys SET price = 0 WHERE id % 2 = 0; DELETE FROM toys WHERE id = 7")
+    looked = json.loads(banyan(toys, "snapshot", toys.domain, "--dry-run", "--json").stdout)
+    assert (looked["stream"], looked["dry_run"]) == (f"{toys.domain}.forward", True)
+    assert _count(toys.service, "SELECT count(*) FROM banyan.snapshot WHERE NOT fills") == 0
+    done = banyan(toys, "snapshot", toys.domain, "--table", "toy", "--to", "50", "--yes", "--json")
+    assert done.returncode == 0, done.stderr
+    [table] = json.loads(done.stdout)["tables"]
+    assert (table["state"], table["rows"], table["table"]) == ("done", 50, "public.toy")
+    assert _count(toys.service, "SELECT count(*) FROM toys WHERE price = 0") == 25
+    said = banyan(toys, "snapshot", toys.domain, "--keys", "52,54", "--yes")
+    assert said.stdout.startswith("public.toy: done, 2 rows"), said.stderr
+    assert _count(toys.service, "SELECT count(*) FROM toys WHERE price = 0") == 23
+    assert json.loads(banyan(toys, "history", "--json").stdout.splitlines()[-1])["verb"] == "snapshot"
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "message"),
+    [
+        (["--keys", "5", "--from", "1"], 2, "give one of the two"),
+        (["--table", "nothing", "--yes"], 1, "has no source table nothing: it has public.toy"),
+        (["--keys", "x", "--yes"], 1, "invalid input syntax for type bigint"),
+        ([], 2, "nobody can be asked here: say --yes"),
+    ],
+)
+def test_a_wrong_re_snapshot_is_refused_in_one_line(toys: Toys, options: list[str], code: int, message: str) -> None:
+    said = banyan(toys, "snapshot", toys.domain, *options)
+    assert said.returncode == code
+    assert message in said.stderr
+    assert _count(toys.service, "SELECT count(*) FROM banyan.snapshot WHERE NOT fills") == 0
+
+
+def _count(dsn: str, query: str) -> int:
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        return int(connection.execute(query).fetchone()[0])  # type: ignore[index]
