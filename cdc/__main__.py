@@ -9,8 +9,7 @@ import os
 import signal
 import sys
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -18,9 +17,11 @@ from typing import Any
 import click
 import structlog
 
-from cdc import parking, streams
+from cdc import streams
 from cdc.apply.route import DomainMapping, routes
 from cdc.beacon import Heartbeat, Publisher, Tables
+from cdc.commands.parked import parked
+from cdc.commands.resnapshot import resnapshot
 from cdc.config import Stream, dsn, load_mapping, load_stream
 from cdc.environment import acting, load_environment
 from cdc.errors import CdcError
@@ -34,8 +35,6 @@ from cdc.orphans import find as find_orphans
 from cdc.recover import recover as recover_stream
 from cdc.runner import Runner
 from cdc.schema.resume import resume as resume_stream
-from cdc.snapshot import ask as asking
-from cdc.snapshot.requests import Request, summary
 from cdc.status import Status
 from cdc.verify.command import verify_loop
 
@@ -207,103 +206,8 @@ def refill(path: Path) -> None:
     click.echo(f"the slot of {stream.name} is new: all tables are read again when the stream runs")
 
 
-@main.command()
-@click.argument("path", metavar="STREAM", callback=_file)
-@click.option("--table", "tables", multiple=True, help="Source table; several times for several [default: all].")
-@click.option("--from", "first", metavar="KEY", help='First key of a range: 5, or ["a", 5] for several columns.')
-@click.option("--to", "last", metavar="KEY", help="Last key of a range.")
-@click.option("--keys", metavar="KEY,KEY…", help='Single keys: 5,7, or [["a", 5], ["b", 7]].')
-@click.option("--rows-per-s", type=click.IntRange(1), help="Read no faster than this.")
-@click.option("--dry-run", is_flag=True, help="Say what would be read; ask for nothing.")
-@click.option("--no-wait", is_flag=True, help="Do not wait until it is done.")
-@click.option("--cancel", is_flag=True, help="End what is open instead; what was repaired stays so.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object as the last line.")
-def resnapshot(
-    path: Path,
-    tables: tuple[str, ...],
-    first: str | None,
-    last: str | None,
-    keys: str | None,
-    rows_per_s: int | None,
-    dry_run: bool,
-    no_wait: bool,
-    cancel: bool,
-    as_json: bool,
-) -> None:
-    """Read rows again while the stream runs, and repair what the target has of them. Loses no write made meanwhile."""
-    stream = load_stream(path)
-    dsns = dsn(stream.source_dsn_env), dsn(stream.target_dsn_env)
-    if cancel:
-        click.echo(f"{asking.cancel(stream, dsns[1])} requests ended")
-        return
-    scope = asking.scope_of(first, last, keys)
-    mapping = load_mapping(stream, path)
-    asked = asking.ask(stream, mapping, dsns, tables, scope, rows_per_s=rows_per_s, dry_run=dry_run)
-    ids = [item.id for item in asked if item.id is not None]
-    done = [] if dry_run or no_wait else _follow(asking.watch(stream, dsns[1], ids, time.sleep), quiet=as_json)
-    if as_json:
-        parts = {"asked": [asdict(item) for item in asked], "done": [asdict(request) for request in done]}
-        click.echo(json.dumps(parts, default=str))
-    elif not done:
-        for item in asked:
-            click.echo(f"{item.table}: about {item.rows:,} rows into {item.target}")
-    if any(request.state != "done" for request in done):
-        raise click.exceptions.Exit(1)
-
-
-def _follow(states: Iterator[list[Request]], quiet: bool) -> list[Request]:
-    try:
-        from cdc.snapshot.show import bars
-    except ImportError:  # the stream's own image has no rich
-        *_, found = states
-    else:
-        found = bars(states, quiet)
-    for request in () if quiet else found:
-        click.echo(summary(request))
-    return found
-
-
-@main.group()
-def parked() -> None:
-    """Keys whose changes the target refused."""
-
-
-@parked.command("list")
-@stream_option
-def parked_list(path: Path) -> None:
-    """One JSON object a line and key."""
-    keys = parking.listed(load_stream(path))
-    for key in keys:
-        click.echo(json.dumps(asdict(key), default=str))
-    if not keys:
-        click.echo("no key is parked", err=True)
-
-
-@parked.command("replay")
-@stream_option
-@click.option("--table", default=None, help="Only keys of this source table.")
-@click.option("--key", default=None, help='Only this key, as listed: "[5]".')
-def parked_replay(path: Path, table: str | None, key: str | None) -> None:
-    """Apply the waiting changes in order; what is refused again, or is older than what the target owns, stays.
-
-    Exit code 1 when keys are still parked.
-    """
-    stream = load_stream(path)
-    done, left = parking.replay(stream, load_mapping(stream, path), table, key)
-    click.echo(f"{done} keys free, {left} still parked")
-    if left:
-        raise click.exceptions.Exit(1)
-
-
-@parked.command("discard")
-@stream_option
-@click.option("--table", required=True, help="Source table.")
-@click.option("--key", required=True, help='The key, as listed: "[5]".')
-def parked_discard(path: Path, table: str, key: str) -> None:
-    """Give a key's waiting changes up. Verify then shows how its sides differ."""
-    click.echo(f"{parking.discard(load_stream(path), table, key)} changes discarded")
-
-
+main.add_command(resnapshot)
+main.add_command(parked)
 main.add_command(kafka_commands.relay)
 main.add_command(kafka_commands.consume)
 main.add_command(kafka_commands.move)

@@ -419,18 +419,18 @@ class TestResnapshot:
         shop.streaming()
         stream = shop.stream("forward")
         path = str(shop.file(stream))
-        looked = cli(shop, stream, "resnapshot", path, "--table", "item", "--from", "1", "--to", "9", "--dry-run")
+        looked = cli(shop, stream, "resnapshot", "--stream", path, "--table", "item", "--from", "1", "--to", "9", "--dry-run")
         assert looked.stdout.endswith("rows into public.product\n")
         execute(shop.service, "UPDATE product SET price = 0")
-        done = json.loads(cli(shop, stream, "resnapshot", path, "--table", "item", "--keys", "5,7", "--json").stdout)
+        done = json.loads(cli(shop, stream, "resnapshot", "--stream", path, "--table", "item", "--keys", "5,7", "--json").stdout)
         assert [(each["state"], each["rows"]) for each in done["done"]] == [("done", 2)]
-        said = cli(shop, stream, "resnapshot", path)
+        said = cli(shop, stream, "resnapshot", "--stream", path)
         assert "public.item: done, 1,000 rows" in said.stdout
         equal(shop)
-        wrong = cli(shop, stream, "resnapshot", path, "--keys", "5")
+        wrong = cli(shop, stream, "resnapshot", "--stream", path, "--keys", "5")
         assert (wrong.exit_code, wrong.stderr.count("\n")) == (1, 1)
         assert "name it with --table" in wrong.stderr
-        assert cli(shop, stream, "resnapshot", path, "--cancel").stdout == "0 requests ended\n"
+        assert cli(shop, stream, "resnapshot", "--stream", path, "--cancel").stdout == "0 requests ended\n"
 
 
 def ask_without_look(shop: Shop) -> list[int]:

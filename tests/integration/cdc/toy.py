@@ -177,7 +177,7 @@ class Shop:
 
     def file(self, stream: Stream, **changes: Any) -> Path:
         path = self.folder / f"{stream.name}.json"
-        path.write_text(json.dumps({**msgspec.to_builtins(stream), **changes}))
+        path.write_bytes(msgspec.json.encode({**msgspec.to_builtins(stream), **changes}))
         return path
 
     def caught_up(self, direction: str = "forward") -> None:

@@ -1,0 +1,1 @@
+"""Commands of `python -m cdc` that are more than one call."""
