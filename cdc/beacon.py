@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import threading
 import time
 from typing import Any
@@ -13,21 +14,21 @@ import structlog
 
 from cdc.apply.route import Routes
 from cdc.capture import slot as slots
-from cdc.change import HEARTBEAT
+from cdc.change import PULSE
 from cdc.errors import first_line
 from cdc.schema import watch
 from cdc.schema.examine import lost_tables
 from cdc.status import Status
 
-# A watermark that has not moved for so long is moved by a heartbeat, seconds: above ten times a second. Streams of one
-# source move each other's, and a busy source needs none.
-HEARTBEAT_EVERY = 0.08
+# A watermark that has not moved for so long is moved by a pulse, seconds: above ten times a second. It moves those of
+# all streams of the source, so that the others, who wait a little longer or shorter, need none; nor does a busy source.
+PULSE_EVERY, PULSE_SPREAD = 0.078, 0.015
 # Seconds between two looks at the slot, and at whether the tables are still published.
 LOOK_EVERY = 1.0
 TABLES_EVERY = 5.0
-# Redis gets the watermark at least and at most so often, seconds.
-PUBLISH_EVERY = 0.08
+# Redis gets the watermark whenever it has moved, at most and at least so often, seconds.
 PUBLISH_GAP = 0.04
+PUBLISH_EVERY = 0.5
 
 # A message outside a transaction reaches the reader once it is flushed: at once where the server can be asked to
 # (PostgreSQL 17), else as a transaction of its own.
@@ -69,13 +70,14 @@ class Heartbeat(threading.Thread):
         prompt = connection.info.server_version >= 170000
         emit = EMIT_FLUSHED if prompt else EMIT_TRANSACTION
         while not self._halt.is_set():
-            began = time.monotonic()
-            if self._status.age() >= HEARTBEAT_EVERY / 2:
-                connection.execute(emit, [HEARTBEAT])
-            if began - self._look_at >= LOOK_EVERY:
-                self._look_at = began
+            patience = PULSE_EVERY + random.uniform(0, PULSE_SPREAD)  # noqa: S311
+            if (rest := patience - self._status.age()) <= 0:
+                connection.execute(emit, [PULSE])
+                rest = patience
+            if time.monotonic() - self._look_at >= LOOK_EVERY:
+                self._look_at = time.monotonic()
                 self._look(connection)
-            self._halt.wait(max(0.0, began + HEARTBEAT_EVERY - time.monotonic()))
+            self._halt.wait(rest)
 
     def _look(self, connection: psycopg.Connection[Any]) -> None:
         status = self._status

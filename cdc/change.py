@@ -14,7 +14,9 @@ Row = dict[str, Any]
 PG_EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
 
 FENCE = "banyan.fence"
+# Both move an idle stream's watermark: a heartbeat's position is made durable at once, a pulse's now and then.
 HEARTBEAT = "banyan.heartbeat"
+PULSE = "banyan.pulse"
 
 
 class Column(msgspec.Struct, frozen=True, gc=False):
@@ -78,12 +80,14 @@ class Change(msgspec.Struct, frozen=True):
 class Boundary(msgspec.Struct, frozen=True, gc=False):
     """Everything committed at the source before `lsn` has been handed over; `at` is the source's clock.
 
-    `commit` is false for heartbeats and keepalives, which move the watermark without a change.
+    `commit` is false for heartbeats and keepalives, which move the watermark without a change; of a pulse nobody waits
+    for more than that.
     """
 
     lsn: int
     at: datetime
     commit: bool = True
+    pulse: bool = False
 
 
 Event = Change | Boundary

@@ -285,7 +285,8 @@ class Runner:
         log.info("streaming", stream=self.stream.name, lsn=lsn_text(position))
 
         def note(applied: Applied) -> None:
-            reader.applied = applied.lsn
+            if applied.durable:  # what is confirmed does not come again
+                reader.applied = applied.lsn
             self.status.paused = reader.paused
             self.status.note(applied, len(applier.writer.parked))
 

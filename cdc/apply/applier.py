@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import psycopg
@@ -35,13 +35,17 @@ BATCH_ROWS = 10_000
 BATCH_BYTES = 32 * 1024 * 1024
 # Seconds between two looks at the parked keys, while there are some.
 LOOK_AT_PARKED = 0.5
+# A position without changes is true at once, and made durable this often, seconds: a restart reads that much again.
+DURABLE_EVERY = 1.0
 
 log = structlog.get_logger("cdc.apply")
 
 
 @dataclass(frozen=True, slots=True)
 class Applied:
-    """The newest position that the target has made durable. Times: source's clock, target's clock."""
+    """The newest position up to which the target has everything. Times: source's clock, target's clock (this process's
+    where nothing was written). Not `durable`: nothing was to be applied since the last position that is.
+    """
 
     lsn: int
     commit_at: datetime
@@ -49,6 +53,7 @@ class Applied:
     rows: int
     commit: bool
     transactions: int = 0  # of the source
+    durable: bool = True
 
     @property
     def lag_ms(self) -> float:
@@ -72,7 +77,7 @@ class Applier:
     """Bound to one applier session. Feed events, then settle; not thread-safe.
 
     With `ahead` a batch is sent without waiting for its end: `feed` and `settle` return the batch before, and `finish`
-    the last one. Otherwise what they return is durable with them.
+    the last one. Otherwise what they return is in the target with them.
     """
 
     def __init__(self, connection: psycopg.Connection[Any], stream: str, routes: Routes, ahead: bool = False) -> None:
@@ -85,6 +90,8 @@ class Applier:
         self._changes: list[Raw | Change] = []
         self._complete = 0  # so many of _changes belong to transactions that have ended
         self._boundary: Boundary | None = None
+        self._pulse = True  # all boundaries since the last batch were pulses
+        self._written_at = 0.0  # the last position
         self._open = False
         self._careful = False  # the target transaction has a part that was written with care
         self._look_again = 0.0
@@ -113,6 +120,7 @@ class Applier:
                     done += self._write_early()
                 continue
             self._boundary = event
+            self._pulse = self._pulse and event.pulse
             self._transactions += event.commit
             self._complete = len(changes)
             if self._complete >= BATCH_ROWS or (self._open and event.commit):
@@ -125,6 +133,8 @@ class Applier:
         """Commit all source transactions that have come whole; a part of one stays in hand."""
         if self._boundary is None or self._open:
             return None
+        if self._pulse and not self._complete and time.monotonic() - self._written_at < DURABLE_EVERY:
+            return self.finish() if self.busy else self._passed()
         done = self._commit()
         return done[-1] if done else None
 
@@ -135,6 +145,12 @@ class Applier:
             return None
         with stream_errors():
             return self._end(sent)
+
+    def _passed(self) -> Applied:
+        """Nothing was to be written: the target has everything before the boundary."""
+        boundary, self._boundary = self._boundary, None
+        assert boundary is not None
+        return Applied(boundary.lsn, boundary.at, datetime.now(UTC), 0, commit=False, durable=False)
 
     def _write_early(self) -> list[Applied]:
         """A source transaction too large to hold: write a part, commit when its end comes."""
@@ -147,7 +163,8 @@ class Applier:
         assert self._boundary is not None
         changes, boundary = self._changes[: self._complete], self._boundary
         del self._changes[: self._complete]
-        self._complete, self._bytes, self._boundary = 0, 0, None
+        self._complete, self._bytes, self._boundary, self._pulse = 0, 0, None, True
+        self._written_at = time.monotonic()
         return self._write(changes, boundary)
 
     def _write(self, changes: list[Raw | Change], boundary: Boundary | None) -> list[Applied]:

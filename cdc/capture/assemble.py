@@ -8,7 +8,7 @@ import msgspec
 
 from cdc.capture.pgoutput import Begin, Commit, Decoded, Delete, Emitted, Insert, Origin, Truncate, Update
 from cdc.capture.raw import Captured
-from cdc.change import HEARTBEAT, Boundary, Change, Event, Message, Relation, Transaction
+from cdc.change import HEARTBEAT, PULSE, Boundary, Change, Event, Message, Relation, Transaction
 from cdc.errors import ProtocolError
 from cdc.schema.sentry import DDL, Sentry
 
@@ -60,9 +60,9 @@ class Assembler:
                 self.tx = msgspec.structs.replace(self._current(), origin=name, origin_lsn=origin_lsn)
 
     def _message(self, lsn: int, message: Message) -> list[Event]:
-        if message.prefix == HEARTBEAT:
+        if message.prefix in (HEARTBEAT, PULSE):
             at = heartbeat_time(message.content)
-            return [] if self.inside or at is None else [Boundary(lsn, at, commit=False)]
+            return [] if self.inside or at is None else [Boundary(lsn, at, False, message.prefix == PULSE)]
         if message.prefix == DDL and self._sentry is not None:
             self._sentry.told(message, self._current().commit_lsn)
             return []

@@ -418,19 +418,19 @@ class TestResnapshot:
         items(shop, 1000)
         shop.streaming()
         stream = shop.stream("forward")
-        path = str(shop.file(stream))
-        looked = cli(shop, stream, "resnapshot", "--stream", path, "--table", "item", "--from", "1", "--to", "9", "--dry-run")
+        again = ["resnapshot", "--stream", str(shop.file(stream))]
+        looked = cli(shop, stream, *again, "--table", "item", "--from", "1", "--to", "9", "--dry-run")
         assert looked.stdout.endswith("rows into public.product\n")
         execute(shop.service, "UPDATE product SET price = 0")
-        done = json.loads(cli(shop, stream, "resnapshot", "--stream", path, "--table", "item", "--keys", "5,7", "--json").stdout)
+        done = json.loads(cli(shop, stream, *again, "--table", "item", "--keys", "5,7", "--json").stdout)
         assert [(each["state"], each["rows"]) for each in done["done"]] == [("done", 2)]
-        said = cli(shop, stream, "resnapshot", "--stream", path)
+        said = cli(shop, stream, *again)
         assert "public.item: done, 1,000 rows" in said.stdout
         equal(shop)
-        wrong = cli(shop, stream, "resnapshot", "--stream", path, "--keys", "5")
+        wrong = cli(shop, stream, *again, "--keys", "5")
         assert (wrong.exit_code, wrong.stderr.count("\n")) == (1, 1)
         assert "name it with --table" in wrong.stderr
-        assert cli(shop, stream, "resnapshot", "--stream", path, "--cancel").stdout == "0 requests ended\n"
+        assert cli(shop, stream, *again, "--cancel").stdout == "0 requests ended\n"
 
 
 def ask_without_look(shop: Shop) -> list[int]:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import threading
+import time
 from decimal import Decimal
 
 import psycopg
 import pytest
 
 from cdc import streams
+from cdc.beacon import EMIT_FLUSHED
+from cdc.change import PULSE
 from tests.integration.cdc.toy import Shop, assert_equal, execute, one, rows, until
 
 EVERYTHING = "SELECT * FROM everything ORDER BY id"
@@ -209,3 +212,41 @@ def test_an_idle_streams_watermark_moves(shop: Shop) -> None:
     assert second.lsn > first.lsn
     assert second.commit_at > first.commit_at
     assert second.lag_ms < 2000
+
+
+def test_a_pulse_moves_the_watermark_at_once_and_the_durable_position_once_a_second(shop: Shop) -> None:
+    running = shop.streaming()
+    shop.caught_up()
+    status, told = running.runner.status, set[int]()
+    began, stored = time.monotonic(), rows(shop.service, "SELECT source_lsn::text FROM banyan.stream")
+    while time.monotonic() - began < 0.5:
+        before = one(shop.legacy, "SELECT pg_current_wal_lsn() - '0/0'::pg_lsn")
+        execute(shop.legacy, EMIT_FLUSHED, [PULSE])
+        until(lambda lsn=before: status.applied is not None and status.applied.lsn >= lsn, "the watermark to pass")  # type: ignore[misc]
+        assert status.applied is not None
+        told.add(status.applied.lsn)
+    assert len(told) > 5
+    assert status.applied is not None
+    if not status.applied.durable:
+        assert rows(shop.service, "SELECT source_lsn::text FROM banyan.stream") == stored
+        held = "SELECT confirmed_flush_lsn - '0/0'::pg_lsn FROM pg_replication_slots WHERE active"
+        assert one(shop.legacy, held) < status.applied.lsn
+
+    def durable() -> bool:
+        execute(shop.legacy, EMIT_FLUSHED, [PULSE])
+        return rows(shop.service, "SELECT source_lsn::text FROM banyan.stream") != stored
+
+    until(durable, "the position to be written")
+
+
+def test_changes_before_a_pulse_are_in_the_target_when_the_watermark_passes_it(shop: Shop) -> None:
+    running = shop.streaming()
+    shop.caught_up()
+    status = running.runner.status
+    for n in range(20):
+        execute(shop.legacy, "INSERT INTO item VALUES (%s, 'c' || %s, 'n', 1)", [n, n])
+        execute(shop.legacy, EMIT_FLUSHED, [PULSE])
+        lsn = one(shop.legacy, "SELECT pg_current_wal_lsn() - '0/0'::pg_lsn")
+        execute(shop.legacy, EMIT_FLUSHED, [PULSE])
+        until(lambda lsn=lsn: status.applied is not None and status.applied.lsn >= lsn, "the watermark to pass")  # type: ignore[misc]
+        assert one(shop.service, "SELECT count(*) FROM product") == n + 1
