@@ -4,6 +4,8 @@ SHELL := /bin/sh
 CHECK ?=
 ARGS ?=
 BANYAN := .venv/bin/banyan
+# Tests and stacks start Python hundreds of times: compiling everything each time would take longer than the work.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help setup setup-dev demo up down test test-quick check format bench-gateway requirements clean
 
