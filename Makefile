@@ -3,6 +3,8 @@ SHELL := /bin/sh
 .DEFAULT_GOAL := help
 CHECK ?=
 ARGS ?=
+# Where all tests of whole stacks are (tests/fixtures/places.py sees to it): each run reads only what it needs.
+WHOLE := tests/e2e tests/drills
 BANYAN := .venv/bin/banyan
 # Tests and stacks start Python hundreds of times: compiling everything each time would take longer than the work.
 unexport PYTHONDONTWRITEBYTECODE
@@ -29,9 +31,9 @@ down: setup ## Stop the local stack.
 
 test: setup-dev ## Run all tests (real servers; installs missing system packages when it may).
 	@tools/system-packages.sh chromium=chromium chromedriver=chromium-driver nginx=nginx wrk=wrk java=default-jre-headless mvn=maven
-	@.venv/bin/pytest -m "not e2e and not alone" -n 3 --dist loadfile $(ARGS)
-	@.venv/bin/pytest -m e2e -n 2 --dist loadfile $(ARGS)
-	@.venv/bin/pytest -m alone $(ARGS)
+	@.venv/bin/pytest -m "not e2e and not alone" $(WHOLE:%=--ignore=%) -n 3 --dist loadfile $(ARGS)
+	@.venv/bin/pytest $(WHOLE) -m "not alone" -n 2 --dist loadfile $(ARGS)
+	@.venv/bin/pytest $(WHOLE) -m alone $(ARGS)
 
 test-quick: setup-dev ## Run the tests without I/O only.
 	@.venv/bin/pytest tests/unit $(ARGS)

@@ -7,4 +7,4 @@ import sys
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
 
-pytest_plugins = ["tests.fixtures.servers", "tests.fixtures.kafka"]
+pytest_plugins = ["tests.fixtures.places", "tests.fixtures.servers", "tests.fixtures.kafka"]
