@@ -19,7 +19,7 @@ import structlog
 
 from cdc import streams
 from cdc.apply.route import DomainMapping, routes
-from cdc.beacon import Heartbeat, Publisher, Tables
+from cdc.beacon import Heartbeat, Tables
 from cdc.commands.parked import parked
 from cdc.commands.resnapshot import resnapshot
 from cdc.config import Stream, dsn, load_mapping, load_stream
@@ -96,6 +96,8 @@ def run(path: Path) -> None:
     Heartbeat(dsn(stream.source_dsn_env), stream.slot, runner.status, stop, tables).start()
     Orphanage(dsn(stream.target_dsn_env), _targets(stream, path), runner.status, stop).start()
     if redis_url is not None:
+        from cdc.publisher import Publisher  # Redis's client, which no other command needs
+
         Publisher(redis_url, runner.status, stop).start()
     while worker.is_alive():
         if signal.sigtimedwait({signal.SIGTERM, signal.SIGINT}, 0.2) is not None:

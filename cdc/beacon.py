@@ -1,4 +1,4 @@
-"""Two small threads beside a stream: heartbeats at the source, the watermark into Redis. Neither can stop it."""
+"""A small thread beside a stream: heartbeats at the source. It cannot stop the stream."""
 
 from __future__ import annotations
 
@@ -7,14 +7,13 @@ import threading
 import time
 from typing import Any
 
-import orjson
 import psycopg
-import redis
 import structlog
 
 from cdc.apply.route import Routes
 from cdc.capture import slot as slots
 from cdc.change import PULSE
+from cdc.emit import EMIT_FLUSHED, EMIT_TRANSACTION
 from cdc.errors import first_line
 from cdc.schema import watch
 from cdc.schema.examine import lost_tables
@@ -26,16 +25,6 @@ PULSE_EVERY, PULSE_SPREAD = 0.078, 0.015
 # Seconds between two looks at the slot, and at whether the tables are still published.
 LOOK_EVERY = 1.0
 TABLES_EVERY = 5.0
-# Redis gets the watermark whenever it has moved, at most and at least so often, seconds.
-PUBLISH_GAP = 0.04
-PUBLISH_EVERY = 0.5
-
-# A message outside a transaction reaches the reader once it is flushed: at once where the server can be asked to
-# (PostgreSQL 17), else as a transaction of its own.
-EMIT_FLUSHED = "SELECT pg_logical_emit_message(false, %s, extract(epoch from clock_timestamp())::text, true)"
-EMIT_TRANSACTION = "SELECT pg_logical_emit_message(true, %s, extract(epoch from clock_timestamp())::text)"
-
-WATERMARKS = "banyan:watermark"
 
 log = structlog.get_logger("cdc.beacon")
 
@@ -100,35 +89,3 @@ class Tables:
         if watch.installed(connection):
             return ""
         return lost_tables(connection, self._routes, self._publication) or ""
-
-
-class Publisher(threading.Thread):
-    """HSET banyan:watermark <stream> {…}. Redis may be down for as long as it likes."""
-
-    def __init__(self, url: str, status: Status, stop: threading.Event) -> None:
-        super().__init__(name=f"publisher-{status.stream}", daemon=True)
-        self._client = redis.Redis.from_url(url, socket_timeout=0.5, socket_connect_timeout=0.5)
-        self._status, self._halt = status, stop
-        self._down = False
-
-    def run(self) -> None:
-        while not self._halt.is_set():
-            self._status.changed.wait(PUBLISH_EVERY)
-            self._status.changed.clear()
-            self._publish()
-            time.sleep(PUBLISH_GAP)
-        self._client.close()
-
-    def _publish(self) -> None:
-        watermark = self._status.watermark()
-        if watermark is None:
-            return
-        try:
-            self._client.hset(WATERMARKS, self._status.stream, orjson.dumps(watermark).decode())
-        except redis.RedisError as e:
-            if not self._down:
-                log.warning("redis does not take the watermark", stream=self._status.stream, error=type(e).__name__)
-            self._down = True
-        else:
-            self._down = False
-            self._status.published += 1

@@ -12,8 +12,6 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import redis
-
 from banyan.errors import ServerFailed, ServerMissing
 from banyan.servers.ports import free_port
 
@@ -68,6 +66,8 @@ class Redis:
         return self
 
     def wait_ready(self, timeout: float = 10.0) -> None:
+        import redis  # slow to import, and most who import this package start no Redis
+
         deadline = time.monotonic() + timeout
         while True:
             with contextlib.suppress(redis.RedisError), redis.Redis.from_url(self.url, socket_timeout=1) as client:

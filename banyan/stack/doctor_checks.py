@@ -13,7 +13,6 @@ from typing import Literal
 
 import httpx
 import psycopg
-import redis
 
 from banyan.errors import BanyanError
 from banyan.servers.postgres import find_binaries
@@ -159,6 +158,8 @@ def judge_slots(name: str, settings: Mapping[str, str]) -> Check:
 
 
 def _pings(name: str, url: str) -> Check:
+    import redis  # slow to import: `banyan up` and `down` share this module's command file
+
     where = url.rpartition("@")[2]
     try:
         with redis.Redis.from_url(url, socket_timeout=_PATIENCE) as client:

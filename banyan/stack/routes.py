@@ -6,12 +6,10 @@ import contextlib
 from pathlib import Path
 
 import msgspec
-import redis
 
 from banyan.stack.config import Config
 from gateway.control import stored
 from gateway.control.audit import Audit
-from gateway.control.spread import KEY
 from gateway.control.table import RouteTable
 from gateway.errors import TableRefused
 
@@ -62,6 +60,10 @@ def _audited(audit: Audit) -> int:
 
 def _in_redis(url: str) -> int:
     """The version that all nodes agreed on; 0 when Redis knows none. The gateway starts without Redis, and so do we."""
+    import redis  # slow to import, and only who starts a stack asks
+
+    from gateway.control.spread import KEY
+
     with (
         contextlib.suppress(redis.RedisError),
         redis.Redis.from_url(url, socket_timeout=_PATIENCE, socket_connect_timeout=_PATIENCE) as client,

@@ -38,8 +38,8 @@ from typing import Any
 
 import psycopg
 
-from cdc.beacon import EMIT_FLUSHED, EMIT_TRANSACTION
 from cdc.change import HEARTBEAT, lsn_number
+from cdc.emit import EMIT_FLUSHED, EMIT_TRANSACTION
 from cdc.errors import Transient
 from cdc.mapping import Direction, Side, TableMapping
 from cdc.mapping import Mapping as DomainMapping

@@ -19,9 +19,9 @@ import psycopg
 from banyan.errors import ServerFailed
 from banyan.servers import Postgres
 from cdc import streams
-from cdc.beacon import EMIT_FLUSHED
 from cdc.change import HEARTBEAT, Direction
 from cdc.config import Stream, load_mapping
+from cdc.emit import EMIT_FLUSHED
 from cdc.mapping import Mapping
 from load.drill.domains import ARRIVALS, DESK, LEGACY, SERVICE, SHOP
 

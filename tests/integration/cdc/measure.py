@@ -13,8 +13,8 @@ import psycopg
 from banyan.servers import Postgres
 from cdc import streams
 from cdc.__main__ import _spare_the_collector
-from cdc.beacon import EMIT_FLUSHED
 from cdc.change import HEARTBEAT
+from cdc.emit import EMIT_FLUSHED
 from tests.fixtures.servers import create_database
 from tests.integration.cdc.toy import LEGACY, SERVICE, Shop, execute, one, until
 

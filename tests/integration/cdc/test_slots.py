@@ -18,11 +18,12 @@ from banyan.servers import Postgres
 from banyan.servers.postgres import find_binaries
 from banyan.servers.privileges import hand_over, unprivileged
 from cdc import streams
-from cdc.beacon import EMIT_FLUSHED, Heartbeat
+from cdc.beacon import Heartbeat
 from cdc.capture import slot as slots
 from cdc.capture.replication import ReplicationStream
 from cdc.capture.replication import connect as connect_replication
 from cdc.change import HEARTBEAT, lsn_number
+from cdc.emit import EMIT_FLUSHED
 from cdc.errors import SlotAhead, SlotLost
 from cdc.recover import recover
 from cdc.runner import Runner

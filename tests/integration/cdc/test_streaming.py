@@ -10,8 +10,8 @@ import psycopg
 import pytest
 
 from cdc import streams
-from cdc.beacon import EMIT_FLUSHED
 from cdc.change import PULSE
+from cdc.emit import EMIT_FLUSHED
 from tests.integration.cdc.toy import Shop, assert_equal, execute, one, rows, until
 
 EVERYTHING = "SELECT * FROM everything ORDER BY id"

@@ -14,9 +14,9 @@ import psycopg
 
 from cdc import mapping as mappings
 from cdc import streams
-from cdc.beacon import EMIT_FLUSHED
 from cdc.change import HEARTBEAT
 from cdc.config import Stream
+from cdc.emit import EMIT_FLUSHED
 from cdc.runner import Runner
 
 LEGACY = """
