@@ -14,16 +14,16 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
-import psycopg
 import pytest
-from psycopg import sql
 
 from legacy_monolith.app import create_app
 from legacy_monolith.migrate import migrate
 from legacy_monolith.settings import Settings
 from legacy_monolith.tests.world import World
+from tests.fixtures.servers import database_like
 
 BACKOFFICE_KEY = "key-of-the-tests"
 _ROOT = Path(__file__).parents[2]
@@ -35,10 +35,7 @@ def base_url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
         yield given.rstrip("/")
         return
     postgres = request.getfixturevalue("postgres")
-    name = f"characterization_{secrets.token_hex(4)}"
-    with psycopg.connect(postgres.dsn(), autocommit=True) as connection:
-        connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
-    migrate(postgres.dsn(name))
+    dsn = database_like(postgres, "legacy", migrate)
     log = tmp_path_factory.mktemp("legacy") / "log"
     with socket.socket() as listener, log.open("wb") as output:
         listener.bind(("127.0.0.1", 0))
@@ -51,7 +48,7 @@ def base_url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
             cwd=_ROOT,
             env={
                 **os.environ,
-                "LEGACY_DATABASE_URL": postgres.dsn(name),
+                "LEGACY_DATABASE_URL": dsn,
                 "LEGACY_SECRET_KEY": secrets.token_hex(16),
                 "LEGACY_BACKOFFICE_KEY": BACKOFFICE_KEY,
             },
@@ -103,10 +100,9 @@ def world(backoffice: httpx.Client) -> Iterator[World]:
 
 
 @pytest.fixture
-def legacy_database(database: str) -> str:
+def legacy_database(postgres: Any) -> str:
     """The DSN of a fresh database with the monolith's tables."""
-    migrate(database)
-    return database
+    return database_like(postgres, "legacy", migrate)
 
 
 @pytest.fixture

@@ -28,6 +28,7 @@ from banyan.servers.ports import free_port
 from cdc.__main__ import main
 from cdc.config import Stream
 from cdc.errors import NotPrepared, SlotAhead, TargetRefused, WrongSource
+from tests.fixtures import forked
 from tests.fixtures.servers import create_database
 from tests.integration.cdc.toy import LEGACY, Shop, assert_equal, execute, one, until
 
@@ -54,14 +55,7 @@ def cdc(shop: Shop, stream: Stream, *command: str, **more: str) -> Iterator[subp
 
 
 def run_once(shop: Shop, stream: Stream, *command: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "cdc", *command],
-        env=environment(shop, stream),
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    return forked.run("cdc", *command, env=environment(shop, stream))
 
 
 def get(port: int, path: str) -> tuple[int, Any]:
@@ -374,8 +368,7 @@ def test_variables_and_stream_files_are_found_where_the_local_stack_put_them(sho
 
     def run(*command: str, **more: str) -> subprocess.CompletedProcess[str]:
         env = {"PATH": os.environ["PATH"], "BANYAN_HOME": str(home), **more}
-        arguments = [sys.executable, "-m", "cdc", *command]
-        return subprocess.run(arguments, env=env, capture_output=True, text=True, timeout=60, check=False)
+        return forked.run("cdc", *command, env=env)
 
     done = run("status", "--stream", "shop.forward")
     assert (done.returncode, done.stderr) == (0, "")

@@ -18,6 +18,7 @@ import msgspec
 
 from gateway.control.client import AdminClient
 from gateway.control.table import encode_table
+from tests.fixtures import forked
 from tests.integration.gateway.stage import first_table, until
 from tests.integration.gateway.upstream import Upstream
 
@@ -75,8 +76,7 @@ def start(folder: Path, *, take_over: bool = False, **given: str) -> Running:
 
 
 def run(folder: Path, *arguments: str, **given: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "gateway", *arguments]
-    return subprocess.run(command, env=environment(folder, **given), capture_output=True, text=True, timeout=120)
+    return forked.run("gateway", *arguments, env=environment(folder, **given), timeout=120)
 
 
 Start = Callable[..., Running]

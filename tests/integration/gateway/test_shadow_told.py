@@ -6,7 +6,6 @@ import asyncio
 import json
 import os
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ import pytest
 
 from gateway.control.client import AdminClient
 from gateway.errors import AdminRefused
+from tests.fixtures import forked
 from tests.integration.gateway.running import TOKEN, Running, Start, first, ready
 from tests.integration.gateway.stage import until
 from tests.integration.gateway.upstream import Upstream, answering
@@ -50,8 +50,7 @@ def banyan(folder: Path, gateway: Running, *arguments: str) -> subprocess.Comple
         "BANYAN_ACTOR": "ann", "GATEWAY_ADMIN_TOKEN": TOKEN,
         "BANYAN_GATEWAY_ADMIN_URL": f"http://{gateway.addresses['admin']}",
     }  # fmt: skip
-    command = [sys.executable, "-m", "banyan.cli", "shadow", *arguments]
-    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=60)
+    return forked.run("banyan.cli", "shadow", *arguments, env=environment)
 
 
 async def read_often(gateway: Running, admin: AdminClient, count: int) -> dict[str, Any]:

@@ -7,7 +7,6 @@ import json
 import os
 import re
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,6 +16,7 @@ import pytest
 from banyan.commands.load import verdict
 from banyan.environment import read_lines
 from banyan.stack.home import Home, Running
+from tests.fixtures import forked
 from tests.integration.load.shop import LEGACY_TABLES, SERVICE_TABLES, Shop, opened
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -43,10 +43,8 @@ def open_at(home: Home, url: str, *, ready: bool = True) -> None:
 
 def load(home: Home, *arguments: str) -> subprocess.CompletedProcess[str]:
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("BANYAN_", "LEGACY_"))}
-    return subprocess.run(
-        [sys.executable, "-m", "banyan.cli", "load", "--domain", "pricing", *arguments],
-        cwd=ROOT, env={**kept, "BANYAN_HOME": str(home.path)}, capture_output=True, text=True, timeout=90, check=False,
-    )  # fmt: skip
+    env = {**kept, "BANYAN_HOME": str(home.path)}
+    return forked.run("banyan.cli", "load", "--domain", "pricing", *arguments, env=env, timeout=90)
 
 
 def test_writes_that_no_database_has_are_lost_and_the_exit_code_says_so(home):

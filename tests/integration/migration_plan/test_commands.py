@@ -20,6 +20,7 @@ from cdc import mapping as mappings
 from cdc.runner import Runner
 from cdc.verify.loop import Loop
 from migration_plan.verification import carriers
+from tests.fixtures import forked
 from tests.integration.migration_plan.toy import Toys, until
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -27,10 +28,7 @@ ROOT = Path(__file__).resolve().parents[3]
 
 def banyan(toys: Toys, *arguments: str) -> subprocess.CompletedProcess[str]:
     env = {"PATH": os.environ["PATH"], "BANYAN_HOME": str(toys.folder), "BANYAN_ACTOR": "ann", **toys.env}
-    command = [sys.executable, "-m", "banyan.cli", *arguments]
-    return subprocess.run(
-        command, cwd=ROOT, env=env, capture_output=True, text=True, check=False, timeout=60, stdin=subprocess.DEVNULL
-    )
+    return forked.run("banyan.cli", *arguments, env=env)
 
 
 def step(toys: Toys, *arguments: str) -> dict[str, object]:

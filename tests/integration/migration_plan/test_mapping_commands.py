@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ import psycopg
 import pytest
 
 from migration_plan import verbs
+from tests.fixtures import forked
 from tests.integration.migration_plan.toy import Toys
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -20,10 +20,7 @@ ROOT = Path(__file__).resolve().parents[3]
 
 def banyan(toys: Toys, *arguments: str) -> subprocess.CompletedProcess[str]:
     env = {"PATH": os.environ["PATH"], "BANYAN_HOME": str(toys.folder), **toys.env}
-    return subprocess.run(
-        [sys.executable, "-m", "banyan.cli", "mapping", *arguments],
-        cwd=ROOT, env=env, capture_output=True, text=True, check=False, timeout=60, stdin=subprocess.DEVNULL,
-    )  # fmt: skip
+    return forked.run("banyan.cli", "mapping", *arguments, env=env)
 
 
 def checked(toys: Toys, *arguments: str) -> tuple[int, dict[str, Any]]:

@@ -14,7 +14,13 @@ import pytest
 from banyan.servers import Postgres
 from tests.integration.pi_agent.process import Make, until
 from tests.integration.pi_agent.server import FakeServer
-from tests.integration.services.processes import BACK_OFFICE, migrated, new_database, running_monolith, running_service
+from tests.integration.services.processes import (
+    BACK_OFFICE,
+    migrated,
+    monolith_database,
+    running_monolith,
+    running_service,
+)
 
 SLOTS = "0000-1200 C1000;1200-2400 D900"
 pytestmark = pytest.mark.timeout(180)
@@ -27,7 +33,7 @@ def acks_of(client: httpx.Client, device_id: int) -> list[tuple[str, str]]:
 
 
 def test_the_monolith_gives_the_schedule_and_takes_the_acks(postgres: Postgres, agents: Make, tmp_path: Path) -> None:
-    dsn = new_database(postgres, "legacy")
+    dsn = monolith_database(postgres)
     with running_monolith(dsn, tmp_path / "monolith.log") as url, httpx.Client(base_url=url, timeout=10) as client:
         with psycopg.connect(dsn) as connection:
             customer = _insert(connection, "customer", {

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import importlib
 import os
-import secrets
 import socket
 import subprocess
 import sys
@@ -14,12 +13,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
-import psycopg
-from psycopg import sql
 
 from banyan.servers import Postgres
 from banyan.servers.ports import free_port
 from services.chassis.migrate import migrate
+from tests.fixtures.servers import database_like
 
 ROOT = Path(__file__).parents[3]
 SECRET = "the-secret-of-the-tests"
@@ -27,19 +25,19 @@ KEY = "the-key-of-the-tests"
 BACK_OFFICE = {"X-Api-Key": KEY}
 
 
-def new_database(server: Postgres, prefix: str) -> str:
-    """A fresh database; returns its superuser DSN."""
-    name = f"{prefix}_{secrets.token_hex(4)}"
-    with psycopg.connect(server.dsn(), autocommit=True) as connection:
-        connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
-    return server.dsn(name)
+def migrate_service(dsn: str, service: str) -> None:
+    """Its tables, and the grants of its role if there is one by now."""
+    migrate(service, ROOT / "services" / service / "migrations", {f"{service.upper()}_OWNER_DATABASE_URL": dsn})
 
 
 def migrated(server: Postgres, service: str) -> str:
     """A fresh database with the tables of `service`."""
-    dsn = new_database(server, service)
-    migrate(service, ROOT / "services" / service / "migrations", {f"{service.upper()}_OWNER_DATABASE_URL": dsn})
-    return dsn
+    return database_like(server, service, lambda dsn: migrate_service(dsn, service))
+
+
+def monolith_database(server: Postgres) -> str:
+    """A fresh database with the monolith's tables."""
+    return database_like(server, "legacy", importlib.import_module("legacy_monolith.migrate").migrate)
 
 
 def environment(service: str, dsn: str, **more: str) -> dict[str, str]:
@@ -61,8 +59,7 @@ def running_service(service: str, dsn: str, log: Path, **more: str) -> Iterator[
 
 @contextlib.contextmanager
 def running_monolith(dsn: str, log: Path, **more: str) -> Iterator[str]:
-    """The monolith under gunicorn; gives its base URL once it is healthy."""
-    importlib.import_module("legacy_monolith.migrate").migrate(dsn)
+    """The monolith under gunicorn, over a `monolith_database`; gives its base URL once it is healthy."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         listener.listen(64)

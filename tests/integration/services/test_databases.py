@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 from collections.abc import Iterator
 from importlib import import_module
 
@@ -21,7 +20,9 @@ from banyan.servers import Postgres
 from services.chassis.health import newest_revision
 from services.chassis.migrate import alembic_config
 from services.chassis.settings import sqlalchemy_url
-from tests.integration.services.processes import ROOT, migrated, new_database
+from tests.fixtures import forked
+from tests.fixtures.servers import create_database
+from tests.integration.services.processes import ROOT, migrate_service, migrated
 
 SERVICES = ["pricing", "devices", "notifications"]
 pytestmark = pytest.mark.parametrize("service", SERVICES)
@@ -43,7 +44,7 @@ def test_the_newest_file_is_the_head_of_the_history(service: str) -> None:
 
 
 def test_the_command_migrates_and_may_be_run_again(service: str, service_postgres: Postgres) -> None:
-    dsn = new_database(service_postgres, service)
+    dsn = create_database(service_postgres, service)
     for _ in range(2):
         done = run(service, "migrate", **{f"{service.upper()}_OWNER_DATABASE_URL": dsn})
         assert (done.returncode, done.stdout) == (0, f"{service}: at migration 0001\n"), done.stderr
@@ -78,7 +79,9 @@ def role(service: str, service_postgres: Postgres) -> Iterator[sql.Identifier]:
 def test_the_services_role_may_write_rows_but_owns_nothing(
     service: str, service_postgres: Postgres, role: sql.Identifier
 ) -> None:
-    with psycopg.connect(migrated(service_postgres, service), autocommit=True) as connection:
+    dsn = create_database(service_postgres, service)
+    migrate_service(dsn, service)
+    with psycopg.connect(dsn, autocommit=True) as connection:
         connection.execute(sql.SQL("SET ROLE {}").format(role))
         assert connection.execute("SELECT version_num FROM alembic_version").fetchall() == [("0001",)]
         connection.execute("DELETE FROM customer_refs")
@@ -105,7 +108,4 @@ def test_an_unknown_command_is_refused(service: str) -> None:
 
 def run(service: str, *arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
     own = {name: value for name, value in os.environ.items() if not name.endswith("_DATABASE_URL")}
-    return subprocess.run(
-        [sys.executable, "-W", "ignore", "-m", f"services.{service}", *arguments],
-        cwd=ROOT, env={**own, **env}, capture_output=True, text=True, timeout=60, check=False,
-    )  # fmt: skip
+    return forked.run(f"services.{service}", *arguments, env={**own, **env})

@@ -26,13 +26,14 @@ from gateway.control.table import RouteTable, encode_table
 from migration_plan.compile import compile_table
 from migration_plan.journey import Stand
 from migration_plan.plan import load as load_plan
+from tests.fixtures.servers import create_database
 from tests.integration.gateway import running
 from tests.integration.services.mail import MailServer, mail_server
 from tests.integration.services.processes import (
     BACK_OFFICE,
     ROOT,
-    migrated,
-    new_database,
+    migrate_service,
+    monolith_database,
     running_monolith,
     running_service,
 )
@@ -96,7 +97,8 @@ def world(
         suppress(psycopg.errors.DuplicateObject),
     ):
         connection.execute(f"CREATE ROLE {domain}_app LOGIN PASSWORD 'app'")
-    legacy_dsn, service_dsn = new_database(postgres, "legacy"), migrated(service_postgres, domain)
+    legacy_dsn, service_dsn = monolith_database(postgres), create_database(service_postgres, domain)
+    migrate_service(service_dsn, domain)  # with the role's grants
     as_app = service_postgres.dsn(service_dsn.rpartition("/")[2], f"{domain}_app", "app")
     with psycopg.connect(service_dsn, autocommit=True) as connection:
         connection.execute(REFS[domain])

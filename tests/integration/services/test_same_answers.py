@@ -20,7 +20,7 @@ from tests.integration.services.processes import (
     BACK_OFFICE,
     SECRET,
     migrated,
-    new_database,
+    monolith_database,
     running_monolith,
     running_service,
 )
@@ -84,7 +84,7 @@ def pair_of(
 ) -> Iterator[Callable[[str], Pair]]:
     folder = tmp_path_factory.mktemp("pair")
     with ExitStack() as stack:
-        legacy = new_database(postgres, "legacy")
+        legacy = monolith_database(postgres)
         monolith = stack.enter_context(running_monolith(legacy, folder / "monolith.log"))
         with psycopg.connect(legacy) as connection:
             connection.execute(CUSTOMER_ROW)

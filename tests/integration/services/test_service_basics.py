@@ -17,8 +17,9 @@ from banyan.servers import Postgres
 from banyan.servers.ports import free_port
 from services.chassis.application import Read, Work, create_app
 from services.pricing.service import MIGRATIONS, pricing
+from tests.fixtures.servers import create_database
 from tests.integration.services.conftest import Client, settings
-from tests.integration.services.processes import BACK_OFFICE, new_database, running_service
+from tests.integration.services.processes import BACK_OFFICE, running_service
 
 Rows = Callable[[str], list[tuple[object, ...]]]
 
@@ -29,7 +30,7 @@ async def test_a_migrated_service_is_live_and_ready(anyone: Client) -> None:
 
 
 async def test_a_service_is_not_ready_before_its_migration_and_says_what_to_do(service_postgres: Postgres) -> None:
-    empty = settings("pricing", new_database(service_postgres, "empty"))
+    empty = settings("pricing", create_database(service_postgres))
     async with AsyncTestClient(pricing(empty)) as client:
         answer = await client.get("/readyz")
         assert (answer.status_code, (await client.get("/livez")).status_code) == (503, 200)

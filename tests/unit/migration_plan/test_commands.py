@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -13,6 +12,7 @@ import pytest
 from banyan.commands.plan import Interrupted, _step
 from banyan.environment import load_environment
 from migration_plan.verbs import Result
+from tests.fixtures import forked
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -20,16 +20,7 @@ ROOT = Path(__file__).resolve().parents[3]
 def banyan(home: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
     """As a user calls it, without a stack."""
     env = {"PATH": "/usr/bin:/bin", "BANYAN_HOME": str(home), **variables}
-    return subprocess.run(
-        [sys.executable, "-m", "banyan.cli", *arguments],
-        cwd=ROOT,
-        env=env,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-        stdin=subprocess.DEVNULL,
-    )
+    return forked.run("banyan.cli", *arguments, env=env)
 
 
 @pytest.mark.parametrize(
