@@ -120,5 +120,11 @@ def test_what_the_schema_can_hold_comes_back_or_is_refused(legacy, table: TableM
                 nothing = all(row[name] is None for name in rule.legacy)
                 carried[rule.legacy] += survives(table, rule, row) and not nothing
 
-    check()
-    assert [rule.legacy for rule in table.rules if not carried[rule.legacy]] == [], "no value of these was ever carried"
+    def idle() -> list[tuple[str, ...]]:
+        return [rule.legacy for rule in table.rules if not carried[rule.legacy]]
+
+    for _ in range(20):  # a code of one letter is seldom one that the mapping knows
+        check()
+        if not idle():
+            break
+    assert idle() == [], "no value of these was ever carried"
