@@ -42,6 +42,7 @@ moments = st.datetimes(datetime(1900, 1, 1)) | st.builds(
     st.sampled_from([3, 10]),
     st.integers(0, 7 * 1440),
 )
+LETTERS = ["", *"ADNYXSQFB", *"NNNNN"]  # N alone stands for every hour but the repeated ones
 INTEGERS = {"smallint": 15, "integer": 31, "bigint": 63}
 
 
@@ -63,7 +64,7 @@ def values_of(kind: str, length: int | None, precision: int | None, scale: int |
         case "character" | "character varying" | "text":
             clock = st.times().map(lambda value: f"{value:%H:%M}") if length is None or length >= 5 else st.nothing()
             words = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=length or 8)
-            return st.text("ADNYXSQFB", max_size=min(length or 1, 1)) | clock | words
+            return st.sampled_from(LETTERS) | clock | words
     raise AssertionError(f"the monolith has a column of type {kind}: say here what it may hold")
 
 
@@ -119,5 +120,11 @@ def test_what_the_schema_can_hold_comes_back_or_is_refused(legacy, table: TableM
                 nothing = all(row[name] is None for name in rule.legacy)
                 carried[rule.legacy] += survives(table, rule, row) and not nothing
 
-    check()
-    assert [rule.legacy for rule in table.rules if not carried[rule.legacy]] == [], "no value of these was ever carried"
+    def idle() -> list[tuple[str, ...]]:
+        return [rule.legacy for rule in table.rules if not carried[rule.legacy]]
+
+    for _ in range(20):  # a code of one letter is seldom one that the mapping knows
+        check()
+        if not idle():
+            break
+    assert idle() == [], "no value of these was ever carried"

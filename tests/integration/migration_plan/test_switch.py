@@ -61,7 +61,7 @@ def test_a_dry_run_predicts_the_pause_and_changes_nothing(toys: Toys) -> None:
         before = (toys.ownership(), context.admin().table(), context.ledger().check().rows)
         result = verbs.switch(context, toys.domain, dry_run=True)
         assert (toys.ownership(), context.admin().table(), context.ledger().check().rows) == before
-    assert [step.split()[0] for step in result.steps] == list("12345678")
+    assert [step.split()[0] for step in result.steps] == list("012345678")
     assert result.predicted_pause_ms is not None
 
 
