@@ -27,7 +27,7 @@ def bench() -> None:
 
 
 @bench.command()
-@click.option("--seconds", type=click.IntRange(2, 600), default=12, show_default=True, help="Load for each contestant.")
+@click.option("--seconds", type=click.IntRange(1, 600), default=12, show_default=True, help="Load for each contestant.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object as the last line.")
 def gateway(seconds: int, as_json: bool) -> None:
     """One gateway worker on one core against Envoy and nginx with the same duties."""

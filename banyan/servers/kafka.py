@@ -18,9 +18,6 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from kafka import KafkaAdminClient
-from kafka.errors import KafkaError
-
 from banyan.errors import ServerFailed, ServerMissing
 from banyan.servers.ports import free_port
 
@@ -143,6 +140,9 @@ class Kafka:
             time.sleep(0.05)
 
     def _answers(self) -> bool:
+        from kafka import KafkaAdminClient  # slow to import, and every test run reads this module
+        from kafka.errors import KafkaError
+
         if self.process is not None:
             try:
                 socket.create_connection(("127.0.0.1", self.port), 1).close()

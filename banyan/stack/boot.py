@@ -74,11 +74,14 @@ def boot(config: Config, supervisor: Supervisor, options: Options, progress: Pro
     require_room(config.home)
     _start_servers(config, supervisor, progress)
     _make_schemas(config, progress)
+    early = [specs.legacy(config), *specs.services(config), specs.console(config)]  # they need their tables, no more
+    for spec in early:
+        supervisor.launch(spec)
     _load_data(config, options, progress)
     _prepare(config, progress)
     progress("applications", "monolith, services, streams, gateway, console")
-    applications = [specs.legacy(config), *specs.services(config), specs.gateway(config), specs.console(config)]
-    supervisor.start_all([*applications, *specs.streams(config)], lambda name: progress("ready", name))
+    late = [specs.gateway(config), *specs.streams(config)]
+    supervisor.start_all(late, lambda name: progress("ready", name), started=early)
     if options.agents:
         fleet = agents.specs(config, options.agents)
         supervisor.start_all(fleet)
@@ -134,23 +137,30 @@ def _load_data(config: Config, options: Options, progress: Progress) -> None:
     env = config.pick("LEGACY_*")
     tokens = agents.tokens_file(config)
     progress("customers", f"{options.customers} customers, contracts, meters, devices")
-    run_step(
-        config,
-        "legacy-seed",
-        _module("legacy_monolith", "seed", "--customers", str(options.customers), "--tokens", str(tokens)),
-        env,
-    )
-    tokens.chmod(0o600)
-    run_step(config, "fetch-data", _module("legacy_monolith", "fetch-data"), env)
-    since = ["--since", str(options.prices_since)] if options.prices_since else []
-    said = run_step(config, "load-prices", _module("legacy_monolith", "load-prices", *since), env)
-    progress("prices", said.strip().splitlines()[-1] if said.strip() else "loaded")
+    with ThreadPoolExecutor(max_workers=1) as beside:  # prices are nobody's: they need no customers
+        prices = beside.submit(_load_prices, config, options, env)
+        run_step(
+            config,
+            "legacy-seed",
+            _module("legacy_monolith", "seed", "--customers", str(options.customers), "--tokens", str(tokens)),
+            env,
+        )
+        tokens.chmod(0o600)
+        progress("prices", prices.result())
     if options.meters:
         said = run_step(
             config, "load-readings", _module("legacy_monolith", "load-readings", "--meters", str(options.meters)), env
         )
         progress("readings", said.strip().splitlines()[-1] if said.strip() else "loaded")
     mark.touch()
+
+
+def _load_prices(config: Config, options: Options, env: dict[str, str]) -> str:
+    """The data that readings are made of too; what the loader says of it."""
+    run_step(config, "fetch-data", _module("legacy_monolith", "fetch-data"), env)
+    since = ["--since", str(options.prices_since)] if options.prices_since else []
+    said = run_step(config, "load-prices", _module("legacy_monolith", "load-prices", *since), env)
+    return said.strip().splitlines()[-1] if said.strip() else "loaded"
 
 
 def _prepare(config: Config, progress: Progress) -> None:

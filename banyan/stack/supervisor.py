@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
 
@@ -63,12 +63,14 @@ class Supervisor:
                     )
                 time.sleep(0.05)
 
-    def start_all(self, specs: list[Spec], progress: Callable[[str], None] = lambda _: None) -> None:
-        """Start `specs` together and wait for all of them."""
+    def start_all(
+        self, specs: list[Spec], progress: Callable[[str], None] = lambda _: None, started: Sequence[Spec] = ()
+    ) -> None:
+        """Start `specs` together and wait for all of them, and for those that were launched before."""
         for spec in specs:
             self.launch(spec)
-        with ThreadPoolExecutor(max_workers=max(1, len(specs))) as pool:
-            waiting = {pool.submit(self.wait, spec): spec.name for spec in specs}
+        with ThreadPoolExecutor(max_workers=max(1, len(specs) + len(started))) as pool:
+            waiting = {pool.submit(self.wait, spec): spec.name for spec in (*started, *specs)}
             for done in as_completed(waiting):
                 done.result()
                 progress(waiting[done])

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import secrets
+import ssl
 import time
 from collections.abc import Callable
+from functools import cached_property
 from typing import Any
 
 import httpx
@@ -41,44 +43,53 @@ def eventually(attempt: Callable[[], httpx.Response], status: int, waiting: int 
 
 
 class Customer:
-    """A customer with a client that is logged in."""
+    """A customer; `client` is logged in, when it is first asked for: checking a password is slow, as it should be."""
 
-    def __init__(self, customer_id: int, email: str, password: str, client: httpx.Client) -> None:
-        self.id, self.email, self.password, self.client = customer_id, email, password, client
+    def __init__(self, customer_id: int, email: str, password: str, log_in: Callable[[str, str], httpx.Client]) -> None:
+        self.id, self.email, self.password, self._log_in = customer_id, email, password, log_in
+
+    @cached_property
+    def client(self) -> httpx.Client:
+        return self._log_in(self.email, self.password)
 
 
 class World:
     def __init__(self, backoffice: httpx.Client) -> None:
         self._backoffice = backoffice
         self._clients: list[httpx.Client] = []
+        self._tls = ssl.create_default_context()  # reads a list of authorities: once for all clients
 
     def close(self) -> None:
         for client in self._clients:
             client.close()
 
     def new_client(self, **headers: str) -> httpx.Client:
-        client = httpx.Client(base_url=self._backoffice.base_url, timeout=15, headers=headers)
+        client = httpx.Client(base_url=self._backoffice.base_url, timeout=15, headers=headers, verify=self._tls)
         self._clients.append(client)
         return client
 
     def customer(self) -> Customer:
-        """A new customer, logged in."""
+        """A new customer."""
         email, password = f"{unique()}@example.net", secrets.token_urlsafe(9)
         made = self._backoffice.post("/api/customers", json={"email": email, "name": "Test", "password": password})
         assert made.status_code == 201, made.text
-        return self._log_in(email, password)
+        return Customer(made.json()["id"], email, password, self._log_in)
 
     def known_customer(self) -> Customer:
         """The customer that the environment names, else a new one."""
         email = os.environ.get("CHARACTERIZATION_CUSTOMER_EMAIL")
         password = os.environ.get("CHARACTERIZATION_CUSTOMER_PASSWORD")
-        return self._log_in(email, password) if email and password else self.customer()
+        if not email or not password:
+            return self.customer()
+        answer = self.new_client().post("/login", json={"email": email, "password": password})
+        assert answer.status_code == 200, answer.text
+        return Customer(answer.json()["customer_id"], email, password, self._log_in)
 
-    def _log_in(self, email: str, password: str) -> Customer:
+    def _log_in(self, email: str, password: str) -> httpx.Client:
         client = self.new_client()
         answer = client.post("/login", json={"email": email, "password": password})
         assert answer.status_code == 200, answer.text
-        return Customer(answer.json()["customer_id"], email, password, client)
+        return client
 
     def tariff(self, **changes: Any) -> dict[str, Any]:
         """A new fixed tariff unless told otherwise."""

@@ -73,7 +73,7 @@ def run(seconds: float, tell: Callable[[str], None] = lambda _: None) -> Report:
             tell("one request at a time")
             added = footprint.added_ms(direct, running, script, others)
         with course.contestants(mirror=True) as running:
-            results |= course.race(running, max(2.0, seconds / 3))
+            results |= course.race(running, min(seconds, max(2.0, seconds / 3)))
             copies = footprint.copies(folder / "banyan_shadow-state")
     return _report(results, added, idle, copies, notes)
 

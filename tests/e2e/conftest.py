@@ -16,29 +16,27 @@ import pytest
 from banyan.servers.ports import free_port
 from banyan.stack.config import read_env_file
 from banyan.stack.home import Home
+from tests.fixtures import forked
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def wait_for(condition: Callable[[], bool], what: str, seconds: float = 30.0) -> None:
-    """Until `condition` holds; fails with `what` after `seconds`."""
+def wait_for(condition: Callable[[], bool], what: str, seconds: float = 30.0, every: float = 0.05) -> None:
+    """Until `condition`, looked at `every` so often, holds; fails with `what` after `seconds`."""
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, f"waited {seconds:.0f} s for: {what}"
-        time.sleep(0.05)
+        time.sleep(every)
 
 
 def banyan(home: Path, *arguments: str, timeout: float = 120, check: bool = True) -> subprocess.CompletedProcess[str]:
     """Run `banyan` as a user would in that folder."""
-    done = subprocess.run(
-        [sys.executable, "-m", "banyan.cli", *arguments],
-        cwd=ROOT,
-        env={**os.environ, "BANYAN_HOME": str(home)},
-        capture_output=True,
-        text=True,
-        timeout=timeout,
-        check=False,
-    )
+    env = {**os.environ, "BANYAN_HOME": str(home)}
+    if arguments[0] == "up":  # what it leaves behind was started as a user's is
+        command = [sys.executable, "-m", "banyan.cli", *arguments]
+        done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=timeout, check=False)
+    else:
+        done = forked.run("banyan.cli", *arguments, env=env, timeout=timeout)
     assert not check or done.returncode == 0, (
         f"banyan {' '.join(arguments)} → {done.returncode}\n{done.stdout}\n{done.stderr}"
     )

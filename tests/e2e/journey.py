@@ -36,7 +36,7 @@ def clients(stack: Stack, domain: str) -> Iterator[None]:
 
 def wait_for_comparisons(stack: Stack, domain: str, samples: int = 300) -> None:
     """Until shadow has compared what the plan asks for before the canary."""
-    wait_for(lambda: state(stack, domain)["shadow"]["compared"] >= samples, f"{samples} answers of {domain}", 180)
+    wait_for(lambda: state(stack, domain)["shadow"]["compared"] >= samples, f"{samples} answers of {domain}", 180, 0.5)
 
 
 def state(stack: Stack, domain: str) -> dict[str, Any]:

@@ -148,7 +148,7 @@ class Container:
             )
             if done.returncode == 0:
                 return None
-            pause.wait(0.2)
+            pause.wait(0.5)  # each look starts a Python
         return f"not healthy within {HEALTHY_WITHIN_S:.0f} s: {done.stderr.decode()[-300:]} {self.tail()}"
 
     def stop(self) -> float:

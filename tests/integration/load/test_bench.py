@@ -17,7 +17,7 @@ from load.bench.shadow import run as run_shadow
 @pytest.mark.bench
 @pytest.mark.skipif(shutil.which("wrk") is None, reason="wrk is not installed")
 def test_the_last_line_of_gateway_is_one_object_of_figures() -> None:
-    done = CliRunner().invoke(cli, ["bench", "gateway", "--seconds", "2", "--json"], catch_exceptions=False)
+    done = CliRunner().invoke(cli, ["bench", "gateway", "--seconds", "1", "--json"], catch_exceptions=False)
     assert done.exit_code == 0
     report = msgspec.json.decode(done.stdout.strip().splitlines()[-1])
     assert report["bench"] == "gateway"
@@ -63,7 +63,7 @@ def test_shadowed_reads_cost_clients_nothing_whatever_the_shadowed_side_does() -
 @pytest.mark.bench
 @pytest.mark.skipif(shutil.which("wrk") is None, reason="wrk is not installed")
 def test_many_swaps_of_the_table_under_load_fail_no_request_on_several_workers() -> None:
-    done = CliRunner().invoke(cli, ["bench", "swap", "--seconds", "2", "--json"], catch_exceptions=False)
+    done = CliRunner().invoke(cli, ["bench", "swap", "--seconds", "1", "--json"], catch_exceptions=False)
     assert done.exit_code == 0
     report = msgspec.json.decode(done.stdout.strip().splitlines()[-1])
     assert report["bench"] == "swap"
