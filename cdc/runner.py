@@ -7,24 +7,23 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import closing
+from functools import partial
 from typing import Any
 
 import psycopg
 import structlog
 
+from cdc import judging
 from cdc.apply.applier import Applied, Applier
 from cdc.apply.foreign import Foreign
 from cdc.apply.route import DomainMapping, routes
 from cdc.apply.session import become_applier, connect, end_sessions, translated_errors
 from cdc.apply.state import StreamState, read_state
-from cdc.capture import slot as slots
 from cdc.capture.buffer import Buffer
-from cdc.capture.replication import connect as connect_replication
-from cdc.capture.replication import identify, past
 from cdc.capture.session import open_source
 from cdc.change import lsn_text
 from cdc.config import Stream
-from cdc.errors import AtWork, NotPrepared, SchemaChanged, SpoolFull, Transient, WrongSource
+from cdc.errors import AtWork, NotPrepared, SchemaChanged, SpoolFull, Transient
 from cdc.halts import Halts
 from cdc.intake import open_reader
 from cdc.kafka import halves
@@ -156,8 +155,9 @@ class Runner:
             if state.lsn is None:
                 raise NotPrepared(f"stream {self.stream.name} has no position and takes no snapshot: run prepare")
             self.status.snapshot_rows = state.snapshot_rows
-            if stand(target, self.stream.name)[0] == "kafka":
-                self._judge_source(target, state, state.lsn)  # the slot's position is Kafka's, which the relay judges
+            if self._stand(target)[0] == "kafka":
+                # The slot's position is Kafka's, which the relay judges.
+                judging.judge_source(self.stream, self._source_dsn, target, state, state.lsn)
                 self._through_kafka(target, stop)
                 return
             self.judge(target, state, state.lsn)
@@ -171,6 +171,12 @@ class Runner:
             raise NotPrepared(f"stream {self.stream.name} is not prepared in the target: run prepare")
         return state
 
+    def _stand(self, target: psycopg.Connection[Any]) -> tuple[str, str | None]:
+        """The transport, and the one to move to. Raises: NotPrepared, Transient."""
+        with translated_errors():
+            transport, move_to, _ = stand(target, self.stream.name)
+        return transport, move_to
+
     def _sentry(self, target: psycopg.Connection[Any]) -> Sentry:
         """Raises: SchemaChanged, when the target's tables are not what they were."""
         name, policies = self.stream.name, self.stream.policies
@@ -182,7 +188,7 @@ class Runner:
     def fill(self, target: psycopg.Connection[Any], stop: threading.Event) -> Filled:
         """A fill begins with the tables as they are: whatever the stream stood for is past."""
         self.status.state = "snapshot"
-        if stand(target, self.stream.name)[0] == "kafka":  # what is in the topics is older than this fill
+        if self._stand(target)[0] == "kafka":  # what is in the topics is older than this fill
             self._begin_kafka(target)
         with open_source(self._source_dsn, self.stream.name) as source, translated_errors("the source"):
             shapes = examine.source_shapes(source, self._routes, self.stream.publication)
@@ -230,42 +236,8 @@ class Runner:
         return self._source_dsn, self._target_dsn
 
     def judge(self, target: psycopg.Connection[Any], state: StreamState, position: int) -> None:
-        """Whether source and slot are those that the position was read from.
-
-        Raises: WrongSource, SlotLost, SlotAhead, SlotTaken, Transient.
-        """
-        self._judge_source(target, state, position)
-        self._judge_slot(position)
-
-    def _judge_source(self, target: psycopg.Connection[Any], state: StreamState, position: int) -> None:
-        """Raises: WrongSource, Transient."""
-        with (
-            connect_replication(self._source_dsn, f"banyan-cdc {self.stream.name}") as source,
-            translated_errors("the source"),
-        ):
-            system, timeline = identify(source)
-            if state.source_system is not None and state.source_system != system:
-                raise WrongSource(
-                    f"the source is cluster {system}, but stream {self.stream.name} was made for {state.source_system}:"
-                    f" correct the source's URL, or {slots.AGAIN}"
-                )
-            known = state.source_timeline
-            ends = past(source, timeline) if known not in (None, timeline) else {}
-        if (refusal := slots.judge_timeline(self.stream.name, position, known, timeline, ends)) is not None:
-            raise refusal
-        if (state.source_system, known) != (system, timeline):
-            with translated_errors():
-                target.execute(
-                    "UPDATE banyan.stream SET source_system = %s, source_timeline = %s WHERE stream = %s",
-                    [system, timeline, self.stream.name],
-                )
-
-    def _judge_slot(self, position: int) -> None:
-        """Raises: SlotLost, SlotAhead, SlotTaken, WrongSource, Transient."""
-        with open_source(self._source_dsn, self.stream.name) as source, translated_errors("the source"):
-            found = slots.find(source, self.stream.slot)
-        if (refusal := slots.judge(self.stream.slot, found, position, f"banyan-cdc {self.stream.name}")) is not None:
-            raise refusal
+        """Raises: WrongSource, SlotLost, SlotAhead, SlotTaken, Transient."""
+        judging.judge(self.stream, self._source_dsn, target, state, position)
 
     def _stream(
         self, target: psycopg.Connection[Any], state: StreamState, position: int, sentry: Sentry, stop: threading.Event
@@ -274,9 +246,8 @@ class Runner:
         applier = Applier(target, self.stream.name, self._routes, ahead=True)
         buffer = Buffer()
         # The slot again: until it was ours anybody could have moved it, from now on only we.
-        reader = open_reader(
-            self.stream, self._source_dsn, position, buffer, sentry, self._spools, lambda: self._judge_slot(position)
-        )
+        again = partial(judging.judge_slot, self.stream, self._source_dsn, position)
+        reader = open_reader(self.stream, self._source_dsn, position, buffer, sentry, self._spools, again)
         reader.start()
         foreign = Foreign(self.stream, self._routes, self._source_dsn, self._target_dsn)
         # Not filled yet: what is left of the fill is read beside the stream.
@@ -321,7 +292,7 @@ class Runner:
                     look = time.monotonic() + LOOK
                     if (last := applier.finish()) is not None:
                         note(last)
-                    if stand(target, self.stream.name)[1] == "kafka":
+                    if self._stand(target)[1] == "kafka":
                         return True
             if (last := applier.finish()) is not None:
                 note(last)

@@ -13,6 +13,7 @@ from console.readings import (
     Ledger,
     LedgerRow,
     Part,
+    Reading,
     Readings,
     Stream,
     Verification,
@@ -149,6 +150,30 @@ def test_lag_is_judged(stream, state, said):
     forward, reverse = view(readings, (), NOW).domains[0].syncs
     assert (forward.state, forward.said) == (state, said)
     assert reverse.state == "unknown"
+
+
+@pytest.mark.parametrize(
+    ("state", "reading", "said"),
+    [
+        (
+            "streaming",
+            Reading("public.item", 1200, 4800, 300.0, 12.0),
+            "reading again public.item: 1,200 of about 4,800 rows, 300 rows/s, about 12 s left",
+        ),
+        (
+            "snapshot",
+            Reading("public.item", 1200, 4800, 0.0, None, "the source is busy"),
+            "filling public.item: 1,200 of about 4,800 rows, waits: the source is busy",
+        ),
+    ],
+)
+def test_what_is_filled_or_read_again_has_a_bar_with_rate_and_time_left(state, reading, said):
+    streams = Part({"pricing.forward": Stream(True, state, 5.0, reading=reading)}, NOW)
+    readings = Readings(gateway=gateway(pricing=domain(wave())), streams=streams)
+    forward, reverse = view(readings, (), NOW).domains[0].syncs
+    assert forward.reading is not None
+    assert (forward.reading.share, forward.reading.said) == (25.0, said)
+    assert reverse.reading is None
 
 
 def test_the_streams_share_one_light_that_names_those_that_are_out():
