@@ -22,6 +22,8 @@ Key = tuple[str, ...]
 """A key of the source as PostgreSQL prints its columns."""
 
 OPEN = ("waiting", "running")
+#: What a request does while no rows are counted, for a person.
+STEPS = {"strangers": "looks for rows that the source lacks", "again": "reads keys again that were on the move"}
 
 
 @dataclass(frozen=True, slots=True)

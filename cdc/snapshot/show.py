@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from cdc.snapshot.progress import Progress as Figures
-from cdc.snapshot.requests import Request
+from cdc.snapshot.requests import STEPS, Request
 from cdc.snapshot.standing import span
 
 # A stream that runs takes a request up at once; after so long a person is told that none does, seconds.
@@ -68,5 +68,7 @@ def _update(shown: Progress, tasks: dict[int, TaskID], request: Request) -> None
         tasks[request.id] = shown.add_task(request.table, total=total, completed=request.rows, note="")
     task = tasks[request.id]
     speed = next((t.speed for t in shown.tasks if t.id == task), None)
-    note = request.waits or (f"{speed:,.0f} rows/s" if speed else request.state)
+    counted = request.state == "done" or request.step not in STEPS
+    told = request.state if request.state == "waiting" or counted else STEPS[request.step]
+    note = request.waits or (f"{speed:,.0f} rows/s" if speed and counted else told)
     shown.update(task, total=total, completed=request.rows, note=note)

@@ -17,7 +17,7 @@ from cdc.snapshot.requests import Request
 class Standing(msgspec.Struct, frozen=True):
     """Of all that is open. `fills`: the stream is not complete without it; `rate`: rows a second of late, as the
     process that reads them noted it; `eta_s`: None while nobody can tell; `waits`: why it pauses; `begun`: somebody
-    works on it.
+    works on it; `step`: of the table that is read now.
     """
 
     table: str
@@ -29,6 +29,7 @@ class Standing(msgspec.Struct, frozen=True):
     eta_s: float | None = None
     waits: str | None = None
     begun: bool = True
+    step: str = "rows"
 
     def __str__(self) -> str:
         """One line for a person."""
@@ -39,6 +40,8 @@ class Standing(msgspec.Struct, frozen=True):
             return f"{said}, waits: {self.waits}"
         if not self.begun:
             return f"{said}, not begun"
+        if self.step in requests.STEPS:
+            return f"{said}, {requests.STEPS[self.step]}"
         rate = f", {self.rate:,.0f} rows/s" if self.rate else ""
         return said + rate + (f", about {span(self.eta_s)} left" if self.eta_s is not None else "")
 
@@ -67,7 +70,7 @@ def of(known: Sequence[Request]) -> Standing | None:
     waits = next((request.waits for request in running if request.waits), None)
     rate = now.rate if now.rate else None
     eta = (expected - rows) / rate if rate is not None and waits is None else None
-    return Standing(now.table, rows, expected, len(left), fills, rate, eta, waits, bool(running))
+    return Standing(now.table, rows, expected, len(left), fills, rate, eta, waits, bool(running), now.step)
 
 
 def read(connection: psycopg.Connection[Any], stream: str) -> Standing | None:
