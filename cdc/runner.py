@@ -7,36 +7,29 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import closing
-from functools import partial
 from typing import Any
 
 import psycopg
 import structlog
 
 from cdc import judging
-from cdc.apply.applier import Applied, Applier
-from cdc.apply.foreign import Foreign
 from cdc.apply.route import DomainMapping, routes
 from cdc.apply.session import become_applier, connect, end_sessions, translated_errors
 from cdc.apply.state import StreamState, read_state
-from cdc.capture.buffer import Buffer
 from cdc.capture.session import open_source
-from cdc.change import lsn_text
 from cdc.config import Stream
+from cdc.direct import Session
 from cdc.errors import AtWork, NotPrepared, SchemaChanged, SpoolFull, Transient
 from cdc.halts import Halts
-from cdc.intake import open_reader
 from cdc.kafka import halves
-from cdc.kafka.standing import LOOK, stand
+from cdc.kafka.standing import stand
 from cdc.schema import examine, store
 from cdc.schema.sentry import Sentry
-from cdc.snapshot import Filled, Interrupted, Progress, Windows, fill, refill
+from cdc.snapshot import Filled, Interrupted, Progress, fill, refill
 from cdc.status import Status
 
 # Pause before the next try: doubles from the first to the last, with jitter, seconds.
 FIRST_PAUSE, LAST_PAUSE = 0.1, 5.0
-# How long one wait for events lasts before the stop flag is looked at, seconds. Not on the latency path.
-POLL = 0.25
 # How long a fill tries to put a running applier aside, which comes back after its first pause, seconds.
 TAKE_OVER = 10.0
 
@@ -155,13 +148,23 @@ class Runner:
             if state.lsn is None:
                 raise NotPrepared(f"stream {self.stream.name} has no position and takes no snapshot: run prepare")
             self.status.snapshot_rows = state.snapshot_rows
-            if self._stand(target)[0] == "kafka":
+            if self._through(target) == "kafka":
                 # The slot's position is Kafka's, which the relay judges.
                 judging.judge_source(self.stream, self._source_dsn, target, state, state.lsn)
                 self._through_kafka(target, stop)
                 return
             self.judge(target, state, state.lsn)
-            if self._stream(target, state, state.lsn, self._sentry(target), stop):
+            session = Session(
+                self.stream,
+                self._routes,
+                self._dsns,
+                target,
+                state,
+                self._sentry(target),
+                self.status,
+                self._halts.clear,
+            )
+            if session.run(state.lsn, self._spools, stop):
                 self._begin_kafka(target)
 
     def _require(self, target: psycopg.Connection[Any]) -> StreamState:
@@ -171,11 +174,10 @@ class Runner:
             raise NotPrepared(f"stream {self.stream.name} is not prepared in the target: run prepare")
         return state
 
-    def _stand(self, target: psycopg.Connection[Any]) -> tuple[str, str | None]:
-        """The transport, and the one to move to. Raises: NotPrepared, Transient."""
+    def _through(self, target: psycopg.Connection[Any]) -> str:
+        """Which transport. Raises: NotPrepared, Transient."""
         with translated_errors():
-            transport, move_to, _ = stand(target, self.stream.name)
-        return transport, move_to
+            return stand(target, self.stream.name)[0]
 
     def _sentry(self, target: psycopg.Connection[Any]) -> Sentry:
         """Raises: SchemaChanged, when the target's tables are not what they were."""
@@ -188,7 +190,7 @@ class Runner:
     def fill(self, target: psycopg.Connection[Any], stop: threading.Event) -> Filled:
         """A fill begins with the tables as they are: whatever the stream stood for is past."""
         self.status.state = "snapshot"
-        if self._stand(target)[0] == "kafka":  # what is in the topics is older than this fill
+        if self._through(target) == "kafka":  # what is in the topics is older than this fill
             self._begin_kafka(target)
         with open_source(self._source_dsn, self.stream.name) as source, translated_errors("the source"):
             shapes = examine.source_shapes(source, self._routes, self.stream.publication)
@@ -238,78 +240,3 @@ class Runner:
     def judge(self, target: psycopg.Connection[Any], state: StreamState, position: int) -> None:
         """Raises: WrongSource, SlotLost, SlotAhead, SlotTaken, Transient."""
         judging.judge(self.stream, self._source_dsn, target, state, position)
-
-    def _stream(
-        self, target: psycopg.Connection[Any], state: StreamState, position: int, sentry: Sentry, stop: threading.Event
-    ) -> bool:
-        """True when it ended because the stream shall move to Kafka."""
-        applier = Applier(target, self.stream.name, self._routes, ahead=True)
-        buffer = Buffer()
-        # The slot again: until it was ours anybody could have moved it, from now on only we.
-        again = partial(judging.judge_slot, self.stream, self._source_dsn, position)
-        reader = open_reader(self.stream, self._source_dsn, position, buffer, sentry, self._spools, again)
-        reader.start()
-        foreign = Foreign(self.stream, self._routes, self._source_dsn, self._target_dsn)
-        # Not filled yet: what is left of the fill is read beside the stream.
-        self.status.state, self.status.problem = "snapshot" if state.phase == "snapshot" else "streaming", ""
-        self.status.parked = len(applier.writer.parked)
-        log.info("streaming", stream=self.stream.name, lsn=lsn_text(position))
-
-        def note(applied: Applied) -> None:
-            if applied.durable:  # what is confirmed does not come again
-                reader.applied = applied.lsn
-            self.status.paused = reader.paused
-            self.status.note(applied, len(applier.writer.parked))
-
-        look = time.monotonic() + LOOK
-        windows = Windows(self.stream, self._routes, self._dsns, applier, self._note_snapshot, self._note_filled)
-        try:
-            windows.start()
-            while not stop.is_set():
-                try:
-                    events, size = buffer.take(0.0 if applier.busy else POLL)
-                except SchemaChanged:  # what came before the change is carried over
-                    for rest in (applier.settle(), applier.finish()):
-                        if rest is not None:
-                            note(rest)
-                    raise
-                for applied in windows.feed(foreign.admit(events), size):
-                    note(applied)
-                self.status.foreign = foreign.unsettled()
-                # What has come is made ready while the target works; with nothing to do, its answer is waited for.
-                if (last := applier.settle() if events else applier.finish()) is not None:
-                    note(last)
-                    self._halts.clear()
-                if sentry.changed:
-                    if (last := applier.finish()) is not None:  # its connection is needed
-                        note(last)
-                    self._accept(target, sentry)
-                if self.status.lost_tables:
-                    raise SchemaChanged(
-                        f"{self.status.lost_tables}: changes do not come any more (dropped, or not published)"
-                    )
-                if time.monotonic() > look:
-                    look = time.monotonic() + LOOK
-                    if (last := applier.finish()) is not None:
-                        note(last)
-                    if self._stand(target)[1] == "kafka":
-                        return True
-            if (last := applier.finish()) is not None:
-                note(last)
-            return False
-        finally:
-            windows.stop()
-            foreign.close()
-            reader.stop()
-            reader.join(timeout=5)
-
-    def _note_snapshot(self, progress: Progress | None) -> None:
-        self.status.snapshot = progress
-
-    def _note_filled(self) -> None:
-        self.status.state = "streaming"
-
-    def _accept(self, target: psycopg.Connection[Any], sentry: Sentry) -> None:
-        with translated_errors():
-            for table in list(sentry.changed):
-                store.accept(target, self.stream.name, "source", {table: sentry.changed.pop(table)})
