@@ -1,5 +1,5 @@
 """One session of a direct stream: what capture reads is applied, and beside it what is to be read again; until it is
-stopped, fails, or shall move to Kafka.
+stopped, fails, or shall move to Kafka. A stream through Kafka is direct too as long as its target is not filled.
 """
 
 from __future__ import annotations
@@ -50,10 +50,12 @@ class Session:
         sentry: Sentry,
         status: Status,
         on_applied: Callable[[], None],
+        until_filled: bool = False,
     ) -> None:
-        """`on_applied`: something was."""
+        """`on_applied`: something was. `until_filled`: it ends when the target is filled, to go on through Kafka."""
         self._stream, self._routes, self._dsns, self._target = stream, routes, dsns, target
         self._sentry, self._status, self._on_applied = sentry, status, on_applied
+        self._until_filled, self._is_filled = until_filled, False
         self._applier = Applier(target, stream.name, routes, ahead=True)
         # Not filled yet: what is left of the fill is read beside the stream.
         status.state, status.problem = "snapshot" if state.phase == "snapshot" else "streaming", ""
@@ -119,6 +121,8 @@ class Session:
             self._status.note(applied, len(self._applier.writer.parked))
 
     def _moves(self) -> bool:
+        if self._until_filled:
+            return self._is_filled
         with translated_errors():
             return stand(self._target, self._stream.name)[1] == "kafka"
 
@@ -132,3 +136,4 @@ class Session:
 
     def _filled(self) -> None:
         self._status.state = "streaming"
+        self._is_filled = True

@@ -148,21 +148,16 @@ class Runner:
             if state.lsn is None:
                 raise NotPrepared(f"stream {self.stream.name} has no position and takes no snapshot: run prepare")
             self.status.snapshot_rows = state.snapshot_rows
-            if self._through(target) == "kafka":
+            through_kafka, filled = self._through(target) == "kafka", state.phase != "snapshot"
+            if through_kafka and filled:
                 # The slot's position is Kafka's, which the relay judges.
                 judging.judge_source(self.stream, self._source_dsn, target, state, state.lsn)
                 self._through_kafka(target, stop)
                 return
             self.judge(target, state, state.lsn)
+            sentry, clear = self._sentry(target), self._halts.clear
             session = Session(
-                self.stream,
-                self._routes,
-                self._dsns,
-                target,
-                state,
-                self._sentry(target),
-                self.status,
-                self._halts.clear,
+                self.stream, self._routes, self._dsns, target, state, sentry, self.status, clear, through_kafka
             )
             if session.run(state.lsn, self._spools, stop):
                 self._begin_kafka(target)
@@ -225,6 +220,8 @@ class Runner:
 
         Raises: Transient, TargetOwns, NotPrepared.
         """
+        if self._through(target) == "kafka":  # what is in the topics is older
+            self._begin_kafka(target)
         with open_source(self._source_dsn, self.stream.name) as source, translated_errors("the source"):
             shapes = examine.source_shapes(source, self._routes, self.stream.publication)
             lsn = refill(source, target, self.stream, self._routes)

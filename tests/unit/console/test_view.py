@@ -176,6 +176,16 @@ def test_what_is_filled_or_read_again_has_a_bar_with_rate_and_time_left(state, r
     assert reverse.reading is None
 
 
+def test_a_streams_own_figures_of_its_fill_reach_the_card():
+    progress = {"table": "public.item", "rows": 500, "expected": 1000, "rate": 100.0, "eta_s": 5.0, "waits": None}
+    streams = {"pricing.forward": decode.stream({"state": "snapshot", "lag_ms": 3.0, "snapshot": progress})}
+    readings = Readings(gateway=gateway(pricing=domain(wave())), streams=Part(streams, NOW))
+    card = pages.fragments(view(readings, (), NOW))["domain-pricing"]
+    assert "filling public.item: 500 of about 1,000 rows, 100 rows/s, about 5.0 s left" in card
+    assert 'width="50.0"' in card
+    assert decode.stream({"state": "streaming", "snapshot": None}).reading is None
+
+
 def test_the_streams_share_one_light_that_names_those_that_are_out():
     streams = {"pricing.forward": Stream(True), "pricing.reverse": Stream(False)}
     light = next(c for c in view(Readings(streams=Part(streams, NOW)), (), NOW).components if "stream" in c.name)
