@@ -239,7 +239,8 @@ def _sync(direction: str, stream: Stream | None) -> Sync:
         return Sync(direction, title, lag, stream.lag_ms, "behind", f"{keys} for a person; {said}")
     if stream.lag_ms is None:
         return Sync(direction, title, lag, None, "unknown", f"{said}, no position yet")
-    return Sync(direction, title, lag, stream.lag_ms, "behind" if stream.lag_ms > LAG_WARNING_MS else "ok", said)
+    behind = stream.lag_ms > LAG_WARNING_MS or stream.state == "snapshot"  # rows are missing until it is filled
+    return Sync(direction, title, lag, stream.lag_ms, "behind" if behind else "ok", said)
 
 
 def verified_view(found: Verification | None, ledger_known: bool, now: datetime) -> Verified:

@@ -141,6 +141,7 @@ IDLE = "; 0 B to apply, 0 B of WAL kept"
         (Stream(True, "streaming", 12.0), "ok", f"streaming{IDLE}"),
         (Stream(True, "streaming", 5000.0), "behind", f"streaming{IDLE}"),
         (Stream(True, "streaming", 5.0, parked=2), "behind", f"2 keys wait for a person; streaming{IDLE}"),
+        (Stream(True, "snapshot", 3.0), "behind", f"snapshot{IDLE}"),
         (Stream(True, "snapshot", None), "unknown", f"snapshot{IDLE}, no position yet"),
         (Stream(False), "down", "the stream's process does not answer: `banyan status` says why"),
     ],
