@@ -237,7 +237,7 @@ def test_a_dry_run_that_would_be_refused_says_so_first_and_exits_as_the_step_wou
     first, stops, *rest = looked.stdout.splitlines()
     assert first == f"{toys.domain}: legacy → service would be refused now"
     assert stops.strip() == "stops a switch follows the last canary step, and this is at legacy: advance first"
-    assert [line.split()[0] for line in rest[:9]] == list("012345678")
+    assert [line.split()[0] for line in rest[:10]] == list("0012345678")
     assert rest[-1] == "dry run: nothing was changed"
     assert banyan(toys, "switch", toys.domain, "--yes").returncode == looked.returncode
 
@@ -292,7 +292,7 @@ def test_status_tells_a_database_that_is_away_once_and_does_not_call_its_streams
     assert "not prepared" not in shown.stdout
     assert json.loads(banyan(away, "status", "--json").stdout)["domains"][0]["streams"]["reverse"] == {
         "state": "unknown", "alive": False, "lag_ms": None, "lsn": None, "parked": None, "slot": "unknown",
-        "retained_bytes": None, "problem": None, "lag_bytes": None, "room_bytes": None,
+        "retained_bytes": None, "problem": None, "lag_bytes": None, "room_bytes": None, "snapshot": None,
     }  # fmt: skip
 
 
