@@ -123,8 +123,7 @@ class Session:
     def _moves(self) -> bool:
         if self._until_filled:
             return self._is_filled
-        with translated_errors():
-            return stand(self._target, self._stream.name)[1] == "kafka"
+        return stand(self._target, self._stream.name)[1] == "kafka"
 
     def _accept(self) -> None:
         with translated_errors():

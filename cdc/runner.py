@@ -139,7 +139,8 @@ class Runner:
         return target
 
     def _session(self, stop: threading.Event) -> None:
-        with closing(self._applier_session()) as target:  # also while a batch is on its way
+        # Whatever asks a database on the way: one that goes away is come back to.
+        with translated_errors("a database"), closing(self._applier_session()) as target:
             self._target = target
             state = self._require(target)
             if self.stream.snapshot and state.phase != "streaming" and state.lsn is None:
@@ -170,9 +171,8 @@ class Runner:
         return state
 
     def _through(self, target: psycopg.Connection[Any]) -> str:
-        """Which transport. Raises: NotPrepared, Transient."""
-        with translated_errors():
-            return stand(target, self.stream.name)[0]
+        """Which transport. Raises: NotPrepared."""
+        return stand(target, self.stream.name)[0]
 
     def _sentry(self, target: psycopg.Connection[Any]) -> Sentry:
         """Raises: SchemaChanged, when the target's tables are not what they were."""
