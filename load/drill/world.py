@@ -83,8 +83,7 @@ class StreamProcess:
     def require_alive(self) -> None:
         """A stream survives the death of either database. Raises: DrillError."""
         if self.process is not None and self.process.poll() not in (None, -signal.SIGKILL):
-            lines = self.file.with_suffix(".log").read_text().splitlines()
-            raise DrillError(f"{self.name} ended by itself: {lines[-1] if lines else 'without a word'}")
+            raise DrillError(f"{self.name} ended by itself: {next(iter(self._said(1)), 'without a word')}")
 
     def stop(self) -> None:
         if self.process is not None:
@@ -102,8 +101,14 @@ class StreamProcess:
             one(self.source, EMIT_FLUSHED, [HEARTBEAT])
             return one(self.target, passed, [lsn, self.stream.name])
 
-        until(there, f"{self.name} to catch up (see {self.file.with_suffix('.log')})", timeout)
+        try:
+            until(there, f"{self.name} to catch up", timeout)
+        except DrillError as e:
+            raise DrillError(f"{e}; its last words:\n" + "\n".join(self._said(20))) from e
         return time.monotonic() - began
+
+    def _said(self, lines: int) -> list[str]:
+        return self.file.with_suffix(".log").read_text(errors="replace").splitlines()[-lines:]
 
 
 @dataclass(frozen=True)
