@@ -10,6 +10,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,7 @@ from cdc.orphans import find as find_orphans
 from cdc.recover import recover as recover_stream
 from cdc.runner import Runner
 from cdc.schema.resume import resume as resume_stream
+from cdc.snapshot.progress import Progress
 from cdc.status import Status
 from cdc.verify.command import verify_loop
 
@@ -141,10 +143,19 @@ def orphans(path: Path) -> None:
 def snapshot(path: Path, take_over: bool) -> None:
     """Fill the target again, from a new slot. The stream must not run, or give way (--take-over)."""
     _, runner = _runner(path)
-    filled = runner.snapshot(threading.Event(), take_over=take_over)
+    with _shown(lambda: runner.status.snapshot):
+        filled = runner.snapshot(threading.Event(), take_over=take_over)
     click.echo(f"{filled.rows} rows in {filled.seconds:.2f} s, {filled.rows_per_s:,.0f} rows/s")
     if not filled.whole:
         click.echo("its slot kept too much WAL: the stream, once it runs, reads the rest", err=True)
+
+
+def _shown(progress: Callable[[], Progress | None]) -> AbstractContextManager[None]:
+    try:
+        from cdc.snapshot.show import following
+    except ImportError:  # the stream's own image has no rich
+        return nullcontext()
+    return following(progress)
 
 
 def _why(command: Callable[..., None]) -> Callable[..., None]:

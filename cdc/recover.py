@@ -35,7 +35,8 @@ class Recovered:
             return f"{self.stream}: slot and position fit, nothing to recover"
         done = {
             "fill": f"{self.rows} rows were filled again from a new slot; compare both sides now",
-            "refill": "its slot was made again; the stream, once it runs, reads all tables again beside it",
+            "refill": "its slot was made again; the stream, once it runs, reads all tables again beside it, and"
+            " `banyan status` shows how far it is",
             "remake": "its slot was made again; its source owned nothing, so no row was missing",
         }
         return f"{self.stream}: {done[self.way or 'fill']} (it was: {self.why})"

@@ -12,32 +12,24 @@ from typing import Any
 import psycopg
 import structlog
 
-from cdc.apply.applier import Applied, Applier
-from cdc.apply.foreign import Foreign
+from cdc import judging
 from cdc.apply.route import DomainMapping, routes
 from cdc.apply.session import become_applier, connect, end_sessions, translated_errors
 from cdc.apply.state import StreamState, read_state
-from cdc.capture import slot as slots
-from cdc.capture.buffer import Buffer
-from cdc.capture.replication import connect as connect_replication
-from cdc.capture.replication import identify, past
 from cdc.capture.session import open_source
-from cdc.change import lsn_text
 from cdc.config import Stream
-from cdc.errors import AtWork, NotPrepared, SchemaChanged, SpoolFull, Transient, WrongSource
+from cdc.direct import Session
+from cdc.errors import AtWork, NotPrepared, SchemaChanged, SpoolFull, Transient
 from cdc.halts import Halts
-from cdc.intake import open_reader
 from cdc.kafka import halves
-from cdc.kafka.standing import LOOK, stand
+from cdc.kafka.standing import stand
 from cdc.schema import examine, store
 from cdc.schema.sentry import Sentry
-from cdc.snapshot import Filled, Interrupted, Progress, Windows, fill, refill
+from cdc.snapshot import Filled, Interrupted, Progress, fill, refill
 from cdc.status import Status
 
 # Pause before the next try: doubles from the first to the last, with jitter, seconds.
 FIRST_PAUSE, LAST_PAUSE = 0.1, 5.0
-# How long one wait for events lasts before the stop flag is looked at, seconds. Not on the latency path.
-POLL = 0.25
 # How long a fill tries to put a running applier aside, which comes back after its first pause, seconds.
 TAKE_OVER = 10.0
 
@@ -147,7 +139,8 @@ class Runner:
         return target
 
     def _session(self, stop: threading.Event) -> None:
-        with closing(self._applier_session()) as target:  # also while a batch is on its way
+        # Whatever asks a database on the way: one that goes away is come back to.
+        with translated_errors("a database"), closing(self._applier_session()) as target:
             self._target = target
             state = self._require(target)
             if self.stream.snapshot and state.phase != "streaming" and state.lsn is None:
@@ -156,12 +149,18 @@ class Runner:
             if state.lsn is None:
                 raise NotPrepared(f"stream {self.stream.name} has no position and takes no snapshot: run prepare")
             self.status.snapshot_rows = state.snapshot_rows
-            if stand(target, self.stream.name)[0] == "kafka":
-                self._judge_source(target, state, state.lsn)  # the slot's position is Kafka's, which the relay judges
+            through_kafka, filled = self._through(target) == "kafka", state.phase != "snapshot"
+            if through_kafka and filled:
+                # The slot's position is Kafka's, which the relay judges.
+                judging.judge_source(self.stream, self._source_dsn, target, state, state.lsn)
                 self._through_kafka(target, stop)
                 return
             self.judge(target, state, state.lsn)
-            if self._stream(target, state, state.lsn, self._sentry(target), stop):
+            sentry, clear = self._sentry(target), self._halts.clear
+            session = Session(
+                self.stream, self._routes, self._dsns, target, state, sentry, self.status, clear, through_kafka
+            )
+            if session.run(state.lsn, self._spools, stop):
                 self._begin_kafka(target)
 
     def _require(self, target: psycopg.Connection[Any]) -> StreamState:
@@ -170,6 +169,10 @@ class Runner:
         if state is None:
             raise NotPrepared(f"stream {self.stream.name} is not prepared in the target: run prepare")
         return state
+
+    def _through(self, target: psycopg.Connection[Any]) -> str:
+        """Which transport. Raises: NotPrepared."""
+        return stand(target, self.stream.name)[0]
 
     def _sentry(self, target: psycopg.Connection[Any]) -> Sentry:
         """Raises: SchemaChanged, when the target's tables are not what they were."""
@@ -182,7 +185,7 @@ class Runner:
     def fill(self, target: psycopg.Connection[Any], stop: threading.Event) -> Filled:
         """A fill begins with the tables as they are: whatever the stream stood for is past."""
         self.status.state = "snapshot"
-        if stand(target, self.stream.name)[0] == "kafka":  # what is in the topics is older than this fill
+        if self._through(target) == "kafka":  # what is in the topics is older than this fill
             self._begin_kafka(target)
         with open_source(self._source_dsn, self.stream.name) as source, translated_errors("the source"):
             shapes = examine.source_shapes(source, self._routes, self.stream.publication)
@@ -217,6 +220,8 @@ class Runner:
 
         Raises: Transient, TargetOwns, NotPrepared.
         """
+        if self._through(target) == "kafka":  # what is in the topics is older
+            self._begin_kafka(target)
         with open_source(self._source_dsn, self.stream.name) as source, translated_errors("the source"):
             shapes = examine.source_shapes(source, self._routes, self.stream.publication)
             lsn = refill(source, target, self.stream, self._routes)
@@ -230,115 +235,5 @@ class Runner:
         return self._source_dsn, self._target_dsn
 
     def judge(self, target: psycopg.Connection[Any], state: StreamState, position: int) -> None:
-        """Whether source and slot are those that the position was read from.
-
-        Raises: WrongSource, SlotLost, SlotAhead, SlotTaken, Transient.
-        """
-        self._judge_source(target, state, position)
-        self._judge_slot(position)
-
-    def _judge_source(self, target: psycopg.Connection[Any], state: StreamState, position: int) -> None:
-        """Raises: WrongSource, Transient."""
-        with (
-            connect_replication(self._source_dsn, f"banyan-cdc {self.stream.name}") as source,
-            translated_errors("the source"),
-        ):
-            system, timeline = identify(source)
-            if state.source_system is not None and state.source_system != system:
-                raise WrongSource(
-                    f"the source is cluster {system}, but stream {self.stream.name} was made for {state.source_system}:"
-                    f" correct the source's URL, or {slots.AGAIN}"
-                )
-            known = state.source_timeline
-            ends = past(source, timeline) if known not in (None, timeline) else {}
-        if (refusal := slots.judge_timeline(self.stream.name, position, known, timeline, ends)) is not None:
-            raise refusal
-        if (state.source_system, known) != (system, timeline):
-            with translated_errors():
-                target.execute(
-                    "UPDATE banyan.stream SET source_system = %s, source_timeline = %s WHERE stream = %s",
-                    [system, timeline, self.stream.name],
-                )
-
-    def _judge_slot(self, position: int) -> None:
-        """Raises: SlotLost, SlotAhead, SlotTaken, WrongSource, Transient."""
-        with open_source(self._source_dsn, self.stream.name) as source, translated_errors("the source"):
-            found = slots.find(source, self.stream.slot)
-        if (refusal := slots.judge(self.stream.slot, found, position, f"banyan-cdc {self.stream.name}")) is not None:
-            raise refusal
-
-    def _stream(
-        self, target: psycopg.Connection[Any], state: StreamState, position: int, sentry: Sentry, stop: threading.Event
-    ) -> bool:
-        """True when it ended because the stream shall move to Kafka."""
-        applier = Applier(target, self.stream.name, self._routes, ahead=True)
-        buffer = Buffer()
-        # The slot again: until it was ours anybody could have moved it, from now on only we.
-        reader = open_reader(
-            self.stream, self._source_dsn, position, buffer, sentry, self._spools, lambda: self._judge_slot(position)
-        )
-        reader.start()
-        foreign = Foreign(self.stream, self._routes, self._source_dsn, self._target_dsn)
-        # Not filled yet: what is left of the fill is read beside the stream.
-        self.status.state, self.status.problem = "snapshot" if state.phase == "snapshot" else "streaming", ""
-        self.status.parked = len(applier.writer.parked)
-        log.info("streaming", stream=self.stream.name, lsn=lsn_text(position))
-
-        def note(applied: Applied) -> None:
-            if applied.durable:  # what is confirmed does not come again
-                reader.applied = applied.lsn
-            self.status.paused = reader.paused
-            self.status.note(applied, len(applier.writer.parked))
-
-        look = time.monotonic() + LOOK
-        windows = Windows(self.stream, self._routes, self._dsns, applier, self._note_snapshot, self._note_filled)
-        try:
-            windows.start()
-            while not stop.is_set():
-                try:
-                    events, size = buffer.take(0.0 if applier.busy else POLL)
-                except SchemaChanged:  # what came before the change is carried over
-                    for rest in (applier.settle(), applier.finish()):
-                        if rest is not None:
-                            note(rest)
-                    raise
-                for applied in windows.feed(foreign.admit(events), size):
-                    note(applied)
-                self.status.foreign = foreign.unsettled()
-                # What has come is made ready while the target works; with nothing to do, its answer is waited for.
-                if (last := applier.settle() if events else applier.finish()) is not None:
-                    note(last)
-                    self._halts.clear()
-                if sentry.changed:
-                    if (last := applier.finish()) is not None:  # its connection is needed
-                        note(last)
-                    self._accept(target, sentry)
-                if self.status.lost_tables:
-                    raise SchemaChanged(
-                        f"{self.status.lost_tables}: changes do not come any more (dropped, or not published)"
-                    )
-                if time.monotonic() > look:
-                    look = time.monotonic() + LOOK
-                    if (last := applier.finish()) is not None:
-                        note(last)
-                    if stand(target, self.stream.name)[1] == "kafka":
-                        return True
-            if (last := applier.finish()) is not None:
-                note(last)
-            return False
-        finally:
-            windows.stop()
-            foreign.close()
-            reader.stop()
-            reader.join(timeout=5)
-
-    def _note_snapshot(self, progress: Progress | None) -> None:
-        self.status.snapshot = progress
-
-    def _note_filled(self) -> None:
-        self.status.state = "streaming"
-
-    def _accept(self, target: psycopg.Connection[Any], sentry: Sentry) -> None:
-        with translated_errors():
-            for table in list(sentry.changed):
-                store.accept(target, self.stream.name, "source", {table: sentry.changed.pop(table)})
+        """Raises: WrongSource, SlotLost, SlotAhead, SlotTaken, Transient."""
+        judging.judge(self.stream, self._source_dsn, target, state, position)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from console.readings import SIDES, Domain, Figures, Gateway, Ledger, LedgerRow, Stream, Verification, Wave
+from console.readings import SIDES, Domain, Figures, Gateway, Ledger, LedgerRow, Reading, Stream, Verification, Wave
 from gateway.control.table import Domain as TableDomain
 from gateway.control.table import RouteTable
 from migration_plan.ledger import Row
@@ -68,6 +68,21 @@ def stream(body: Any) -> Stream:
         _count(values.get("lag_bytes")),
         _count(values.get("retained_bytes")),
         tuple(str(alarm.get("words", "")) for alarm in found),
+        _reading(values.get("snapshot")),
+    )
+
+
+def _reading(value: Any) -> Reading | None:
+    values = _mapping(value)
+    if not values:
+        return None
+    return Reading(
+        str(values.get("table") or ""),
+        _count(values.get("rows")),
+        _count(values.get("expected")),
+        _number(values.get("rate")) or 0.0,
+        _number(values.get("eta_s")),
+        str(values.get("waits") or ""),
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Literal
 
@@ -49,6 +49,15 @@ class Sync:
     lag: str
     lag_ms: float | None
     state: Literal["ok", "behind", "down", "unknown"]
+    said: str
+    reading: ReadingView | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ReadingView:
+    """A fill, or rows that are read again: a bar and its words."""
+
+    share: float  # of the rows, 0–100
     said: str
 
 
@@ -195,6 +204,25 @@ def side_view(side: str, domain: Domain, total: float) -> Side:
 
 
 def sync_view(direction: str, stream: Stream | None) -> Sync:
+    found = _sync(direction, stream)
+    return found if stream is None or stream.reading is None else replace(found, reading=reading_view(stream))
+
+
+def reading_view(stream: Stream) -> ReadingView:
+    reading = stream.reading
+    assert reading is not None
+    share = min(100.0, 100 * reading.rows / reading.expected) if reading.expected else 0.0
+    what = "filling" if stream.state == "snapshot" else "reading again"
+    said = f"{what} {reading.table}: {words.count(reading.rows)} of about {words.count(reading.expected)} rows"
+    if reading.waits:
+        said += f", waits: {reading.waits}"
+    else:
+        said += f", {words.count(round(reading.rate))} rows/s"
+        said += f", about {words.duration(reading.eta_s)} left" if reading.eta_s is not None else ""
+    return ReadingView(round(share, 1), said)
+
+
+def _sync(direction: str, stream: Stream | None) -> Sync:
     title = "monolith → service" if direction == "forward" else "service → monolith"
     if stream is None:
         return Sync(direction, title, "–", None, "unknown", "not configured or not asked yet")
@@ -211,7 +239,8 @@ def sync_view(direction: str, stream: Stream | None) -> Sync:
         return Sync(direction, title, lag, stream.lag_ms, "behind", f"{keys} for a person; {said}")
     if stream.lag_ms is None:
         return Sync(direction, title, lag, None, "unknown", f"{said}, no position yet")
-    return Sync(direction, title, lag, stream.lag_ms, "behind" if stream.lag_ms > LAG_WARNING_MS else "ok", said)
+    behind = stream.lag_ms > LAG_WARNING_MS or stream.state == "snapshot"  # rows are missing until it is filled
+    return Sync(direction, title, lag, stream.lag_ms, "behind" if behind else "ok", said)
 
 
 def verified_view(found: Verification | None, ledger_known: bool, now: datetime) -> Verified:

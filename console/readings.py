@@ -79,9 +79,23 @@ class Gateway:
 
 
 @dataclass(frozen=True, slots=True)
+class Reading:
+    """A fill, or rows that are read again: how far it is. `rate`: rows a second; `eta_s` None while nobody can tell;
+    `waits`: why it pauses."""
+
+    table: str
+    rows: int
+    expected: int
+    rate: float = 0.0
+    eta_s: float | None = None
+    waits: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Stream:
     """A change stream; `state` in its own words, `lag_ms` None before its first position. `lag_bytes`: WAL not applied
-    yet; `retained_bytes`: WAL that its slot keeps at the source. `alarms`: what somebody should be called for."""
+    yet; `retained_bytes`: WAL that its slot keeps at the source. `alarms`: what somebody should be called for.
+    `reading`: what it reads from its tables now, beside the changes, if anything."""
 
     answers: bool
     state: str = ""
@@ -90,6 +104,7 @@ class Stream:
     lag_bytes: int = 0
     retained_bytes: int = 0
     alarms: tuple[str, ...] = ()
+    reading: Reading | None = None
 
 
 @dataclass(frozen=True, slots=True)

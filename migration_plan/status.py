@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from cdc.snapshot.standing import Standing
 from gateway.control.table import RouteTable
 from migration_plan.compile import DIRECTIONS
 from migration_plan.context import SIDES, Context
@@ -49,7 +50,8 @@ class WaveStatus(msgspec.Struct, frozen=True):
 class StreamStatus(msgspec.Struct, frozen=True):
     """`state` is "unknown", and `parked` None, when an end of the stream is away. `problem`: why it cannot go on, and
     the command that helps. `lag_bytes`: WAL not applied yet; `retained_bytes`: WAL that its slot keeps at the source,
-    `room_bytes`: that may still be written until the slot is lost."""
+    `room_bytes`: that may still be written until the slot is lost; `snapshot`: how far a fill, or what is read again,
+    has come."""
 
     state: str
     alive: bool
@@ -61,6 +63,7 @@ class StreamStatus(msgspec.Struct, frozen=True):
     problem: str | None = None
     lag_bytes: int | None = None
     room_bytes: int | None = None
+    snapshot: Standing | None = None
 
 
 class VerifyStatus(msgspec.Struct, frozen=True):
@@ -268,4 +271,5 @@ def _stream(
         problem,
         found.unapplied_bytes,
         found.room_bytes,
+        found.snapshot,
     )

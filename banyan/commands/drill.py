@@ -22,18 +22,28 @@ def drill() -> None:
     show_default=True,
     help="The longest that load goes on before a kill.",
 )
+@click.option(
+    "--kafka/--no-kafka",
+    "through_kafka",
+    default=True,
+    show_default=True,
+    help="One of the two streams goes through a broker that is killed as well; it needs java and mvn.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object as the last line.")
-def cdc(rounds: int, seed: int, seconds: float, as_json: bool) -> None:
-    """kill -9 of streams and of both PostgreSQL servers at random moments of a workload.
+def cdc(rounds: int, seed: int, seconds: float, through_kafka: bool, as_json: bool) -> None:
+    """kill -9 of streams, of Kafka, and of both PostgreSQL servers at random moments of a workload.
 
     At the end both sides must be equal by a compare of its own, nothing accepted be missing, no row have come twice,
     and verification have called nothing drift. Exit code 1 when that is not so.
     """
+    from banyan.errors import ServerMissing
     from load.drill.cdc import run
     from load.drill.world import DrillError
 
     try:
-        account = run(rounds, seed, seconds, lambda line: click.echo(line, err=True))
+        account = run(rounds, seed, seconds, lambda line: click.echo(line, err=True), through_kafka)
+    except ServerMissing as e:
+        raise click.ClickException(f"{e}; or say --no-kafka") from e
     except DrillError as e:
         raise click.ClickException(str(e)) from e
     for note in account.notes:

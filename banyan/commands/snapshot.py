@@ -8,11 +8,21 @@ import time
 import click
 
 from banyan.commands import asking
-from banyan.commands.plan import Interrupted, change_options, opened
+from banyan.commands.plan import change_options, opened
 from cdc.errors import ConfigError
 from cdc.snapshot.ask import scope_of
 from cdc.snapshot.show import bars
 from migration_plan.resnapshot import Resnapshot, Table, cancel, resnapshot_domain
+
+
+class StillReading(click.ClickException):
+    """Ctrl-C: nobody waits any more, the stream goes on."""
+
+    exit_code = 130
+
+    def __init__(self, more: str = "") -> None:
+        said = "interrupted: what was asked for goes on, and `banyan status` shows how far it is"
+        super().__init__(said + more)
 
 
 @click.command()
@@ -70,7 +80,7 @@ def snapshot(
                 pause=time.sleep,
             )
         except KeyboardInterrupt as error:
-            raise Interrupted(domain) from error
+            raise StillReading(f"; `banyan snapshot {domain} --cancel` ends it") from error
     click.echo(found.to_json().decode()) if as_json else _show(found)
     if found.failed:
         sys.exit(1)

@@ -31,6 +31,10 @@ def show_status(found: Status, out: Console, err: Console) -> None:
         version += _sides(found.domains)
     out.print(f"[dim]{version}[/]", soft_wrap=True)
     for domain in found.domains:
+        for direction, stream in domain.streams.items():
+            if stream.snapshot is not None:
+                out.print(f"{domain.domain}: the {direction} stream {escape(str(stream.snapshot))}", soft_wrap=True)
+    for domain in found.domains:
         for problem in domain.problems:
             err.print(f"[yellow]{domain.domain}[/]: {escape(problem)}", soft_wrap=True)
     for problem in found.problems:
@@ -84,12 +88,18 @@ def _stream(stream: StreamStatus | None) -> str:
         return "not prepared"
     if stream.problem is not None:
         return _good("halted" if stream.state == "halted" else f"slot {stream.slot}", False)
-    if stream.lag_ms is None:
-        return _good(stream.state, stream.alive)
+    if stream.lag_ms is None or stream.state == "snapshot":
+        return _good(_filling(stream), stream.alive)
     lag = f"{stream.lag_ms:.0f} ms" if stream.lag_ms < 10_000 else _span(stream.lag_ms / 1000)
     if stream.lag_bytes is not None and stream.lag_bytes >= TELLING:
         lag += f" {megabytes(stream.lag_bytes)}"
     return _good(lag if stream.alive else f"silent, {lag}", stream.alive)
+
+
+def _filling(stream: StreamStatus) -> str:
+    if stream.snapshot is None or not stream.snapshot.expected:
+        return stream.state
+    return f"fills, {100 * stream.snapshot.rows / stream.snapshot.expected:.0f} %"
 
 
 def _forward(domain: DomainStatus) -> str:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import click
 
 from banyan.commands.asking import confirm, require_somebody
 from banyan.commands.plan import opened
+from banyan.commands.snapshot import StillReading
 from cdc.environment import load_environment
 from cdc.errors import CdcError
 from cdc.kafka import commands as kafka
@@ -63,19 +65,30 @@ def resume(domain: str, reason: str, direction: str | None, as_json: bool) -> No
 @stream.command()
 @_options
 @click.option("--force", is_flag=True, help="Also when nothing is wrong with slot and position.")
+@click.option("--no-wait", is_flag=True, help="Do not wait until all is read: `banyan status` shows how far it is.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
-def recover(domain: str, reason: str, direction: str | None, as_json: bool, force: bool, yes: bool) -> None:
+def recover(
+    domain: str, reason: str, direction: str | None, as_json: bool, force: bool, no_wait: bool, yes: bool
+) -> None:
     """Make good a slot that was lost, recreated or advanced: a new one, and the rows that the old one did not bring.
 
-    Refused where that would overwrite writes that only the target has. A running process waits, and goes on by itself.
+    Refused where that would overwrite writes that only the target has. A running process is put aside for a moment;
+    then it streams from the new slot, and reads all tables again beside it, which is waited for. Ctrl-C ends the
+    waiting, not the reading.
     """
+    from cdc.snapshot.show import bars
     from migration_plan.verbs.streams import recover as recover_streams
 
     if not yes:
         require_somebody()
         confirm(f"fill again what the broken streams of {domain} did not bring?")
     with opened() as context:
-        _show(recover_streams(context, domain, reason, _directions(direction), force=force), as_json)
+        follow = None if no_wait else partial(bars, quiet=as_json)
+        try:
+            done = recover_streams(context, domain, reason, _directions(direction), force=force, follow=follow)
+        except KeyboardInterrupt as error:
+            raise StillReading from error
+        _show(done, as_json)
 
 
 def _directions(direction: str | None) -> tuple[str, ...]:

@@ -51,6 +51,11 @@ class Kafka:
         return self.process is not None
 
     @property
+    def durable(self) -> bool:
+        """Whether what it acknowledged is there after a kill."""
+        return "memory only" not in self.what
+
+    @property
     def log(self) -> Path:
         return self.folder / "broker.log"
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import click
 
 from cdc.config import dsn, load_mapping, load_stream
+from cdc.errors import ConfigError
 from cdc.options import stream_option
 from cdc.snapshot import ask as asking
 from cdc.snapshot.requests import Request, summary
@@ -49,13 +50,18 @@ def resnapshot(
     mapping = load_mapping(stream, path)
     asked = asking.ask(stream, mapping, dsns, tables, scope, rows_per_s=rows_per_s, dry_run=dry_run)
     ids = [item.id for item in asked if item.id is not None]
-    done = [] if dry_run or no_wait else _follow(asking.watch(stream, dsns[1], ids, time.sleep), quiet=as_json)
+    try:
+        done = [] if dry_run or no_wait else _follow(asking.watch(stream, dsns[1], ids, time.sleep), quiet=as_json)
+    except KeyboardInterrupt as e:
+        raise click.ClickException("interrupted: the stream goes on reading; --cancel ends it") from e
     if as_json:
         parts = {"asked": [asdict(item) for item in asked], "done": [asdict(request) for request in done]}
         click.echo(json.dumps(parts, default=str))
     elif not done:
         for item in asked:
             click.echo(f"{item.table}: about {item.rows:,} rows into {item.target}")
+    if not (dry_run or no_wait) and len(done) < len(ids):
+        raise ConfigError("a request is gone: the stream was filled anew meanwhile")
     if any(request.state != "done" for request in done):
         raise click.exceptions.Exit(1)
 

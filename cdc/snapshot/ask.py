@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +16,7 @@ from cdc.apply.session import connect
 from cdc.apply.state import read_state
 from cdc.config import Stream
 from cdc.errors import ConfigError, NotPrepared, TargetOwns, Transient, first_line
+from cdc.kafka.standing import stand
 from cdc.snapshot import chunks, requests
 from cdc.snapshot.requests import Key, Request, Scope
 from cdc.snapshot.strangers import plain_key
@@ -22,6 +24,9 @@ from cdc.snapshot.worker import source_session
 
 # Keys named in one request: more are a range.
 MAX_KEYS = 10_000
+# A process that was put aside, or that ended for its lost slot, is back within so long, seconds.
+PATIENCE = 20.0
+READ = "SELECT active FROM pg_replication_slots WHERE slot_name = %s"
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +138,36 @@ def watch(
             pause(every)
 
 
+def watch_fill(
+    stream: Stream,
+    dsns: tuple[str, str],
+    pause: Callable[[float], object],
+    every: float = 0.5,
+    patience: float = PATIENCE,
+    clock: Callable[[], float] = time.monotonic,
+) -> Iterator[list[Request]]:
+    """Where a fill beside the stream stands, again and again, until it is done, or until nobody has read the stream's
+    slot for `patience` seconds: then its process does not run.
+
+    Raises: Transient, NotPrepared.
+    """
+    with source_session(dsns[0], stream.name) as source, connect(dsns[1], "banyan-cdc ask") as target:
+        heard = clock()
+        try:
+            while True:
+                found = [request for request in requests.found(target, stream.name) if request.fills]
+                yield found
+                if all(request.state not in requests.OPEN for request in found):
+                    return
+                if source.execute(READ, [stream.slot]).fetchone() == (True,):
+                    heard = clock()
+                elif clock() - heard > patience:
+                    return
+                pause(every)
+        except psycopg.OperationalError as e:
+            raise Transient(f"a database of {stream.name}: {first_line(e)}") from e
+
+
 def _known(known: Any, table: str, stream: Stream) -> Route:
     route = known.get(table) or known.get(f"public.{table}")
     if route is None:
@@ -147,6 +182,11 @@ def _require_ready(target: psycopg.Connection[Any], stream: Stream, wanted: Sequ
         raise NotPrepared(f"stream {stream.name} is not prepared in the target: run prepare")
     if state.lsn is None:
         raise NotPrepared(f"stream {stream.name} has not been filled yet: start it, its first fill reads everything")
+    if stand(target, stream.name)[0] == "kafka":
+        raise ConfigError(
+            f"{stream.name} comes through Kafka, and rows are read again beside a direct stream:"
+            f" `banyan stream move --stream {stream.name} --to direct` first, and back when it is done"
+        )
     if any(route.changes_hands for route in wanted):
         require_source_now(target, stream)
     open_tables = {r.table: r.id for r in requests.found(target, stream.name) if r.state in requests.OPEN}

@@ -49,6 +49,10 @@ class Brake:
             until = (now := time.monotonic()) + self._rate.wait_s(rows, now)
         self._wait(lambda: time.monotonic() >= until)
 
+    def rate(self) -> float:
+        """Rows a second of late."""
+        return self._progress.rate()
+
     def hold(self) -> None:
         """Wait for as long as the source is too busy, as `look` found it. Raises: Interrupted."""
         self._wait(lambda: self._progress.waits is None)

@@ -109,7 +109,8 @@ class Keys:
 def keys_of(connection: psycopg.Connection[Any], table: str, columns: Sequence[str]) -> Keys:
     """Raises: TableRefused for a column that is not there, or that may be NULL: no order would find such rows."""
     rows = connection.execute(
-        "SELECT attname, format_type(atttypid, NULL), attnotnull FROM pg_attribute"
+        # -1: as long as it likes; without it char(n) and bit(n) would be cut to one.
+        "SELECT attname, format_type(atttypid, -1), attnotnull FROM pg_attribute"
         " WHERE attrelid = to_regclass(%s) AND attnum > 0 AND NOT attisdropped",
         [table_name(table).as_string(connection)],
     ).fetchall()

@@ -169,8 +169,9 @@ def _list(
         for name in routes.by_source:
             route = reading(routes, name)
             table = describe(source, route.source, route.source_key, route.source_columns)
-            heap = chunks.heap_of(source, route.source)
+            # It locks the table: from then on its rows lie where they lie until the snapshot ends.
             rows = chunks.expected(source, chunks.select(route.source, sql.SQL("1"), sql.SQL("true")))
+            heap = chunks.heap_of(source, route.source)
             fresh = routes.ordinary(name) and not _any_row(target, route.target)
             step: requests.Step = "blocks" if fresh and heap.file is not None else "strangers"
             request = requests.add_fill(target, stream.name, route.source, step, rows, heap.file)

@@ -22,6 +22,8 @@ Key = tuple[str, ...]
 """A key of the source as PostgreSQL prints its columns."""
 
 OPEN = ("waiting", "running")
+#: What a request does while no rows are counted, for a person.
+STEPS = {"strangers": "looks for rows that the source lacks", "again": "reads keys again that were on the move"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +69,7 @@ class Request:
     rows: int
     removed: int
     expected: int | None
+    rate: float | None
     waits: str | None
     problem: str | None
     asked_at: datetime
@@ -75,7 +78,7 @@ class Request:
 
 
 _COLUMNS = (
-    'id, stream, "table", scope, fills, rows_per_s, state, step, position, heap, rows, removed, expected, waits,'
+    'id, stream, "table", scope, fills, rows_per_s, state, step, position, heap, rows, removed, expected, rate, waits,'
     " problem, asked_at, began_at, ended_at"
 )
 
@@ -86,7 +89,9 @@ def install(connection: psycopg.Connection[Any]) -> None:
 
 
 def installed(connection: psycopg.Connection[Any]) -> bool:
-    row = connection.execute("SELECT to_regclass('banyan.snapshot_again') IS NOT NULL").fetchone()
+    row = connection.execute(
+        "SELECT EXISTS (SELECT FROM pg_attribute WHERE attrelid = to_regclass('banyan.snapshot') AND attname = 'rate')"
+    ).fetchone()
     return row is not None and bool(row[0])
 
 
@@ -201,5 +206,5 @@ def _fetch(connection: psycopg.Connection[Any], query: str, parameters: list[Any
 def _explained(stream: str) -> Iterator[None]:
     try:
         yield
-    except (psycopg.errors.UndefinedTable, psycopg.errors.InvalidSchemaName) as e:
+    except (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedColumn, psycopg.errors.InvalidSchemaName) as e:
         raise NotPrepared(f"the target of {stream} cannot keep snapshots yet: run prepare again") from e

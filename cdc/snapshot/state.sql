@@ -18,11 +18,13 @@ CREATE TABLE IF NOT EXISTS banyan.snapshot (
     rows       bigint NOT NULL DEFAULT 0,                 -- read at the source so far
     removed    bigint NOT NULL DEFAULT 0,                 -- deleted here, since the source does not have them
     expected   bigint,                                    -- about so many rows there are
+    rate       real,                                      -- rows a second of late, by the process that reads them
     waits      text,                                      -- why it pauses
     problem    text,                                      -- why it failed
     began_at   timestamptz,
     ended_at   timestamptz
 );
+ALTER TABLE banyan.snapshot ADD COLUMN IF NOT EXISTS rate real;  -- of a target that was prepared before
 CREATE INDEX IF NOT EXISTS snapshot_open ON banyan.snapshot (stream, id) WHERE state IN ('waiting', 'running');
 
 -- What a first fill has still to copy of a table, as blocks of its heap.

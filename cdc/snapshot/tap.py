@@ -45,6 +45,7 @@ class Pending:
     step: Step = "rows"
     position: Sequence[str] | None = None
     also: Callable[[psycopg.Connection[tuple[object, ...]]], object] = lambda target: None
+    rate: float | None = None  # rows a second of late, for those who look
     verdict: BaseException | int | None = None
 
 
@@ -114,14 +115,14 @@ class Tap:
                 pending.window.clear()
             return
         in_part = event.new is not None and UNCHANGED in event.new
-        watched = self.table is not None and self.table.source == route.source
-        if not within and not (in_part and (watched or self._filling.get(route.source))):
+        watched = route.source in self._filling or (self.table is not None and self.table.source == route.source)
+        if not within and not (in_part and watched):
             return
         seen = Seen.of(event, route)
-        if seen.known is not None and not seen.whole:
-            moved = seen.before is not None and watched
-            if moved or self._filling.get(route.source):
-                self._found.setdefault(route.source, set()).add(tuple(map(text_of, seen.key)))
+        # Moved: perhaps from where was not read yet to where was already.
+        again = (seen.before is not None and watched) or self._filling.get(route.source)
+        if again and seen.known is not None and not seen.whole:
+            self._found.setdefault(route.source, set()).add(tuple(map(text_of, seen.key)))
         if pending is not None and within and not pending.window.overflown:
             pending.window.see(seen)
 
@@ -151,9 +152,9 @@ class Tap:
             position = Jsonb(pending.position) if pending.position is not None else None
             count = 0 if pending.step == "again" else len(chunk.rows)
             done = target.execute(
-                "UPDATE banyan.snapshot SET step = %s, position = %s, rows = rows + %s, removed = removed + %s"
-                " WHERE id = %s AND state = 'running'",
-                [pending.step, position, count, removed, pending.request.id],
+                "UPDATE banyan.snapshot SET step = %s, position = %s, rows = rows + %s, removed = removed + %s,"
+                " rate = %s WHERE id = %s AND state = 'running'",
+                [pending.step, position, count, removed, pending.rate, pending.request.id],
             )
             if not done.rowcount:
                 raise Cancelled

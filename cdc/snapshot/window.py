@@ -16,14 +16,12 @@ Pure.
 
 For 1 every commit that precedes the low mark in the WAL must be visible at S. A commit is in the WAL a moment before
 others can see it, so S is taken anew as long as it does not see a transaction that the stream has brought already
-(`unseen`). DBLog and Debezium lack this step. Transactions are remembered while a request runs; those that ran
-already when it began are waited for, a second at most: a commit hangs for longer only where it waits for a standby
-(remote_apply).
+(`cdc.snapshot.sight`). DBLog and Debezium lack this step.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 from uuid import uuid4
@@ -155,15 +153,3 @@ def _fate(before: Fate | None, known: Known) -> Fate:
 
 def _laid_over(table: Described, values: Values, known: Known) -> Values:
     return [known.get(column.name, value) for column, value in zip(table.relation.columns, values, strict=True)]
-
-
-def running(snapshot: str) -> set[int]:
-    """The transactions that a `pg_snapshot` counts as under way, as 32-bit ids."""
-    return {int(xid) & 0xFFFFFFFF for xid in snapshot.split(":")[2].split(",") if xid}
-
-
-def unseen(snapshot: str, committed: Iterable[int]) -> set[int]:
-    """Of these transactions (32-bit ids that the stream brought) those that a `pg_snapshot` does not see."""
-    xmax = int(snapshot.split(":")[1]) & 0xFFFFFFFF
-    hidden = running(snapshot)
-    return {xid for xid in committed if xid in hidden or 0 <= (xid - xmax) & 0xFFFFFFFF < 0x80000000}

@@ -18,7 +18,6 @@ its key.
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -36,17 +35,14 @@ from cdc.snapshot import requests
 from cdc.snapshot.brake import Brake, Interrupted
 from cdc.snapshot.progress import Progress
 from cdc.snapshot.requests import Key, Request
+from cdc.snapshot.sight import Sight
 from cdc.snapshot.tap import REMEMBERED, WINDOW, Cancelled, Pending, Tap
 from cdc.snapshot.task import Task
-from cdc.snapshot.window import Chunk, running, unseen
+from cdc.snapshot.window import Chunk
 from cdc.snapshot.worker import drop_origins, source_session
 
 # How often whether to stop, and a new request, are looked for, seconds.
 LOOK_EVERY, NEW_EVERY = 0.25, 1.0
-# Pause before a snapshot is taken anew that does not see what the stream has brought, seconds.
-AGAIN = 0.002
-# So long those transactions are waited for that ran when a request began, seconds.
-LONGEST_COMMIT = 1.0
 
 log = structlog.get_logger("cdc.snapshot")
 
@@ -69,8 +65,7 @@ class Windows:
         self._tap = Tap(stream, routes, applier)
         self.feed = self._tap.feed
         self._halt = threading.Event()
-        self._old: set[int] = set()
-        self._old_until = 0.0
+        self._sight: Sight | None = None
         self._running = 0  # the request that is worked on
         self._notes: psycopg.Connection[Any] | None = None
         self._remembered: set[tuple[int, Key]] = set()
@@ -193,17 +188,16 @@ class Windows:
 
     @contextmanager
     def watching(self, route: Route, request: Request) -> Iterator[None]:
-        """See `Marks`. The order matters: a commit that is not remembered from here on was under way in `_old`."""
+        """See `Marks`. The order matters: what comes by is noted before the sight is made."""
         assert self._source is not None
         self._running, self._tap.table = request.id, route
         if not request.scope:
             self._tap.read_anew(route.source)
-        row = self._source.execute("SELECT pg_current_snapshot()::text").fetchone()
-        assert row is not None
-        self._old, self._old_until = running(row[0]), time.monotonic() + LONGEST_COMMIT
+        self._sight = Sight(self._source, self._tap.xids.copy, self._check)
         try:
             yield
         finally:
+            self._sight = None
             self._tap.table = self._tap.pending = None
             if not request.fills:
                 self._tap.filled(route.source)
@@ -214,37 +208,17 @@ class Windows:
 
     def window(self, pending: Pending, read_chunk: Callable[[], Chunk]) -> int | None:
         """See `Marks`. Raises: Interrupted, TargetOwns, Cancelled, Transient."""
-        assert self._source is not None
+        assert self._sight is not None
         self._tap.pending = pending
         self._emit(pending.window.token, "low")
         self._await(pending.opened)
-        with self._consistent(self._source):
+        with self._sight.moment():
             pending.chunk = read_chunk()
         self._emit(pending.window.token, "high")
         self._await(pending.closed)
         if isinstance(pending.verdict, BaseException):
             raise pending.verdict
         return pending.verdict
-
-    @contextmanager
-    def _consistent(self, source: psycopg.Connection[Any]) -> Iterator[None]:
-        """A transaction that sees every other which precedes the low mark."""
-        brought = set(self._tap.xids.copy())
-        while True:
-            source.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
-            row = source.execute("SELECT pg_current_snapshot()::text").fetchone()
-            assert row is not None
-            self._old &= running(row[0])
-            if not unseen(row[0], brought) and not (self._old - brought and time.monotonic() < self._old_until):
-                break
-            source.execute("ROLLBACK")
-            self._check()
-            time.sleep(AGAIN)
-        try:
-            yield
-        finally:
-            if not source.closed:
-                source.execute("ROLLBACK")
 
     def _emit(self, token: str, which: str) -> None:
         assert self._source is not None

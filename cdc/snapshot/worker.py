@@ -156,7 +156,7 @@ class Worker:
                 self._target.execute(bulk.create)
                 rows = pump(self._source, self._target, out, bulk.copy, brake.passed)
                 self._target.execute(bulk.merge)
-            self._done(job, rows)
+            self._done(job, rows, brake.rate())
         return rows
 
     def _with_care(self, job: Job, tx: Transaction, brake: Brake) -> int:
@@ -168,15 +168,16 @@ class Worker:
             rows += len(part)
             brake.passed(len(part))
         with self._transaction():
-            self._done(job, rows)
+            self._done(job, rows, brake.rate())
         return rows
 
-    def _done(self, job: Job, rows: int) -> None:
+    def _done(self, job: Job, rows: int, rate: float) -> None:
         self._target.execute(
             "DELETE FROM banyan.snapshot_blocks WHERE snapshot = %s AND first_block = %s",
             [job.request, job.blocks.first],
         )
-        self._target.execute("UPDATE banyan.snapshot SET rows = rows + %s WHERE id = %s", [rows, job.request])
+        query = "UPDATE banyan.snapshot SET rows = rows + %s, rate = %s WHERE id = %s"
+        self._target.execute(query, [rows, rate, job.request])
 
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[None]:

@@ -1,4 +1,5 @@
-"""`banyan drill cdc`: kill -9 of streams and databases at random moments of a workload, and an account of all rows.
+"""`banyan drill cdc`: kill -9 of streams, Kafka and databases at random moments of a workload, and an
+account of all rows.
 
 At the end source and target must be equal by a compare of its own, nothing accepted may be missing, nothing may have
 come twice, and verification may not have called anything drift.
@@ -11,13 +12,14 @@ import statistics
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import msgspec
 import psycopg
 
+from banyan.servers.kafka import Kafka
 from cdc.errors import CdcError
 from cdc.verify import Carrier, VerifyError, verify
 from load.bench.report import machine
@@ -31,19 +33,10 @@ NAMED = 5  # differing rows that the account names
 Say = Callable[[str], None]
 
 
-class Victim(Protocol):
-    """Whatever can be killed and comes back. A transport's server (Kafka) is one more of them."""
-
-    @property
-    def name(self) -> str: ...
-    def kill(self) -> None: ...
-    def restore(self) -> None: ...
-
-
 class Account(msgspec.Struct):
     """`committed`: transactions that the databases said yes to; `unknown`: how often a kill cut a writer off; `lost`:
     accepted ones that a side lacks; `doubled`: versions of rows that came twice or too late; `false_positives`: rows
-    that verification called drift while all was well."""
+    that verification called drift while all was well; `kafka`: the broker that one of the streams went through."""
 
     drill: str
     seed: int
@@ -61,6 +54,7 @@ class Account(msgspec.Struct):
     false_positives: int
     recovery_s: dict[str, float]
     seconds: float
+    kafka: str | None
     machine: dict[str, Any]
     notes: list[str] = []
 
@@ -72,27 +66,25 @@ class Account(msgspec.Struct):
         return msgspec.json.encode({**msgspec.structs.asdict(self), "well": self.well}).decode()
 
 
-def run(rounds: int, seed: int, seconds: float, say: Say = lambda line: None, more: Sequence[Victim] = ()) -> Account:
-    """`seconds`: the longest that a round's load goes on before its kill. `more`: further victims.
+def run(rounds: int, seed: int, seconds: float, say: Say = lambda line: None, through_kafka: bool = True) -> Account:
+    """`seconds`: the longest that a round's load goes on before its kill. `through_kafka`: one of the two streams is.
 
-    Raises: DrillError when something did not come back.
+    Raises: DrillError when something did not come back, ServerMissing.
     """
     with tempfile.TemporaryDirectory(prefix="banyan-drill-", ignore_cleanup_errors=True) as folder:
         Path(folder).chmod(0o755)  # the servers may run as another user
-        world = World(Path(folder))
+        world = World(Path(folder), Kafka(Path(folder) / "kafka") if through_kafka else None)
         try:
             world.start()
-            return _Drill(world, random.Random(seed), seed, seconds, say, more).run(rounds)
+            return _Drill(world, random.Random(seed), seed, seconds, say).run(rounds)
         finally:
             world.stop()
 
 
 class _Drill:
-    def __init__(
-        self, world: World, dice: random.Random, seed: int, seconds: float, say: Say, more: Sequence[Victim]
-    ) -> None:
+    def __init__(self, world: World, dice: random.Random, seed: int, seconds: float, say: Say) -> None:
         self._world, self._dice, self._seed, self._seconds, self._say = world, dice, seed, seconds, say
-        self._victims: list[Victim] = [*world.streams, world.legacy, world.service, *more]
+        self._victims = world.victims
         self._kills: Counter[str] = Counter()
         self._recoveries: list[float] = []
         self._verified = self._drift = 0
@@ -187,6 +179,7 @@ class _Drill:
                 "max": round(recoveries[-1], 2),
             },
             seconds=round(seconds, 1),
+            kafka=world.kafka.what if world.kafka is not None else None,
             machine=machine(),
             notes=[*self._notes, *(f"a writer was refused: {line}" for line in refused)],
         )

@@ -12,12 +12,14 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
+import msgspec
 import psycopg
 
 from banyan.errors import ServerFailed
 from banyan.servers import Postgres
+from banyan.servers.kafka import Kafka
 from cdc import streams
 from cdc.change import HEARTBEAT, Direction
 from cdc.config import Stream, load_mapping
@@ -35,6 +37,15 @@ class DrillError(Exception):
     """What should have come back did not, or ended by itself."""
 
 
+class Victim(Protocol):
+    """Whatever can be killed and comes back."""
+
+    @property
+    def name(self) -> str: ...
+    def kill(self) -> None: ...
+    def restore(self) -> None: ...
+
+
 @dataclass
 class StreamProcess:
     """`python -m cdc run` of one stream."""
@@ -44,6 +55,7 @@ class StreamProcess:
     target: str
     mapping: Mapping
     file: Path
+    more: dict[str, str] = field(default_factory=dict)
     process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -52,7 +64,7 @@ class StreamProcess:
 
     def start(self) -> None:
         home = {"BANYAN_HOME": str(self.file.parent)}  # not the user's
-        env = {**os.environ, "SOURCE_DSN": self.source, "TARGET_DSN": self.target, **home}
+        env = {**os.environ, "SOURCE_DSN": self.source, "TARGET_DSN": self.target, **home, **self.more}
         log = self.file.with_suffix(".log").open("ab")
         with log:
             self.process = subprocess.Popen(
@@ -71,8 +83,7 @@ class StreamProcess:
     def require_alive(self) -> None:
         """A stream survives the death of either database. Raises: DrillError."""
         if self.process is not None and self.process.poll() not in (None, -signal.SIGKILL):
-            lines = self.file.with_suffix(".log").read_text().splitlines()
-            raise DrillError(f"{self.name} ended by itself: {lines[-1] if lines else 'without a word'}")
+            raise DrillError(f"{self.name} ended by itself: {next(iter(self._said(1)), 'without a word')}")
 
     def stop(self) -> None:
         if self.process is not None:
@@ -90,8 +101,54 @@ class StreamProcess:
             one(self.source, EMIT_FLUSHED, [HEARTBEAT])
             return one(self.target, passed, [lsn, self.stream.name])
 
-        until(there, f"{self.name} to catch up (see {self.file.with_suffix('.log')})", timeout)
+        try:
+            until(there, f"{self.name} to catch up", timeout)
+        except DrillError as e:
+            raise DrillError(f"{e}; its last words:\n" + "\n".join(self._said(20))) from e
         return time.monotonic() - began
+
+    def _said(self, lines: int) -> list[str]:
+        return self.file.with_suffix(".log").read_text(errors="replace").splitlines()[-lines:]
+
+
+@dataclass(frozen=True)
+class Relay:
+    """The producer's half of a stream through Kafka, which its consumer starts anew."""
+
+    of: StreamProcess
+
+    @property
+    def name(self) -> str:
+        return f"relay {self.of.stream.name}"
+
+    def kill(self) -> None:
+        """If there is one: its consumer may have been killed, or have just started."""
+        assert self.of.process is not None
+        with contextlib.suppress(OSError):
+            for thread in Path(f"/proc/{self.of.process.pid}/task").glob("*/children"):
+                for child in thread.read_text().split():
+                    if b"relay" in Path(f"/proc/{child}/cmdline").read_bytes().split(b"\0"):
+                        os.kill(int(child), signal.SIGKILL)
+
+    def restore(self) -> None:
+        """Nothing to do."""
+
+
+@dataclass
+class Broker:
+    """Kafka, killed in the middle of its work: what it has acknowledged is in the kernel's hands."""
+
+    server: Kafka
+    name: str = "kafka"
+
+    def kill(self) -> None:
+        self.server.kill()
+
+    def restore(self) -> None:
+        try:
+            self.server.start(BACK)
+        except ServerFailed as e:
+            raise DrillError(str(e)) from e
 
 
 @dataclass
@@ -125,18 +182,32 @@ class Cluster:
 
 @dataclass
 class World:
+    """`kafka`: the broker that the desk's stream goes through, the shop's is direct; None: both are."""
+
     folder: Path
+    kafka: Kafka | None = None
     legacy: Cluster = field(init=False)
     service: Cluster = field(init=False)
     streams: list[StreamProcess] = field(default_factory=list)
 
     def start(self) -> None:
-        """Empty tables on both sides, streams prepared, not running."""
+        """Empty tables on both sides, streams prepared, not running. Raises: ServerMissing, ServerFailed."""
+        if self.kafka is not None:
+            self.kafka.start()
         self.legacy, self.service = self._cluster("legacy"), self._cluster("service")
         execute(self.legacy_dsn, LEGACY + ARRIVALS.format(table="task"))
         execute(self.service_dsn, SERVICE + ARRIVALS.format(table="product"))
         self._prepare("shop", "forward", SHOP, self.legacy_dsn, self.service_dsn)
         self._prepare("desk", "reverse", DESK, self.service_dsn, self.legacy_dsn)
+
+    @property
+    def victims(self) -> list[Victim]:
+        """Whatever can be killed and comes back. A broker that keeps nothing on disk is left alone."""
+        found: list[Victim] = [*self.streams, self.legacy, self.service]
+        if self.kafka is not None:
+            found += [Relay(process) for process in self.streams if process.stream.transport == "kafka"]
+            found += [Broker(self.kafka)] if self.kafka.own and self.kafka.durable else []
+        return found
 
     @property
     def legacy_dsn(self) -> str:
@@ -149,6 +220,8 @@ class World:
     def stop(self) -> None:
         for process in self.streams:
             process.stop()
+        if self.kafka is not None:
+            self.kafka.stop()
         for name in ("legacy", "service"):
             if (cluster := getattr(self, name, None)) is not None:
                 cluster.server.stop()
@@ -167,11 +240,14 @@ class World:
             "source_dsn_env": "SOURCE_DSN", "target_dsn_env": "TARGET_DSN", "slot": slot, "publication": slot,
             "origin": slot, "snapshot": direction == "forward", "mapping": str(path),
         }  # fmt: skip
+        if self.kafka is not None and domain == "desk":
+            described |= {"transport": "kafka", "kafka": {"prefix": "drill.desk"}}
         file = self.folder / f"{domain}.{direction}.json"
         file.write_text(json.dumps(described))
-        stream = Stream(**described)  # type: ignore[arg-type]
+        stream = msgspec.convert(described, Stream)
         streams.prepare(stream, source, target)
-        self.streams.append(StreamProcess(stream, source, target, load_mapping(stream), file))
+        more = {"KAFKA_BOOTSTRAP_SERVERS": self.kafka.bootstrap} if self.kafka is not None else {}
+        self.streams.append(StreamProcess(stream, source, target, load_mapping(stream), file, more))
 
 
 def until(condition: Callable[[], Any], what: str, timeout: float) -> None:

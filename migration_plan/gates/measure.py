@@ -8,6 +8,9 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+import cdc.errors
+from cdc.snapshot import standing
+from cdc.snapshot.standing import Standing
 from cdc.streams import lag_ms
 from cdc.verify.state import Kept
 from cdc.verify.state import read as read_kept
@@ -61,6 +64,7 @@ def stream_figures(context: Context, domain: str, direction: str) -> StreamFigur
     try:
         with context.control(domain, target) as connection:
             row = connection.execute(STREAM, [described["name"]]).fetchone()
+            snapshot = _snapshot(connection, described["name"])
     except NotPrepared:
         return None
     if row is None:
@@ -83,7 +87,15 @@ def stream_figures(context: Context, domain: str, direction: str) -> StreamFigur
         halted=halted,
         room_bytes=slot[4],
         filled=filled,
+        snapshot=snapshot,
     )
+
+
+def _snapshot(connection: Connection, stream: str) -> Standing | None:
+    try:
+        return standing.read(connection, stream)
+    except cdc.errors.NotPrepared:  # by an older version
+        return None
 
 
 def gateway_figures(context: Context, domain: str) -> GatewayFigures | None:

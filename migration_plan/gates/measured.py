@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from cdc.snapshot.standing import Standing
+
 
 @dataclass(frozen=True, slots=True)
 class StreamFigures:
@@ -22,6 +24,7 @@ class StreamFigures:
     halted: str | None = None  # which change of a schema it stands for
     room_bytes: int | None = None  # WAL that may still be written until the slot is lost; None without a bound
     filled: str | None = None  # which fill the target's rows are of: its snapshot's LSN, or "at work"
+    snapshot: Standing | None = None  # how far a fill, or what is read again, has come
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -13,20 +14,28 @@ from cdc.config import Stream, dsn
 from cdc.recover import recover as recover_stream
 from cdc.runner import Runner
 from cdc.schema.resume import resume as resume_stream
+from cdc.snapshot import ask as asking
+from cdc.snapshot import requests
+from cdc.snapshot.requests import Request
 from migration_plan.compile import DIRECTIONS
 from migration_plan.context import Context
 from migration_plan.errors import NotPrepared, PlanError, Refused, Unreachable
 from migration_plan.ledger import Entry
 from migration_plan.verbs import inplace
 
+Follow = Callable[[Iterable[list[Request]]], list[Request]]
+"""Shows where requests stand until they have ended; returns how."""
+
 
 class Mended(msgspec.Struct, frozen=True):
-    """`lines`: one for each stream that was looked at; `changed`: at least one goes on."""
+    """`lines`: one for each stream that was looked at, and for each table that was read again; `changed`: at least one
+    stream goes on; `whole`: nobody has to read anything any more."""
 
     domain: str
     verb: str
     changed: bool
     lines: list[str]
+    whole: bool = True
 
     def to_json(self) -> bytes:
         return msgspec.json.encode(self)
@@ -46,11 +55,21 @@ def resume(context: Context, domain: str, reason: str, directions: Sequence[str]
 
 
 def recover(
-    context: Context, domain: str, reason: str, directions: Sequence[str] = DIRECTIONS, *, force: bool = False
+    context: Context,
+    domain: str,
+    reason: str,
+    directions: Sequence[str] = DIRECTIONS,
+    *,
+    force: bool = False,
+    follow: Follow | None = None,
 ) -> Mended:
-    """Every stream of the domain whose slot and position do not fit. Raises: Refused, where writes would be lost."""
+    """Every stream of the domain whose slot and position do not fit. What their processes then read again is waited for
+    with `follow`, as long as they run.
+
+    Raises: Refused, where writes would be lost.
+    """
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(50))  # what it does is said in its answer
-    lines, changed = [], False
+    lines, changed, whole = list[str](), False, True
     for stream in _streams(context, domain, directions):
         ends = _ends(context, stream)
         with _Explained(stream):
@@ -61,7 +80,19 @@ def recover(
             changed = True
             measured = {"stream": stream.name, "was": done.why, "way": done.way, "rows": done.rows}
             _record(context, domain, "stream recover", reason, measured)
-    return Mended(domain, "stream recover", changed, lines)
+        if done.way == "refill":
+            ended = _followed(stream, ends, follow) if follow is not None else []
+            lines += map(requests.summary, ended)
+            unread = follow is None or any(request.state in requests.OPEN for request in ended)
+            whole = whole and not unread
+            if follow is not None and unread:
+                lines.append(f"{stream.name}: nobody reads them: start its process, and it goes on from there")
+    return Mended(domain, "stream recover", changed, lines, whole)
+
+
+def _followed(stream: Stream, ends: tuple[str, str], follow: Follow) -> list[Request]:
+    with _Explained(stream):
+        return follow(asking.watch_fill(stream, ends, time.sleep))
 
 
 def _streams(context: Context, domain: str, directions: Sequence[str]) -> list[Stream]:

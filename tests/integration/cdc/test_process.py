@@ -26,6 +26,7 @@ from click.testing import CliRunner, Result
 from banyan.servers import Postgres, Redis
 from banyan.servers.ports import free_port
 from cdc.__main__ import main
+from cdc.apply.session import end_sessions
 from cdc.config import Stream
 from cdc.errors import NotPrepared, SlotAhead, TargetRefused, WrongSource
 from tests.fixtures import forked
@@ -335,6 +336,15 @@ def test_a_fill_may_put_a_live_stream_aside_which_goes_on_behind_it(shop: Shop) 
     assert done.stdout.startswith("1 rows in"), done.stderr
     assert one(shop.service, "SELECT filled_lsn FROM banyan.stream") != before
     until(lambda: running.runner.status.state == "streaming", "the stream to go on")
+    execute(shop.legacy, "INSERT INTO item VALUES (7, 'y', 'n', 1)")
+    shop.caught_up()
+    assert_equal(shop)
+
+
+def test_an_idle_stream_whose_target_session_is_ended_connects_anew(shop: Shop) -> None:
+    running = shop.streaming()
+    end_sessions(shop.service, "banyan-cdc shop.forward", "the target")
+    until(lambda: running.runner.status.restarts or running.error, "the loss to be noticed")
     execute(shop.legacy, "INSERT INTO item VALUES (7, 'y', 'n', 1)")
     shop.caught_up()
     assert_equal(shop)

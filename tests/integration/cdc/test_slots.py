@@ -9,6 +9,7 @@ import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import psycopg
@@ -17,7 +18,7 @@ import pytest
 from banyan.servers import Postgres
 from banyan.servers.postgres import find_binaries
 from banyan.servers.privileges import hand_over, unprivileged
-from cdc import streams
+from cdc import judging, streams
 from cdc.beacon import Heartbeat
 from cdc.capture import slot as slots
 from cdc.capture.replication import ReplicationStream
@@ -118,21 +119,23 @@ def test_a_lost_slot_fails_fast_with_what_to_do_and_one_command_brings_everythin
     assert recover(runner(monolith), monolith.legacy, "ann", "again").why is None
 
 
-def test_a_slot_advanced_between_the_look_and_the_start_is_still_refused(shop: Shop) -> None:
+def test_a_slot_advanced_between_the_look_and_the_start_is_still_refused(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
     shop.streaming().stop()
     shop.running.clear()
     execute(shop.legacy, "INSERT INTO item VALUES (1, 'a', 'would be lost', 1)")
     racing = Running(runner(shop))
-    look = racing.runner._judge_slot
+    look = judging.judge_slot
 
-    def then_somebody_advances(position: int) -> None:
-        look(position)
-        racing.runner._judge_slot = look  # type: ignore[method-assign]
+    def then_somebody_advances(*asked: Any) -> None:
+        look(*asked)
+        monkeypatch.undo()
         execute(
             shop.legacy, "SELECT pg_replication_slot_advance(%s, pg_current_wal_lsn())", [shop.stream("forward").slot]
         )
 
-    racing.runner._judge_slot = then_somebody_advances  # type: ignore[method-assign]
+    monkeypatch.setattr(judging, "judge_slot", then_somebody_advances)
     shop.running.append(racing.start())
     failure = racing.failure()
     assert isinstance(failure, SlotAhead)

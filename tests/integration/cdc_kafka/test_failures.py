@@ -20,9 +20,12 @@ from banyan.servers.kafka import Kafka
 from cdc.__main__ import main
 from cdc.apply.route import routes
 from cdc.config import Stream
+from cdc.errors import ConfigError
 from cdc.kafka import relay as relaying
 from cdc.kafka import run as running
 from cdc.kafka.errors import BrokerAway
+from cdc.runner import Runner
+from cdc.snapshot import ask
 from cdc.status import Status
 from tests.integration.cdc.toy import Shop, assert_equal, execute, one, rows, until
 
@@ -260,3 +263,27 @@ def test_a_stream_that_nobody_runs_is_moved_by_the_command_itself(shop: Shop) ->
     shop.start(stream)
     shop.caught_up()
     assert_equal(shop)
+
+
+def test_a_lost_slot_is_made_good_beside_a_direct_stream_which_then_goes_on_through_kafka(shop: Shop) -> None:
+    hundred(shop)
+    first = shop.streaming()
+    stream = first.runner.stream
+    with pytest.raises(ConfigError, match="comes through Kafka"):
+        ask.ask(stream, shop.mapping, (shop.legacy, shop.service), [])
+    first.stop()
+    shop.running.clear()
+    execute(shop.legacy, "SELECT pg_drop_replication_slot(%s)", [stream.slot])
+    execute(shop.legacy, "DELETE FROM item WHERE id % 3 = 0")  # nobody captures it
+    with (runner := Runner(stream, shop.mapping, shop.legacy, shop.service)).alone() as target:
+        runner.refill(target)
+    execute(shop.service, NOTED)
+    shop.start(stream)
+    with Writing(shop) as writing:
+        writing.flows()
+        until(lambda: one(shop.service, "SELECT state FROM banyan.stream") == "streaming", "all to be read again")
+        writing.flows()  # through Kafka again
+    shop.caught_up()
+    assert_equal(shop)
+    assert one(shop.service, "SELECT transport FROM banyan.stream") == "kafka"
+    assert one(shop.service, "SELECT count(*) FROM banyan.parked") == 0

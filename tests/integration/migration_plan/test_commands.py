@@ -290,7 +290,7 @@ def test_status_tells_a_database_that_is_away_once_and_does_not_call_its_streams
     assert "not prepared" not in shown.stdout
     assert json.loads(banyan(away, "status", "--json").stdout)["domains"][0]["streams"]["reverse"] == {
         "state": "unknown", "alive": False, "lag_ms": None, "lsn": None, "parked": None, "slot": "unknown",
-        "retained_bytes": None, "problem": None, "lag_bytes": None, "room_bytes": None,
+        "retained_bytes": None, "problem": None, "lag_bytes": None, "room_bytes": None, "snapshot": None,
     }  # fmt: skip
 
 
@@ -379,11 +379,20 @@ def test_a_lost_slot_is_recovered_by_one_command_beside_the_process_that_waits_f
     with psycopg.connect(toys.legacy, autocommit=True) as connection:
         connection.execute("SELECT pg_drop_replication_slot(%s)", [toys.stream("forward").slot])
         connection.execute("INSERT INTO toy (name, price_cents) VALUES ('while it was lost', 1)")
-    done = banyan(toys, "stream", "recover", toys.domain, "--reason", "the slot is gone", "--yes", "--json")
+    recover = ("stream", "recover", toys.domain, "--reason", "the slot is gone", "--yes")
+    done = banyan(toys, *recover, "--no-wait", "--json")
     assert done.returncode == 0, done.stderr
-    first, second = json.loads(done.stdout)["lines"]
+    said = json.loads(done.stdout)
+    first, second = said["lines"]
     assert "does not exist" in first
+    assert "`banyan status` shows how far it is" in first
     assert second == f"{toys.domain}.reverse: slot and position fit, nothing to recover"
+    assert (said["changed"], said["whole"]) == (True, False)
+    assert "the forward stream fills from public.toy" in banyan(toys, "status").stdout
+    toys.start_stream("forward")
+    done = banyan(toys, *recover, "--direction", "forward", "--force")  # of a live one, and waits until all is read
+    assert done.returncode == 0, done.stderr
+    assert "public.toy: done, 1 rows" in done.stdout
     with psycopg.connect(toys.service) as connection:
         found = connection.execute("SELECT count(*) FROM toys WHERE label = 'while it was lost'").fetchone()
     assert found == (1,)

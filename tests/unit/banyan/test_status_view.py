@@ -9,6 +9,7 @@ import pytest
 from rich.console import Console
 
 from banyan.commands.status_views import show_status
+from cdc.snapshot.standing import Standing
 from migration_plan.status import DomainStatus, Status, StreamStatus, VerifyStatus, WaveStatus
 
 WAVE = WaveStatus(0, 0, 1024, "canary", 50, "legacy", 12, None, None, None)
@@ -57,6 +58,24 @@ def test_lag_is_told_in_time_and_bytes_and_what_wal_the_slots_keep():
     assert "900 ms 340 MB" in row
     assert "1.5 GB" in row
     assert "1234 ms" in row
+
+
+def test_a_fill_and_what_is_read_again_are_told_with_rate_and_time_left():
+    fills = Standing("public.toy", 2500, 10_000, 2, fills=True, rate=500.0, eta_s=15.0)
+    again = Standing("public.toys", 10, 100, 1, fills=False, waits="the source is busy")
+    streams = {
+        "forward": StreamStatus("snapshot", True, 5.0, parked=0, slot="reserved", snapshot=fills),
+        "reverse": StreamStatus("streaming", True, 5.0, parked=0, slot="reserved", snapshot=again),
+    }
+    found = shown(domain(streams=streams))
+    assert "fills, 25 %" in found.row("toys")
+    lines = found.out.splitlines()
+    assert (
+        "toys: the forward stream fills from public.toy and 1 more: 2,500 of about 10,000 rows, 500 rows/s,"
+        " about 15 s left" in lines
+    )
+    said = "toys: the reverse stream reads again public.toys: 10 of about 100 rows, waits: the source is busy"
+    assert said in lines
 
 
 def test_a_halted_stream_is_told_as_such():

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cdc.apply.route import Route
+from cdc.apply.route import Route, Routes
 from cdc.capture.raw import UNCHANGED, Described, Raw, described
 from cdc.change import Column, Relation, Transaction
 from cdc.errors import ConfigError
 from cdc.snapshot.ask import scope_of
 from cdc.snapshot.chunks import Blocks, Heap, in_blocks, ranges
 from cdc.snapshot.progress import Progress
-from cdc.snapshot.requests import Scope
-from cdc.snapshot.window import Chunk, Seen, Window, running, unseen
+from cdc.snapshot.requests import Key, Scope
+from cdc.snapshot.sight import older, running, unseen
+from cdc.snapshot.tap import Tap
+from cdc.snapshot.window import Chunk, Seen, Window
 from cdc.throttle import Limits, Load, Rate, too_busy, too_much_wal
 
 TX = Transaction(7, 100, datetime(2026, 1, 1, tzinfo=UTC))
@@ -37,6 +40,8 @@ class Same:
 
 NAMES = ("id", "small", "large")
 ROUTE = Route("public.t", "public.t", ("id",), ("id",), frozenset(NAMES), NAMES, Same(), "forward", 3)  # type: ignore[arg-type]
+
+ROUTES = Routes({ROUTE.source: ROUTE})
 
 State = dict[int, tuple[bytes, bytes]]
 
@@ -165,6 +170,25 @@ def test_a_snapshot_that_does_not_see_what_the_stream_brought_is_known(
 ) -> None:
     assert unseen(snapshot, committed) == hidden
     assert running("10:20:12,15") == {12, 15}
+
+
+def test_what_was_under_way_before_a_table_was_watched_is_told_by_its_number() -> None:
+    assert older("10:20:12,15,19", 16) == {12, 15}
+    assert older("4294967290:4294967310:4294967295,4294967298", 4294967298) == {4294967295}  # the last is 2
+
+
+def test_a_row_moved_in_part_before_its_table_is_watched_is_read_again() -> None:
+    """It may come from where the fill has not read yet, where the target has nothing to move, to where it has."""
+    noted: list[tuple[str, Key]] = []
+    tap = Tap(Mock(), ROUTES, Mock(feed=lambda events, size=0: []))
+    tap.again = lambda source, keys: noted.extend((source, key) for key in keys)
+    tap.fill({"public.t": False})
+    tap.feed([Raw("u", TX, 1, TABLE, values(2, b"a", UNCHANGED), values(9, None, None))])
+    tap.feed([Raw("u", TX, 1, TABLE, values(3, b"a", UNCHANGED))])
+    assert noted == [("public.t", ("2",))]
+    tap.filled("public.t")
+    tap.feed([Raw("u", TX, 1, TABLE, values(4, b"a", UNCHANGED), values(8, None, None))])
+    assert len(noted) == 1
 
 
 def test_ranges_cover_a_heap_and_the_last_one_has_no_end() -> None:

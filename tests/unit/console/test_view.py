@@ -13,6 +13,7 @@ from console.readings import (
     Ledger,
     LedgerRow,
     Part,
+    Reading,
     Readings,
     Stream,
     Verification,
@@ -140,6 +141,7 @@ IDLE = "; 0 B to apply, 0 B of WAL kept"
         (Stream(True, "streaming", 12.0), "ok", f"streaming{IDLE}"),
         (Stream(True, "streaming", 5000.0), "behind", f"streaming{IDLE}"),
         (Stream(True, "streaming", 5.0, parked=2), "behind", f"2 keys wait for a person; streaming{IDLE}"),
+        (Stream(True, "snapshot", 3.0), "behind", f"snapshot{IDLE}"),
         (Stream(True, "snapshot", None), "unknown", f"snapshot{IDLE}, no position yet"),
         (Stream(False), "down", "the stream's process does not answer: `banyan status` says why"),
     ],
@@ -149,6 +151,40 @@ def test_lag_is_judged(stream, state, said):
     forward, reverse = view(readings, (), NOW).domains[0].syncs
     assert (forward.state, forward.said) == (state, said)
     assert reverse.state == "unknown"
+
+
+@pytest.mark.parametrize(
+    ("state", "reading", "said"),
+    [
+        (
+            "streaming",
+            Reading("public.item", 1200, 4800, 300.0, 12.0),
+            "reading again public.item: 1,200 of about 4,800 rows, 300 rows/s, about 12 s left",
+        ),
+        (
+            "snapshot",
+            Reading("public.item", 1200, 4800, 0.0, None, "the source is busy"),
+            "filling public.item: 1,200 of about 4,800 rows, waits: the source is busy",
+        ),
+    ],
+)
+def test_what_is_filled_or_read_again_has_a_bar_with_rate_and_time_left(state, reading, said):
+    streams = Part({"pricing.forward": Stream(True, state, 5.0, reading=reading)}, NOW)
+    readings = Readings(gateway=gateway(pricing=domain(wave())), streams=streams)
+    forward, reverse = view(readings, (), NOW).domains[0].syncs
+    assert forward.reading is not None
+    assert (forward.reading.share, forward.reading.said) == (25.0, said)
+    assert reverse.reading is None
+
+
+def test_a_streams_own_figures_of_its_fill_reach_the_card():
+    progress = {"table": "public.item", "rows": 500, "expected": 1000, "rate": 100.0, "eta_s": 5.0, "waits": None}
+    streams = {"pricing.forward": decode.stream({"state": "snapshot", "lag_ms": 3.0, "snapshot": progress})}
+    readings = Readings(gateway=gateway(pricing=domain(wave())), streams=Part(streams, NOW))
+    card = pages.fragments(view(readings, (), NOW))["domain-pricing"]
+    assert "filling public.item: 500 of about 1,000 rows, 100 rows/s, about 5.0 s left" in card
+    assert 'width="50.0"' in card
+    assert decode.stream({"state": "streaming", "snapshot": None}).reading is None
 
 
 def test_the_streams_share_one_light_that_names_those_that_are_out():
