@@ -146,9 +146,8 @@ def captured(postgres: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         execute(dsn, "SELECT pg_create_logical_replication_slot(%s, 'pgoutput')", [slot])
     (folder / "engines.json").write_text(json.dumps(engines))
     with (folder / "log").open("w") as log:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "load.debezium", str(folder / "engines.json")], stdout=subprocess.DEVNULL, stderr=log
-        )
+        command = [sys.executable, "-m", "load.debezium", str(folder / "engines.json"), "-XX:TieredStopAtLevel=1"]
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=log, cwd=folder)
     try:
         active = "SELECT count(*) FROM pg_replication_slots WHERE active AND slot_name LIKE 'differ%%'"
         until(lambda: one(dsn, active) == len(MODES) or process.poll() is not None, "the engines to stream", 90)
