@@ -32,6 +32,7 @@ from cdc.kafka.standing import LOOK, stand
 from cdc.schema import examine, store
 from cdc.schema.sentry import Sentry
 from cdc.snapshot import Filled, Interrupted, Progress, Windows, fill, refill
+from cdc.snapshot.requests import none_open
 from cdc.status import Status
 
 # Pause before the next try: doubles from the first to the last, with jitter, seconds.
@@ -40,6 +41,8 @@ FIRST_PAUSE, LAST_PAUSE = 0.1, 5.0
 POLL = 0.25
 # How long a fill tries to put a running applier aside, which comes back after its first pause, seconds.
 TAKE_OVER = 10.0
+# A move to a Kafka that does not answer is tried again after this, seconds: each try interrupts the stream.
+KAFKA_AGAIN = 30.0
 
 log = structlog.get_logger("cdc")
 
@@ -69,6 +72,7 @@ class Runner:
         self._source_dsn, self._target_dsn = source_dsn, target_dsn
         self._target: psycopg.Connection[Any] | None = None
         self._relay = relay or self._relay_thread
+        self._kafka_again = 0.0
         self._spools = stream.spool_mib > 0  # large transactions come before they end, until that does not fit
 
     def run(self, stop: threading.Event) -> None:
@@ -157,12 +161,16 @@ class Runner:
                 raise NotPrepared(f"stream {self.stream.name} has no position and takes no snapshot: run prepare")
             self.status.snapshot_rows = state.snapshot_rows
             if stand(target, self.stream.name)[0] == "kafka":
-                self._judge_source(target, state, state.lsn)  # the slot's position is Kafka's, which the relay judges
-                self._through_kafka(target, stop)
-                return
+                if state.phase != "snapshot":
+                    self._judge_source(target, state, state.lsn)  # the slot's position is Kafka's: the relay judges it
+                    self._through_kafka(target, stop)
+                    return
+                self._begin_filling(target)
             self.judge(target, state, state.lsn)
             if self._stream(target, state, state.lsn, self._sentry(target), stop):
+                self._kafka_again = time.monotonic() + KAFKA_AGAIN
                 self._begin_kafka(target)
+                self._kafka_again = 0.0
 
     def _require(self, target: psycopg.Connection[Any]) -> StreamState:
         with translated_errors():
@@ -200,12 +208,18 @@ class Runner:
     def _through_kafka(self, target: psycopg.Connection[Any], stop: threading.Event) -> None:
         from cdc.kafka import run  # the client library is slow to import, and direct streams do without it
 
-        run.run(target, self.stream, self._routes, self.status, self._source_dsn, stop.is_set, self._relay)
+        note = run.noted(self.status, self._halts.clear)
+        run.run(target, self.stream, self._routes, self.status, self._source_dsn, stop.is_set, self._relay, note)
 
     def _begin_kafka(self, target: psycopg.Connection[Any]) -> None:
         from cdc.kafka import move, run
 
         move.begin_kafka(target, self.stream.name, run.settings_of(self.stream), list(self._routes.by_source))
+
+    def _begin_filling(self, target: psycopg.Connection[Any]) -> None:
+        from cdc.kafka import move
+
+        move.begin_filling(target, self.stream.name)
 
     def _relay_thread(self) -> halves.Half:
         from cdc.kafka import run
@@ -230,11 +244,15 @@ class Runner:
         return self._source_dsn, self._target_dsn
 
     def judge(self, target: psycopg.Connection[Any], state: StreamState, position: int) -> None:
-        """Whether source and slot are those that the position was read from.
+        """Whether source and slot are those that the position was read from. A slot may be where Kafka has come to.
 
-        Raises: WrongSource, SlotLost, SlotAhead, SlotTaken, Transient.
+        Raises: WrongSource, SlotLost, SlotAhead, SlotTaken, LogLost, Transient.
         """
         self._judge_source(target, state, position)
+        if stand(target, self.stream.name)[0] == "kafka" and state.phase != "snapshot":
+            from cdc.kafka import run
+
+            position = max(position, run.sent(target, self.stream, list(self._routes.by_source)))
         self._judge_slot(position)
 
     def _judge_source(self, target: psycopg.Connection[Any], state: StreamState, position: int) -> None:
@@ -321,7 +339,8 @@ class Runner:
                     look = time.monotonic() + LOOK
                     if (last := applier.finish()) is not None:
                         note(last)
-                    if stand(target, self.stream.name)[1] == "kafka":
+                    wish = stand(target, self.stream.name)[1]
+                    if wish == "kafka" and look > self._kafka_again and none_open(target, self.stream.name):
                         return True
             if (last := applier.finish()) is not None:
                 note(last)

@@ -15,6 +15,7 @@ from cdc.apply.session import connect
 from cdc.apply.state import read_state
 from cdc.config import Stream
 from cdc.errors import ConfigError, NotPrepared, TargetOwns, Transient, first_line
+from cdc.kafka.standing import stand
 from cdc.snapshot import chunks, requests
 from cdc.snapshot.requests import Key, Request, Scope
 from cdc.snapshot.strangers import plain_key
@@ -147,6 +148,11 @@ def _require_ready(target: psycopg.Connection[Any], stream: Stream, wanted: Sequ
         raise NotPrepared(f"stream {stream.name} is not prepared in the target: run prepare")
     if state.lsn is None:
         raise NotPrepared(f"stream {stream.name} has not been filled yet: start it, its first fill reads everything")
+    if stand(target, stream.name)[0] == "kafka":
+        raise ConfigError(
+            f"{stream.name} comes through Kafka, where rows cannot be read again beside it: move it first (`python -m"
+            " cdc move --to direct`), ask then, and move it back; who else reads its topics misses what comes meanwhile"
+        )
     if any(route.changes_hands for route in wanted):
         require_source_now(target, stream)
     open_tables = {r.table: r.id for r in requests.found(target, stream.name) if r.state in requests.OPEN}
