@@ -85,9 +85,7 @@ def move(path: Path, to: Transport, timeout: float, dry_run: bool) -> None:
     source, target_dsn, mapping = dsn(stream.source_dsn_env), dsn(stream.target_dsn_env), load_mapping(stream, path)
     with connect(target_dsn, f"banyan-cdc {stream.name} move") as target:
         found = standing.judge(target, stream.name, stream.kafka, to)
-        if (
-            to == "kafka" and stream.kafka is not None
-        ):  # a broker that is away shall not interrupt a stream that is well
+        if to == "kafka" and stream.kafka is not None:  # the stream is not interrupted for a Kafka that is away
             found += "; " + foresee(stream.kafka, stream.name, list(routes(mapping, stream.direction).by_source))
         if dry_run:
             click.echo(f"{found}; nothing was changed")

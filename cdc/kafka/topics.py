@@ -50,8 +50,10 @@ def partition(key: bytes, partitions: int) -> int:
 
 
 def ensure(admin: KafkaAdminClient, topics: Topics, tables: Iterable[str], settings: Settings) -> dict[str, str]:
-    """Make the topics that are missing, and return the ids of all. The number of partitions never changes while a stream
-    lives: a key would move to another partition, and its order with it.
+    """Make the topics that are missing, and return the ids of all.
+
+    The number of partitions never changes while a stream lives: a key would move to another partition, and its order
+    with it.
 
     Raises: ConfigError when a topic has another number of partitions than the plan says.
     """
