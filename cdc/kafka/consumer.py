@@ -186,10 +186,16 @@ class Consumer:
         self._note(applied, 0, len(self.sink.writer.parked))
 
     def _passed(self, kafka: KafkaConsumer) -> list[tuple[Mark, Control]]:
-        """Where all partitions are ours, the target need not be asked how far they are. Raises: LogLost."""
+        """Where all partitions are ours, and have come to us, the target need not be asked how far they are.
+
+        Raises: LogLost.
+        """
         ours = len(kafka.assignment()) == 1 + self._topics.partitions * len(self._routes.by_source)
         known = self._marks if ours else marks.load(self._target, self._stream)
         passed, now = self._waiting.passed(known), time.monotonic()
+        if ours and not passed and self._waiting.needed() - known.keys():
+            known = marks.load(self._target, self._stream)
+            passed = self._waiting.passed(known)
         if passed or not self._stuck_at:
             self._stuck_at = now + STUCK
         elif now > self._stuck_at:

@@ -47,12 +47,14 @@ class Waiting:
         del self.records[: len(found)]
         return found
 
+    def needed(self) -> set[Place]:
+        """The partitions that the oldest waits for."""
+        ends = self.records[0][1].ends.items()
+        return {Place(topic, n) for topic, offsets in ends for n, end in enumerate(offsets) if end > 0}
+
     def lacks(self, applied: Mapping[Place, Mark]) -> tuple[dict[Place, int], dict[Place, int]]:
         """What the oldest waits for: by partition where the target is, and how far it must come."""
-        ends = {
-            place: end
-            for topic, offsets in self.records[0][1].ends.items()
-            for place, end in ((Place(topic, n), offset) for n, offset in enumerate(offsets))
-            if place in applied and applied[place].offset < end
-        }
-        return {place: applied[place].offset for place in ends}, ends
+        told = self.records[0][1].ends
+        ends = {place: told[place.topic][place.partition] for place in self.needed() & applied.keys()}
+        late = {place: applied[place].offset for place, end in ends.items() if applied[place].offset < end}
+        return late, ends
