@@ -12,7 +12,9 @@ from typing import Any
 
 import msgspec
 import pytest
+from click.testing import CliRunner
 
+from banyan.commands.stream import stream
 from cdc.config import Stream, load_mapping
 from cdc.kafka.connector import registration
 from migration_plan import plan as plans
@@ -61,6 +63,18 @@ def test_the_shipped_registration_is_what_the_command_prints() -> None:
     printed = registration(stream, stream.kafka, load_mapping(stream), dsn)
     assert printed == shipped()
     assert "secret" not in json.dumps(printed)
+
+
+def test_banyan_stream_takes_a_stream_by_name_or_file_and_refuses_others_in_one_line(tmp_path: Path) -> None:
+    found = CliRunner(env={"BANYAN_HOME": str(tmp_path)}).invoke(stream, ["move", "pricing.forward", "--to", "kafka"])
+    assert found.exit_code == 2
+    assert "no stack has left streams" in found.output
+    file = tmp_path / "pricing.forward.json"
+    file.write_bytes(msgspec.json.encode(compile_stream(plans.load(), "pricing", "forward", {})))
+    env = {"BANYAN_LEGACY_CDC_DSN": "postgresql://banyan_cdc:secret@pg-legacy:5432/legacy"}
+    printed = CliRunner(env=env).invoke(stream, ["connector", str(file)])
+    assert printed.exit_code == 0, printed.output
+    assert json.loads(printed.output)["config"]["topic.prefix"] == shipped()["config"]["topic.prefix"]
 
 
 def test_debeziums_connector_knows_every_setting_and_accepts_its_value(tmp_path: Path) -> None:
