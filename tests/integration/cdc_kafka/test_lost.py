@@ -145,6 +145,7 @@ def test_a_running_stream_whose_records_are_cut_off_says_so(shop: Shop, admin: K
 
 def test_a_second_relay_waits_and_does_not_make_the_first_ones_records_void(shop: Shop) -> None:
     stream = shop.streaming().runner.stream
+    shop.caught_up()
     with relay_alone(shop, stream) as second:
         until(lambda: second.problem, "the second relay to find the slot taken")
         execute(shop.legacy, ITEMS, [1, 50])
