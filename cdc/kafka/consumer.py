@@ -24,7 +24,7 @@ from cdc.apply.route import Routes, key_text
 from cdc.errors import EnvelopeError
 from cdc.kafka import client, intact, marks
 from cdc.kafka.control import Control
-from cdc.kafka.errors import Overtaken
+from cdc.kafka.errors import BrokerAway, Overtaken
 from cdc.kafka.guard import Keyed
 from cdc.kafka.marks import Mark, Place
 from cdc.kafka.records import Readers, read_header
@@ -39,6 +39,8 @@ BATCH_ROWS = 10_000
 POLL_MS, WAIT_MS = 200, 5
 # Guards are forgotten at most this often, and offsets told to Kafka, seconds.
 FORGET_EVERY, COMMIT_EVERY = 1.0, 1.0
+# So long a member may be without partitions, seconds.
+JOIN = 10.0
 # A control record that waits for so long makes one look whether what it waits for is still in Kafka, seconds.
 STUCK = 5.0
 
@@ -70,7 +72,7 @@ class Consumer:
         self._readers = Readers()
         self._marks: dict[Place, Mark] = {}
         self._waiting = Waiting()
-        self._next_durable = self._stuck_at = 0.0
+        self._next_durable = self._stuck_at = self._partitions_at = 0.0
         self._ids: dict[str, str] = {}  # of the topics
         self._next_forget = self._next_commit = 0.0
         self._told: dict[Place, int] = {}
@@ -95,6 +97,7 @@ class Consumer:
             try:
                 kafka.subscribe([*([self._topics.control] if self._leads else []), *map(self._topics.of, tables)])
                 log.info("consuming", stream=self._stream, group=self._settings.group_id)
+                self._partitions_at = time.monotonic()
                 while not stop():
                     self._once(kafka)
                 self._tell(kafka, now=True)
@@ -103,7 +106,8 @@ class Consumer:
 
     def _once(self, kafka: KafkaConsumer) -> None:
         """Raises: Moved, LogLost, Transient."""
-        polled = kafka.poll(timeout_ms=WAIT_MS if self._waiting.records else POLL_MS, max_records=BATCH_ROWS)
+        hurry = self._has_partitions(kafka) and self._waiting.records
+        polled = kafka.poll(timeout_ms=WAIT_MS if hurry else POLL_MS, max_records=BATCH_ROWS)
         try:
             found = {Place(p.topic, p.partition): records for p, records in polled.items() if records}
             self._data(kafka, found)
@@ -118,6 +122,16 @@ class Consumer:
             self._seek_all(kafka)
             return
         self._look_after(kafka)
+
+    def _has_partitions(self, kafka: KafkaConsumer) -> bool:
+        """The client can hang in a rebalance of which the broker knows nothing. Raises: BrokerAway, to begin anew."""
+        now = time.monotonic()
+        if kafka.assignment() or not self._leads:
+            self._partitions_at = now
+            return True
+        if now - self._partitions_at > JOIN:
+            raise BrokerAway(f"Kafka has given stream {self._stream} no partition for {JOIN:g} s")
+        return False
 
     def _data(self, kafka: KafkaConsumer, found: dict[Place, list[Any]]) -> None:
         was: dict[Place, Mark] = {}
