@@ -15,7 +15,7 @@ from cdc.config import Stream
 from cdc.errors import ConfigError
 from cdc.kafka import client, consumer
 from cdc.kafka import run as running
-from cdc.kafka.errors import LogLost
+from cdc.kafka.errors import BrokerAway, LogLost
 from cdc.kafka.relay import Relay
 from cdc.kafka.settings import Settings
 from cdc.kafka.topics import Topics, ensure
@@ -81,10 +81,15 @@ def again(shop: Shop, stream: Stream) -> str:
     return str(recover(runner, shop.legacy, "test", "a test"))
 
 
-def test_a_target_that_is_behind_kafka_is_not_taken_for_one_that_lost_its_slot(shop: Shop) -> None:
+def test_a_target_that_is_behind_kafka_is_not_taken_for_one_that_lost_its_slot(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
     stream = stopped(shop)
     sent(shop, stream, 11, 20)
     assert "nothing to recover" in again(shop, stream)
+    with monkeypatch.context() as away, pytest.raises(BrokerAway):  # nor one whose Kafka does not answer
+        away.setenv("KAFKA_BOOTSTRAP_SERVERS", "127.0.0.1:1")
+        again(shop, stream)
     shop.prepare("forward")  # may be run again at any time
     shop.start(stream)
     shop.caught_up()
