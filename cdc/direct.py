@@ -1,5 +1,5 @@
 """One session of a direct stream: what capture reads is applied, and beside it what is to be read again; until it is
-stopped, fails, or shall move to Kafka. A stream through Kafka is direct too as long as its target is not filled.
+stopped, fails, or shall move to Kafka. One that shall move is direct as long as its target is not filled.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from cdc.kafka.standing import LOOK, stand
 from cdc.schema import store
 from cdc.schema.sentry import Sentry
 from cdc.snapshot import Progress, Windows
+from cdc.snapshot.requests import none_open
 from cdc.status import Status
 
 # How long one wait for events lasts before the stop flag is looked at, seconds. Not on the latency path.
@@ -50,12 +51,12 @@ class Session:
         sentry: Sentry,
         status: Status,
         on_applied: Callable[[], None],
-        until_filled: bool = False,
+        may_move: float = 0.0,
     ) -> None:
-        """`on_applied`: something was. `until_filled`: it ends when the target is filled, to go on through Kafka."""
+        """`on_applied`: something was. `may_move`: to Kafka not before then, by the monotonic clock."""
         self._stream, self._routes, self._dsns, self._target = stream, routes, dsns, target
         self._sentry, self._status, self._on_applied = sentry, status, on_applied
-        self._until_filled, self._is_filled = until_filled, False
+        self._may_move = may_move
         self._applier = Applier(target, stream.name, routes, ahead=True)
         # Not filled yet: what is left of the fill is read beside the stream.
         status.state, status.problem = "snapshot" if state.phase == "snapshot" else "streaming", ""
@@ -121,9 +122,9 @@ class Session:
             self._status.note(applied, len(self._applier.writer.parked))
 
     def _moves(self) -> bool:
-        if self._until_filled:
-            return self._is_filled
-        return stand(self._target, self._stream.name)[1] == "kafka"
+        name = self._stream.name
+        wanted = time.monotonic() > self._may_move and stand(self._target, name)[1] == "kafka"
+        return wanted and none_open(self._target, name)
 
     def _accept(self) -> None:
         with translated_errors():
@@ -135,4 +136,3 @@ class Session:
 
     def _filled(self) -> None:
         self._status.state = "streaming"
-        self._is_filled = True

@@ -18,12 +18,6 @@ from cdc.config import Stream
 from cdc.errors import WrongSource
 
 
-def judge(stream: Stream, source_dsn: str, target: psycopg.Connection[Any], state: StreamState, position: int) -> None:
-    """Raises: WrongSource, SlotLost, SlotAhead, SlotTaken, Transient."""
-    judge_source(stream, source_dsn, target, state, position)
-    judge_slot(stream, source_dsn, position)
-
-
 def judge_source(
     stream: Stream, source_dsn: str, target: psycopg.Connection[Any], state: StreamState, position: int
 ) -> None:

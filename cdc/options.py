@@ -10,7 +10,7 @@ import click
 from cdc.environment import home
 
 
-def _file(context: click.Context, parameter: click.Parameter, value: str) -> Path:
+def file_of(context: click.Context, parameter: click.Parameter, value: str) -> Path:
     """A stream's file, or by its name one that the local stack has written."""
     path, folder = Path(value), home(os.environ) / "streams"
     known = {file.stem: file for file in sorted(folder.glob("*.*.json"))}
@@ -28,6 +28,6 @@ stream_option = click.option(
     "path",
     required=True,
     metavar="NAME|FILE",
-    callback=_file,
+    callback=file_of,
     help="A stream of the local stack, such as pricing.forward, or a stream's JSON file.",
 )

@@ -18,6 +18,7 @@ from cdc.capture.replication import connect as connect_replication
 from cdc.change import lsn_text
 from cdc.config import Stream, load_mapping
 from cdc.errors import ConfigError, NotPrepared, Transient, first_line
+from cdc.kafka.standing import stand
 from cdc.mapping import Mapping
 from cdc.mapping.reference import references
 from cdc.schema import examine, store, watch
@@ -139,6 +140,8 @@ def _prepare_slot(source: psycopg.Connection[Any], target: psycopg.Connection[An
     """1. The slot is made. 2. Its position is stored. A crash between leaves a slot that nobody read: made again."""
     state = read_state(target, stream.name)
     if state is not None and state.lsn is not None:
+        if stand(target, stream.name)[0] == "kafka":
+            return  # the slot is where Kafka has come to, which the relay judges
         if (refusal := slots.judge(stream.slot, slots.find(source, stream.slot), state.lsn)) is not None:
             raise refusal
         return

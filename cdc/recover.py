@@ -14,7 +14,7 @@ from cdc.apply.state import read_state
 from cdc.capture import slot as slots
 from cdc.capture.session import open_source
 from cdc.change import lsn_text
-from cdc.errors import CdcError, NotPrepared, TargetOwns
+from cdc.errors import CdcError, NotPrepared, TargetOwns, Transient
 from cdc.runner import Runner
 from cdc.schema import store
 
@@ -78,6 +78,8 @@ def recover(runner: Runner, source_dsn: str, actor: str, reason: str, *, force: 
         if state.lsn is not None:
             try:
                 runner.judge(target, state, state.lsn)
+            except Transient:  # a source or a Kafka that is away says nothing of what it has
+                raise
             except CdcError as e:
                 why = str(e).partition(f"; {slots.AGAIN}")[0]
         elif state.phase != "streaming":

@@ -32,6 +32,8 @@ from cdc.status import Status
 FIRST_PAUSE, LAST_PAUSE = 0.1, 5.0
 # How long a fill tries to put a running applier aside, which comes back after its first pause, seconds.
 TAKE_OVER = 10.0
+# A move to a Kafka that does not answer is tried again after this, seconds: each try interrupts the stream.
+KAFKA_AGAIN = 30.0
 
 log = structlog.get_logger("cdc")
 
@@ -61,6 +63,7 @@ class Runner:
         self._source_dsn, self._target_dsn = source_dsn, target_dsn
         self._target: psycopg.Connection[Any] | None = None
         self._relay = relay or self._relay_thread
+        self._kafka_again = 0.0
         self._spools = stream.spool_mib > 0  # large transactions come before they end, until that does not fit
 
     def run(self, stop: threading.Event) -> None:
@@ -149,19 +152,22 @@ class Runner:
             if state.lsn is None:
                 raise NotPrepared(f"stream {self.stream.name} has no position and takes no snapshot: run prepare")
             self.status.snapshot_rows = state.snapshot_rows
-            through_kafka, filled = self._through(target) == "kafka", state.phase != "snapshot"
-            if through_kafka and filled:
-                # The slot's position is Kafka's, which the relay judges.
-                judging.judge_source(self.stream, self._source_dsn, target, state, state.lsn)
-                self._through_kafka(target, stop)
-                return
+            if self._through(target) == "kafka":
+                if state.phase != "snapshot":
+                    # The slot's position is Kafka's, which the relay judges.
+                    judging.judge_source(self.stream, self._source_dsn, target, state, state.lsn)
+                    self._through_kafka(target, stop)
+                    return
+                self._begin_filling(target)
             self.judge(target, state, state.lsn)
             sentry, clear = self._sentry(target), self._halts.clear
             session = Session(
-                self.stream, self._routes, self._dsns, target, state, sentry, self.status, clear, through_kafka
+                self.stream, self._routes, self._dsns, target, state, sentry, self.status, clear, self._kafka_again
             )
             if session.run(state.lsn, self._spools, stop):
+                self._kafka_again = time.monotonic() + KAFKA_AGAIN
                 self._begin_kafka(target)
+                self._kafka_again = 0.0
 
     def _require(self, target: psycopg.Connection[Any]) -> StreamState:
         with translated_errors():
@@ -203,12 +209,18 @@ class Runner:
     def _through_kafka(self, target: psycopg.Connection[Any], stop: threading.Event) -> None:
         from cdc.kafka import run  # the client library is slow to import, and direct streams do without it
 
-        run.run(target, self.stream, self._routes, self.status, self._source_dsn, stop.is_set, self._relay)
+        note = run.noted(self.status, self._halts.clear)
+        run.run(target, self.stream, self._routes, self.status, self._source_dsn, stop.is_set, self._relay, note)
 
     def _begin_kafka(self, target: psycopg.Connection[Any]) -> None:
         from cdc.kafka import move, run
 
         move.begin_kafka(target, self.stream.name, run.settings_of(self.stream), list(self._routes.by_source))
+
+    def _begin_filling(self, target: psycopg.Connection[Any]) -> None:
+        from cdc.kafka import move
+
+        move.begin_filling(target, self.stream.name)
 
     def _relay_thread(self) -> halves.Half:
         from cdc.kafka import run
@@ -235,5 +247,13 @@ class Runner:
         return self._source_dsn, self._target_dsn
 
     def judge(self, target: psycopg.Connection[Any], state: StreamState, position: int) -> None:
-        """Raises: WrongSource, SlotLost, SlotAhead, SlotTaken, Transient."""
-        judging.judge(self.stream, self._source_dsn, target, state, position)
+        """Whether source and slot are those that the position was read from. A slot may be where Kafka has come to.
+
+        Raises: WrongSource, SlotLost, SlotAhead, SlotTaken, LogLost, Transient.
+        """
+        judging.judge_source(self.stream, self._source_dsn, target, state, position)
+        if self._through(target) == "kafka" and state.phase != "snapshot":
+            from cdc.kafka import run
+
+            position = max(position, run.sent(target, self.stream, list(self._routes.by_source)))
+        judging.judge_slot(self.stream, self._source_dsn, position)

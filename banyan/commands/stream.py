@@ -15,6 +15,7 @@ from banyan.commands.snapshot import StillReading
 from cdc.environment import load_environment
 from cdc.errors import CdcError
 from cdc.kafka import commands as kafka
+from cdc.options import file_of
 from migration_plan.compile import DIRECTIONS
 
 
@@ -33,8 +34,15 @@ def stream() -> None:
     """Resume a stream that a changed schema stopped; recover one whose slot was lost; move one to Kafka, or back."""
 
 
-stream.add_command(kafka.move)
-stream.add_command(kafka.connector)
+def _by_name(command: click.Command) -> click.Command:
+    """The engine's command with the stream as its argument, as those beside it have the domain."""
+    rest = [parameter for parameter in command.params if parameter.name != "path"]
+    named = click.Argument(["path"], metavar="STREAM", callback=file_of)
+    return click.Command(command.name, callback=command.callback, params=[named, *rest], help=command.help)
+
+
+stream.add_command(_by_name(kafka.move))
+stream.add_command(_by_name(kafka.connector))
 
 
 def _options(command: Callable[..., Any]) -> Callable[..., Any]:

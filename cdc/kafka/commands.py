@@ -73,14 +73,23 @@ def consume(path: Path) -> None:
 @stream_option
 @click.option("--to", type=click.Choice(["direct", "kafka"]), required=True)
 @click.option("--timeout", type=float, default=60.0, show_default=True, help="Seconds to wait for it.")
-def move(path: Path, to: Transport, timeout: float) -> None:
+@click.option("--dry-run", is_flag=True, help="Say what would be done; change nothing.")
+def move(path: Path, to: Transport, timeout: float, dry_run: bool) -> None:
     """Move the stream to the other transport, at an LSN: the one stops there, the other starts there.
 
     The running process does it; when none runs, this command does.
     """
+    from cdc.kafka.move import foresee
+
     stream = load_stream(path)
     source, target_dsn, mapping = dsn(stream.source_dsn_env), dsn(stream.target_dsn_env), load_mapping(stream, path)
     with connect(target_dsn, f"banyan-cdc {stream.name} move") as target:
+        found = standing.judge(target, stream.name, stream.kafka, to)
+        if to == "kafka" and stream.kafka is not None:  # the stream is not interrupted for a Kafka that is away
+            found += "; " + foresee(stream.kafka, stream.name, list(routes(mapping, stream.direction).by_source))
+        if dry_run:
+            click.echo(f"{found}; nothing was changed")
+            return
         if not standing.ask(target, stream.name, stream.kafka, to):
             click.echo(f"{stream.name} comes through {to} already")
             return
@@ -108,8 +117,8 @@ def move(path: Path, to: Transport, timeout: float) -> None:
                     raise failure[0]
                 if time.monotonic() > deadline:
                     raise CdcError(
-                        f"{stream.name} has not moved to {to} within {timeout:g} s; the wish stands, see the stream's"
-                        " status; `cdc move` to where it is takes the wish back"
+                        f"{stream.name} has not moved to {to} within {timeout:g} s (it waits until Kafka answers, and"
+                        f" nothing is being read again); the wish stands, `cdc move --to {transport}` takes it back"
                     )
                 time.sleep(0.05)
         finally:

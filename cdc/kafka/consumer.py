@@ -3,12 +3,15 @@
 A batch is one target transaction over all partitions in hand. Kafka is told the new offsets after its commit, for
 people to see; where to go on is the target's word (marks.py). So a rebalance needs no ceremony: what a member has in
 hand it either commits before somebody else does, or it finds itself overtaken, rolls back and reads its places again.
+
+The control topic is read by one member only, the process that runs the stream: it has the watermark to tell.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 import psycopg
@@ -16,18 +19,19 @@ import structlog
 from kafka import KafkaConsumer, TopicPartition
 from kafka.structs import OffsetAndMetadata
 
-from cdc.apply.applier import Applied
+from cdc.apply.applier import DURABLE_EVERY, Applied
 from cdc.apply.route import Routes, key_text
 from cdc.errors import EnvelopeError
-from cdc.kafka import client, control, marks
+from cdc.kafka import client, intact, marks
 from cdc.kafka.control import Control
-from cdc.kafka.errors import LogLost, Overtaken
+from cdc.kafka.errors import BrokerAway, Overtaken
 from cdc.kafka.guard import Keyed
 from cdc.kafka.marks import Mark, Place
 from cdc.kafka.records import Readers, read_header
 from cdc.kafka.settings import Settings
 from cdc.kafka.sink import Sink
 from cdc.kafka.topics import Topics, ensure
+from cdc.kafka.waiting import Waiting
 
 # Changes of one target transaction.
 BATCH_ROWS = 10_000
@@ -35,6 +39,10 @@ BATCH_ROWS = 10_000
 POLL_MS, WAIT_MS = 200, 5
 # Guards are forgotten at most this often, and offsets told to Kafka, seconds.
 FORGET_EVERY, COMMIT_EVERY = 1.0, 1.0
+# So long a member may be without partitions, seconds.
+JOIN = 10.0
+# A control record that waits for so long makes one look whether what it waits for is still in Kafka, seconds.
+STUCK = 5.0
 
 log = structlog.get_logger("cdc.kafka.consumer")
 
@@ -46,8 +54,16 @@ class Consumer:
     """Bound to one applier session; `run` blocks."""
 
     def __init__(
-        self, target: psycopg.Connection[Any], stream: str, settings: Settings, routes: Routes, note: Note
+        self,
+        target: psycopg.Connection[Any],
+        stream: str,
+        settings: Settings,
+        routes: Routes,
+        note: Note,
+        leads: bool = True,
     ) -> None:
+        """`leads`: this member reads the control topic too."""
+        self._leads = leads
         self._target, self._stream, self._settings, self._routes = target, stream, settings, routes
         self._topics = Topics(settings.prefix, settings.partitions)
         self._control = Place(self._topics.control, 0)
@@ -55,15 +71,16 @@ class Consumer:
         self.sink = Sink(target, stream, routes, commits=settings.capture == "relay")
         self._readers = Readers()
         self._marks: dict[Place, Mark] = {}
-        self._waiting: list[tuple[Mark, Control]] = []
+        self._waiting = Waiting()
+        self._next_durable = self._stuck_at = self._partitions_at = 0.0
+        self._ids: dict[str, str] = {}  # of the topics
         self._next_forget = self._next_commit = 0.0
         self._told: dict[Place, int] = {}
-        self._polled: int | None = None  # next offset of the control topic that this member has not looked at
         self._forgettable = False
 
     @property
     def waiting(self) -> bool:
-        """Whether control records are in hand that have not been passed."""
+        """Whether control records are in hand that have not been passed, or not been stored."""
         return bool(self._waiting)
 
     def run(self, stop: Callable[[], bool]) -> None:
@@ -73,13 +90,14 @@ class Consumer:
         with client.translated():
             admin = client.admin(self._settings, name)
             try:
-                ensure(admin, self._topics, tables, self._settings)
+                self._ids = ensure(admin, self._topics, tables, self._settings)
             finally:
                 admin.close()
             kafka = client.consumer(self._settings, name, BATCH_ROWS)
             try:
-                kafka.subscribe([self._topics.control, *map(self._topics.of, tables)])
+                kafka.subscribe([*([self._topics.control] if self._leads else []), *map(self._topics.of, tables)])
                 log.info("consuming", stream=self._stream, group=self._settings.group_id)
+                self._partitions_at = time.monotonic()
                 while not stop():
                     self._once(kafka)
                 self._tell(kafka, now=True)
@@ -87,22 +105,33 @@ class Consumer:
                 kafka.close(autocommit=False, timeout_ms=2000)
 
     def _once(self, kafka: KafkaConsumer) -> None:
-        polled = kafka.poll(timeout_ms=WAIT_MS if self._waiting else POLL_MS, max_records=BATCH_ROWS)
+        """Raises: Moved, LogLost, Transient."""
+        hurry = self._has_partitions(kafka) and self._waiting.records
+        polled = kafka.poll(timeout_ms=WAIT_MS if hurry else POLL_MS, max_records=BATCH_ROWS)
         try:
             found = {Place(p.topic, p.partition): records for p, records in polled.items() if records}
             self._data(kafka, found)
             if (records := found.get(self._control)) is not None and self._placed(kafka, self._control, records):
-                self._take_control(records)
-            self._advance()
+                self._waiting.take(self._marks[self._control], records)
+            self._advance(kafka)
         except Overtaken as e:
             log.info("overtaken", stream=self._stream, reason=str(e))
             self.sink.rollback()
             self._marks.clear()
             self._waiting.clear()
-            self._polled = None
             self._seek_all(kafka)
             return
         self._look_after(kafka)
+
+    def _has_partitions(self, kafka: KafkaConsumer) -> bool:
+        """The client can hang in a rebalance of which the broker knows nothing. Raises: BrokerAway, to begin anew."""
+        now = time.monotonic()
+        if kafka.assignment() or not self._leads:
+            self._partitions_at = now
+            return True
+        if now - self._partitions_at > JOIN:
+            raise BrokerAway(f"Kafka has given stream {self._stream} no partition for {JOIN:g} s")
+        return False
 
     def _data(self, kafka: KafkaConsumer, found: dict[Place, list[Any]]) -> None:
         was: dict[Place, Mark] = {}
@@ -149,37 +178,44 @@ class Consumer:
                 changes.append(Keyed(table, key, change))
         return Mark(records[-1].offset + 1, session, number)
 
-    def _take_control(self, records: Sequence[Any]) -> None:
-        """Control records that count wait until they have been passed."""
-        place = self._control
-        mark = self._waiting[-1][0] if self._waiting else self._marks[place]
-        for record in records:
-            one = control.decode(record.value)
-            if marks.continues(mark, one.session, one.number):
-                mark = Mark(record.offset + 1, one.session, one.number)
-                self._waiting.append((mark, one))
-        self._polled = records[-1].offset + 1
+    def _advance(self, kafka: KafkaConsumer) -> None:
+        """Pass what can be passed. A pulse is told at once, and stored now and then. Raises: Overtaken, LogLost."""
+        waiting = self._waiting
+        passed, last = self._passed(kafka) if waiting.records else [], waiting.pulse
+        last = passed[-1] if passed else last
+        if last is None or (not passed and time.monotonic() < self._next_durable):
+            return
+        mark, newest = last
+        if all(one.pulse for _, one in passed) and time.monotonic() < self._next_durable:
+            waiting.pulse = last
+            applied = Applied(newest.lsn, newest.at, datetime.now(UTC), 0, commit=False, durable=False)
+        else:
+            # A watermark or a fence shall not pass a row that only had to wait for another partition.
+            self.sink.retry()
+            controls = [one for _, one in passed] or [newest]
+            applied = self.sink.advance(controls, self._marks[self._control], mark, self._control)
+            self._marks[self._control], waiting.pulse = mark, None
+            self._next_durable = time.monotonic() + DURABLE_EVERY
+            self._forgettable = True
+        self._note(applied, 0, len(self.sink.writer.parked))
 
-    def _advance(self) -> None:
-        if not self._waiting:
-            return
-        applied: dict[tuple[str, int], int] = {
-            place: mark.offset for place, mark in marks.load(self._target, self._stream).items()
-        }
-        passed: list[tuple[Mark, Control]] = []
-        for one in self._waiting:
-            if not control.passed(one[1], applied):
-                break
-            passed.append(one)
-        if not passed:
-            return
-        self.sink.retry()  # a watermark or a fence shall not pass a row that only had to wait for another partition
-        was, now = self._marks[self._control], passed[-1][0]
-        applied_now = self.sink.advance([one for _, one in passed], was, now, self._control)
-        self._marks[self._control] = now
-        del self._waiting[: len(passed)]
-        self._forgettable = True
-        self._note(applied_now, 0, len(self.sink.writer.parked))
+    def _passed(self, kafka: KafkaConsumer) -> list[tuple[Mark, Control]]:
+        """Where all partitions are ours, and have come to us, the target need not be asked how far they are.
+
+        Raises: LogLost.
+        """
+        ours = len(kafka.assignment()) == 1 + self._topics.partitions * len(self._routes.by_source)
+        known = self._marks if ours else marks.load(self._target, self._stream)
+        passed, now = self._waiting.passed(known), time.monotonic()
+        if ours and not passed and self._waiting.needed() - known.keys():
+            known = marks.load(self._target, self._stream)
+            passed = self._waiting.passed(known)
+        if passed or not self._stuck_at:
+            self._stuck_at = now + STUCK
+        elif now > self._stuck_at:
+            self._stuck_at = now + STUCK
+            intact.require_log(kafka, *self._waiting.lacks(known))
+        return passed
 
     def _placed(self, kafka: KafkaConsumer, place: Place, records: Sequence[Any]) -> bool:
         """Whether these records begin where the target has come to; if not, they are asked for again from there.
@@ -188,22 +224,19 @@ class Consumer:
         """
         mark = self._marks.get(place)
         if mark is None:
+            self.sink.look_again()  # who had the partition may have parked keys of it
             mark = marks.load(self._target, self._stream).get(place)
-            first = kafka.beginning_offsets([TopicPartition(*place)], timeout_ms=client.BOOTSTRAP_MS)[
-                TopicPartition(*place)
-            ]
             if mark is None:
-                mark = marks.begin_at(self._target, self._stream, place, first)
-            if first > mark.offset:
-                raise LogLost(
-                    f"Kafka's {place.topic} partition {place.partition} begins at {first}, the target has come to"
-                    f" {mark.offset}: what was between is gone. Fill the target again (`python -m cdc snapshot --stream"
-                    f" {self._stream}`), and keep the topics longer"
-                )
+                first = kafka.beginning_offsets([TopicPartition(*place)], timeout_ms=client.BOOTSTRAP_MS)
+                mark = marks.begin_at(self._target, self._stream, place, first[TopicPartition(*place)])
+            intact.require_log(kafka, {place: mark.offset})
+            intact.require_topic(self._target, self._stream, place.topic, self._ids.get(place.topic, ""))
             self._marks[place] = mark
-        expected = self._polled if place == self._control and self._polled is not None else mark.offset
+        looked_at = self._waiting.polled if place == self._control else None
+        expected = mark.offset if looked_at is None else looked_at
         if records[0].offset == expected:
             return True
+        intact.require_log(kafka, {place: expected})
         kafka.seek(TopicPartition(*place), expected)
         return False
 

@@ -43,10 +43,13 @@ class Truncated(msgspec.Struct, frozen=True):
     commit_lsn: int
 
 
-class Control(msgspec.Struct, frozen=True):
+class Control(msgspec.Struct, frozen=True, omit_defaults=True):
     """`session` and `number` continue from record to record, as in the tables' topics; number 0 begins a session.
 
-    `ends`: by topic, the next offset of each partition that the session has written to (-1: none).
+    `ends`: by topic, the next offset of each partition that was written to since the record before (-1: it was not).
+    Records are passed in order, so that is enough, and those of an idle stream are small.
+
+    `pulse`: nothing but the position has changed, and nobody waits for more than that.
     """
 
     session: str
@@ -58,6 +61,7 @@ class Control(msgspec.Struct, frozen=True):
     ends: dict[str, list[int]] = {}
     messages: list[Sent] = []
     truncates: list[Truncated] = []
+    pulse: bool = False
 
 
 def encode(control: Control) -> bytes:

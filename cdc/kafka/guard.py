@@ -116,16 +116,19 @@ def admit(connection: psycopg.Connection[Any], stream: str, since: int, changes:
 
     `since` is the floor, read in this transaction.
     """
-    fresh = [one for one in changes if one.change.tx.commit_lsn >= since]
+    fresh: list[Keyed] = []
+    newest: dict[tuple[str, str], Change] = {}
+    for one in changes:
+        table, key, change = one
+        if change.tx.commit_lsn < since:
+            continue
+        seen = newest.get((table, key))
+        if seen is None or _order(seen) < _order(change):  # a batch may hold a change and its repetition
+            newest[table, key] = change
+            fresh.append(one)
     if not fresh:
         return []
-    newest: dict[tuple[str, str], Change] = {}
-    least = fresh[0].change.tx.commit_lsn
-    for table, key, change in fresh:
-        least = min(least, change.tx.commit_lsn)
-        seen = newest.get((table, key))
-        if seen is None or (seen.tx.commit_lsn, seen.lsn) <= (change.tx.commit_lsn, change.lsn):
-            newest[table, key] = change
+    least = min(one.change.tx.commit_lsn for one in fresh)
     rows = sorted(newest.items())
     arrays: list[list[Any]] = [
         [table for (table, _), _ in rows],
@@ -142,6 +145,10 @@ def admit(connection: psycopg.Connection[Any], stream: str, since: int, changes:
     return [change for table, key, change in fresh if _newer(change, before.get((table, key)))]
 
 
+def _order(change: Change) -> tuple[int, int]:
+    return change.tx.commit_lsn, change.lsn
+
+
 def _newer(change: Change, seen: tuple[int, int] | None) -> bool:
     """`seen` is None where the row has seen a newer change than the batch's newest."""
-    return seen is not None and (change.tx.commit_lsn, change.lsn) > seen
+    return seen is not None and _order(change) > seen

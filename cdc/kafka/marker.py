@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import secrets
 import threading
+import time
 from collections.abc import Iterable
 from datetime import UTC, datetime
 
@@ -28,8 +29,9 @@ from cdc.change import FENCE, Change, lsn_text
 from cdc.config import Stream
 from cdc.envelope import from_debezium_json
 from cdc.errors import Transient, first_line
-from cdc.kafka import client, control
+from cdc.kafka import client, control, marks
 from cdc.kafka.control import Control
+from cdc.kafka.relay import last_control
 from cdc.kafka.settings import Settings
 from cdc.kafka.standing import stand
 from cdc.kafka.topics import Topics, ensure
@@ -80,7 +82,10 @@ class Marker:
                 producer.close(timeout=1)
 
     def _mark(self, producer: KafkaProducer, reader: KafkaConsumer, stop: threading.Event) -> None:
-        session, number, newest = secrets.token_hex(4), 0, -1
+        last = last_control(self.settings, self.topics, f"{self.stream.name} marker")
+        before = last.session if last is not None else ""
+        session = marks.session_name(before, time.time_ns() // 1_000_000, secrets.token_hex(2))
+        number, newest = 0, -1
         fences = _Fences(reader, f"{self.topics.prefix}.message")
         partitions = {self.topics.of(table): self.topics.partitions for table in self._tables}
         try:

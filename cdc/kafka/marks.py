@@ -21,6 +21,9 @@ FROM unnest(%s::text[], %s::int[], %s::bigint[], %s::bigint[], %s::text[], %s::b
 WHERE p.stream = %s AND p.topic = n.topic AND p."partition" = n."partition" AND p.next_offset = n.was
 """
 
+# Hexadecimal digits of a session's time, with which its name begins.
+DIGITS = 12
+
 
 class Place(NamedTuple):
     topic: str
@@ -36,8 +39,16 @@ class Mark(msgspec.Struct, frozen=True, gc=False):
 
 
 def continues(mark: Mark, session: str, number: int) -> bool:
-    """Whether a relay's record counts: the next of its session, or the first of a newer one."""
-    return number == 0 if session != mark.session else number == mark.number + 1
+    """Whether a relay's record counts: the next of its session, or the first of a newer one (`session_name`)."""
+    if session == mark.session:
+        return number == mark.number + 1
+    return number == 0 and (len(session), session) > (len(mark.session), mark.session)
+
+
+def session_name(before: str, millis: int, chance: str) -> str:
+    """A session's name: greater than that of the one before, whatever the clock says. `chance`: 4 characters."""
+    last = int(before[:DIGITS], 16) if len(before) == DIGITS + 4 else 0
+    return f"{max(millis, last + 1):0{DIGITS}x}{chance}"
 
 
 def load(connection: psycopg.Connection[Any], stream: str) -> dict[Place, Mark]:
@@ -58,6 +69,20 @@ def begin_at(connection: psycopg.Connection[Any], stream: str, place: Place, off
     ).fetchone()
     assert row is not None
     return Mark(*row)
+
+
+def topic_id(connection: psycopg.Connection[Any], stream: str, topic: str) -> str:
+    """Kafka's id of the topic whose places are kept; empty where none is known."""
+    row = connection.execute(
+        "SELECT max(topic_id) FROM banyan.kafka_partition WHERE stream = %s AND topic = %s", [stream, topic]
+    ).fetchone()
+    return (row[0] or "") if row is not None else ""
+
+
+def note_topic(connection: psycopg.Connection[Any], stream: str, topic: str, number: str) -> None:
+    connection.execute(
+        "UPDATE banyan.kafka_partition SET topic_id = %s WHERE stream = %s AND topic = %s", [number, stream, topic]
+    )
 
 
 def move(

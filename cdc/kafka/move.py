@@ -10,6 +10,9 @@ kafka → direct: 1. the watermark passes the source's present position, so the 
 whatever one before it may have sent without a control record. 2. The relay ends; its last control record says L. 3.
 The consumers pass it: the target is exactly at L. 4. One transaction sets the transport. The direct applier then
 starts at L.
+
+What is left of a fill is read beside the stream, through windows that need one order of all changes: the stream is
+direct until it is filled, and then moves.
 """
 
 from __future__ import annotations
@@ -21,7 +24,23 @@ import psycopg
 from cdc.kafka import client, guard, marks
 from cdc.kafka.marks import Place
 from cdc.kafka.settings import Settings, Transport
-from cdc.kafka.topics import Topics, ensure
+from cdc.kafka.topics import Topics, ensure, partitions_of, require_partitions
+
+
+def foresee(settings: Settings, name: str, tables: list[str]) -> str:
+    """What moving to Kafka would find there; changes nothing. Raises: BrokerAway, ConfigError."""
+    topics = Topics(settings.prefix, settings.partitions)
+    wanted = {topics.control: 1, **{topics.of(table): topics.partitions for table in tables}}
+    with client.translated():
+        admin = client.admin(settings, name)
+        try:
+            found = partitions_of(admin, wanted)
+        finally:
+            admin.close()
+    for topic in found:
+        require_partitions(topic, found[topic], wanted[topic])
+    made = len(wanted) - len(found)
+    return f"Kafka answers; of the stream's {len(wanted)} topics {settings.prefix}.* {made} are to be made"
 
 
 def begin_kafka(connection: psycopg.Connection[Any], stream: str, settings: Settings, tables: list[str]) -> None:
@@ -46,8 +65,20 @@ def begin_direct(connection: psycopg.Connection[Any], stream: str) -> None:
     _set(connection, stream, "direct", {})
 
 
-def _set(connection: psycopg.Connection[Any], stream: str, transport: Transport, places: dict[Place, int]) -> None:
+def begin_filling(connection: psycopg.Connection[Any], stream: str) -> None:
+    """Direct for now, with the wish to come back. No relay is at work."""
+    _set(connection, stream, "direct", {}, "kafka")
+
+
+def _set(
+    connection: psycopg.Connection[Any],
+    stream: str,
+    transport: Transport,
+    places: dict[Place, int],
+    wish: Transport | None = None,
+) -> None:
     connection.execute(guard.begin_alone(stream))
     marks.restart(connection, stream, places)
-    connection.execute("UPDATE banyan.stream SET transport = %s, move_to = NULL WHERE stream = %s", [transport, stream])
+    query = "UPDATE banyan.stream SET transport = %s, move_to = %s WHERE stream = %s"
+    connection.execute(query, [transport, wish, stream])
     connection.execute("COMMIT")

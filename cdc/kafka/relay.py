@@ -36,7 +36,7 @@ from cdc.capture.types import SESSION_OPTIONS
 from cdc.change import FENCE, Boundary, Change, lsn_text
 from cdc.config import Stream
 from cdc.errors import NotPrepared, SlotAhead, Transient, WrongSource, first_line
-from cdc.kafka import client, control, records
+from cdc.kafka import client, control, marks, records
 from cdc.kafka.control import Control, Sent, Truncated
 from cdc.kafka.errors import BrokerAway, Moved
 from cdc.kafka.settings import Settings
@@ -99,9 +99,11 @@ class Relay:
                 admin.close()
             last = last_control(self.settings, self.topics, name)
         position, system, db = self._position(last)
+        before = last.session if last is not None else ""
         with translated_errors(), psycopg.connect(self._target_dsn, autocommit=True, connect_timeout=5) as target:
             sentry = self._sentry(target)
-            self._relay(target, Session(self, client.producer(self.settings, name), system, db, position, stop), sentry)
+            session = Session(self, client.producer(self.settings, name), system, db, position, before, stop)
+            self._relay(target, session, sentry)
 
     def _sentry(self, target: psycopg.Connection[Any]) -> Sentry:
         """Raises: SchemaChanged, when the target's tables are not what they were."""
@@ -114,14 +116,9 @@ class Relay:
         reader: Reader | None = None
         foreign = Foreign(self.stream, self._routes, self._source_dsn, self._target_dsn)
         try:
-            # Before anything else, so that an older session's records can be told apart from now on.
+            source = self._capture(session.lsn)
+            # Only who has the slot says that a session begins: the one that has ended does not count from now on.
             session.mark()
-            replication = connect_replication(self._source_dsn, f"banyan-cdc {self.stream.name}")
-            try:
-                source = ReplicationStream(replication, self.stream.slot, [self.stream.publication], session.lsn)
-            except BaseException:
-                replication.close()
-                raise
             interval = self.stream.status_interval
             reader = Reader(source, buffer, self.stream.name, interval=interval, sentry=sentry)
             reader.start()
@@ -142,6 +139,26 @@ class Relay:
                 reader.join(timeout=5)
             session.close()
 
+    def _capture(self, position: int) -> ReplicationStream:
+        """Raises: Transient when another relay has been at work since the last control record was read."""
+        replication = connect_replication(self._source_dsn, f"banyan-cdc {self.stream.name}")
+        try:
+            source = ReplicationStream(replication, self.stream.slot, [self.stream.publication], position)
+            found = self._slot()
+            if found is None or found.confirmed_lsn > position:
+                raise Transient(f"slot {self.stream.slot} moved while the relay began")
+        except BaseException:
+            replication.close()
+            raise
+        return source
+
+    def _slot(self) -> slots.Slot | None:
+        with (
+            translated_errors("the source"),
+            psycopg.connect(self._source_dsn, autocommit=True, connect_timeout=5) as plain,
+        ):
+            return slots.find(plain, self.stream.slot)
+
     def _position(self, last: Control | None) -> tuple[int, str, str]:
         """Where to begin, the source's cluster and database.
 
@@ -157,8 +174,6 @@ class Relay:
         try:
             with connect_replication(self._source_dsn, f"banyan-cdc {self.stream.name}") as source:
                 identified = source.execute("IDENTIFY_SYSTEM").fetchone()
-            with psycopg.connect(self._source_dsn, autocommit=True, connect_timeout=5) as plain:
-                slot = slots.find(plain, self.stream.slot)
         except psycopg.OperationalError as e:
             raise Transient(f"cannot connect to the source: {first_line(e)}") from e
         assert identified is not None
@@ -170,7 +185,7 @@ class Relay:
             )
         # A target that is further than the topics was filled again, or moved here, after their last record.
         position = max(state.lsn, last.lsn if last is not None else 0)
-        refusal = slots.judge(self.stream.slot, slot, position, f"banyan-cdc {self.stream.name}")
+        refusal = slots.judge(self.stream.slot, self._slot(), position, f"banyan-cdc {self.stream.name}")
         if refusal is not None:
             if isinstance(refusal, SlotAhead) and last is None:
                 raise SlotAhead(f"Kafka has no topic {self.topics.control} any more, or it is empty; {refusal}")
@@ -201,9 +216,17 @@ class Session:
     """Numbered records of one producer."""
 
     def __init__(
-        self, relay: Relay, producer: KafkaProducer, system: str, db: str, lsn: int, stop: threading.Event
+        self,
+        relay: Relay,
+        producer: KafkaProducer,
+        system: str,
+        db: str,
+        lsn: int,
+        before: str,
+        stop: threading.Event,
     ) -> None:
-        self.name = secrets.token_hex(4)
+        """`before`: the session of the last control record."""
+        self.name = marks.session_name(before, time.time_ns() // 1_000_000, secrets.token_hex(2))
         self.lsn = lsn
         self._relay, self._producer, self._stop = relay, producer, stop
         self._system, self._db = system, db
@@ -213,8 +236,10 @@ class Session:
         self._last: dict[tuple[str, int], Any] = {}
         self._control = 0
         self._writers: dict[str, records.Writer] = {}
+        self._open: list[Sent] = []  # messages of a transaction that has not ended
         self._messages: list[Sent] = []
         self._boundary: Boundary | None = None
+        self._pulse = True  # nothing but pulses since the last control record
 
     @property
     def stopping(self) -> bool:
@@ -229,11 +254,14 @@ class Session:
             for event in map(as_event, events):
                 if isinstance(event, Boundary):
                     self._boundary = event
+                    self._pulse = self._pulse and event.pulse
+                    self._messages += self._open
+                    self._open.clear()
                 elif event.op == "t":
                     self._truncate(event)
                 elif event.message is not None:
                     if event.message.prefix == FENCE:
-                        self._messages.append(control.sent(event))
+                        self._open.append(control.sent(event))
                 else:
                     self._change(event)
             self._acknowledged()
@@ -256,12 +284,14 @@ class Session:
             {topic: list(ends) for topic, ends in self._ends.items()},
             self._messages if at is not None else [],
             truncates or [],
+            pulse=at is not None and self._pulse and not (self._ends or self._messages),
         )
         future = self._producer.send(self._relay.topics.control, control.encode(found), partition=0)
         self._wait(lambda: future.get(timeout=PATIENCE))
         self._control += 1
+        self._ends.clear()
         if at is not None:
-            self._messages = []
+            self._messages, self._pulse = [], True
 
     def close(self) -> None:
         try:

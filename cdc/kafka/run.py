@@ -17,15 +17,15 @@ from cdc.apply.session import become_applier, connect
 from cdc.change import lsn_number, lsn_text
 from cdc.config import Stream
 from cdc.errors import ConfigError, Transient, first_line
-from cdc.kafka import move
-from cdc.kafka.consumer import Consumer
+from cdc.kafka import client, intact, marks, move
+from cdc.kafka.consumer import Consumer, Note
 from cdc.kafka.errors import Moved
 from cdc.kafka.halves import Half, Producer, Start
 from cdc.kafka.marker import Marker
 from cdc.kafka.relay import Relay, last_control
 from cdc.kafka.settings import Settings
 from cdc.kafka.standing import LOOK, stand
-from cdc.kafka.topics import Topics
+from cdc.kafka.topics import Topics, ensure
 from cdc.prepare import create_origin
 from cdc.status import Status
 
@@ -63,13 +63,14 @@ def run(
     source_dsn: str,
     stopping: Callable[[], bool],
     start: Start,
+    note: Note,
 ) -> None:
     """Until `stopping`, or until the stream has been moved to the direct transport.
 
     Raises: LogLost, Transient, and what the relay needs a person for.
     """
     settings = settings_of(stream)
-    consumer = Consumer(target, stream.name, settings, routes, noted(status))
+    consumer = Consumer(target, stream.name, settings, routes, note)
     watch = _Watch(target, stream, settings, consumer, source_dsn, start)
     try:
         status.state, status.problem = "streaming", ""
@@ -79,6 +80,31 @@ def run(
     if watch.arrived:
         move.begin_direct(target, stream.name)
         log.info("moved", stream=stream.name, to="direct", lsn=lsn_text(watch.end or 0))
+
+
+def sent(target: psycopg.Connection[Any], stream: Stream, tables: list[str]) -> int:
+    """How far the source's changes are in Kafka for good; 0: nothing is.
+
+    Raises: LogLost, BrokerAway, ConfigError.
+    """
+    settings = settings_of(stream)
+    topics = Topics(settings.prefix, settings.partitions)
+    with client.translated():
+        admin = client.admin(settings, stream.name)
+        try:
+            ids = ensure(admin, topics, tables, settings)
+        finally:
+            admin.close()
+        known = marks.load(target, stream.name)
+        for topic in {place.topic for place in known}:
+            intact.require_topic(target, stream.name, topic, ids.get(topic, ""))
+        reader = client.consumer(settings, stream.name, 1, group=False)
+        try:
+            intact.require_log(reader, {place: mark.offset for place, mark in known.items()})
+        finally:
+            reader.close()
+        last = last_control(settings, topics, stream.name)
+    return last.lsn if last is not None else 0
 
 
 class _Watch:
@@ -149,7 +175,7 @@ def member(target_dsn: str, stream: Stream, routes: Routes, status: Status, stop
         _own_origin(target, stream.origin)
         status.state, status.problem = "streaming", ""
         try:
-            Consumer(target, stream.name, settings, routes, noted(status)).run(stopping)
+            Consumer(target, stream.name, settings, routes, noted(status), leads=False).run(stopping)
         except Moved:
             return
 
@@ -168,7 +194,7 @@ def _own_origin(target: psycopg.Connection[Any], origin: str) -> None:
             return
 
 
-def noted(status: Status) -> Callable[[Applied | None, int, int], None]:
+def noted(status: Status, progress: Callable[[], None] = lambda: None) -> Note:
     """Rows come with their batch, the watermark with the control record that has been passed."""
     since = 0  # rows since the last watermark
 
@@ -178,6 +204,7 @@ def noted(status: Status) -> Callable[[Applied | None, int, int], None]:
             since += rows
             status.rows += rows
             status.parked = parked
+            progress()
         else:
             status.rows -= since  # it counts them again, with their rate
             status.note(replace(applied, rows=since), parked)

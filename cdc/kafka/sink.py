@@ -27,7 +27,7 @@ ADVANCE = """
 UPDATE banyan.stream
 SET source_lsn = greatest(source_lsn, %(lsn)s::pg_lsn),
     source_commit_at = CASE WHEN source_lsn > %(lsn)s::pg_lsn THEN source_commit_at ELSE %(at)s END,
-    applied_at = clock_timestamp(), state = 'streaming',
+    applied_at = clock_timestamp(),
     rows = (SELECT coalesce(sum(p.rows), 0) FROM banyan.kafka_partition p WHERE p.stream = %(stream)s)
 WHERE stream = %(stream)s
 RETURNING applied_at
@@ -105,6 +105,11 @@ class Sink:
                     self.writer.replay(key)
                 self._connection.execute("COMMIT")
             self._tries = {key: tries for key, tries in self._tries.items() if key in self.writer.parked}
+
+    def look_again(self) -> None:
+        """What other members have parked is not known here."""
+        with stream_errors():
+            self.writer.parked = parked.load_keys(self._connection, self._stream)
 
     def rollback(self) -> None:
         if not self._connection.closed:

@@ -8,7 +8,7 @@ from typing import Any
 
 import psycopg
 
-from cdc.change import lsn_number
+from cdc.change import lsn_number, lsn_text
 from cdc.errors import ConfigError, NotPrepared
 from cdc.kafka.settings import Settings, Transport
 
@@ -29,15 +29,22 @@ def stand(connection: psycopg.Connection[Any], stream: str) -> tuple[Transport, 
     return row[0], row[1], lsn_number(row[2]) if row[2] else None
 
 
-def ask(connection: psycopg.Connection[Any], stream: str, settings: Settings | None, to: Transport) -> bool:
-    """False when it is there already. Raises: NotPrepared, ConfigError."""
+def judge(connection: psycopg.Connection[Any], stream: str, settings: Settings | None, to: Transport) -> str:
+    """Whether the stream can be moved, and in words from where. Raises: NotPrepared, ConfigError."""
     transport, _, lsn = stand(connection, stream)
     if to == "kafka" and settings is None:
         raise ConfigError(f"stream {stream} has no `kafka` settings: give its domain `kafka` in the plan, then compile")
     if lsn is None:
         raise NotPrepared(f"stream {stream} has no position yet: let its first fill end, then move it")
     if transport == to:
-        connection.execute("UPDATE banyan.stream SET move_to = NULL WHERE stream = %s", [stream])
-        return False
-    connection.execute("UPDATE banyan.stream SET move_to = %s WHERE stream = %s", [to, stream])
-    return True
+        return f"{stream} comes through {to} already, from {lsn_text(lsn)}"
+    return f"{stream} comes through {transport}, now at {lsn_text(lsn)}, and would go on through {to}"
+
+
+def ask(connection: psycopg.Connection[Any], stream: str, settings: Settings | None, to: Transport) -> bool:
+    """False when it is there already. Raises: NotPrepared, ConfigError."""
+    judge(connection, stream, settings, to)
+    there = stand(connection, stream)[0] == to
+    query = "UPDATE banyan.stream SET move_to = %s WHERE stream = %s"
+    connection.execute(query, [None if there else to, stream])
+    return not there

@@ -16,6 +16,9 @@ CREATE TABLE IF NOT EXISTS banyan.kafka_partition (
     PRIMARY KEY (stream, topic, "partition")
 ) WITH (fillfactor = 20);
 
+ALTER TABLE banyan.kafka_partition
+    ADD COLUMN IF NOT EXISTS topic_id text NOT NULL DEFAULT '';  -- Kafka's: a topic made anew has another
+
 -- The newest change that each recently changed row has seen, deletes included. See cdc/kafka/guard.py.
 CREATE TABLE IF NOT EXISTS banyan.row_lsn (
     stream        text COLLATE "C" NOT NULL,

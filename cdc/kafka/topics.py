@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 from kafka import KafkaAdminClient
 from kafka.admin import NewTopic
@@ -48,9 +49,11 @@ def partition(key: bytes, partitions: int) -> int:
     return int(murmur2(key) & 0x7FFFFFFF) % partitions
 
 
-def ensure(admin: KafkaAdminClient, topics: Topics, tables: Iterable[str], settings: Settings) -> None:
-    """Make the topics that are missing. The number of partitions never changes while a stream lives: a key would move
-    to another partition, and its order with it.
+def ensure(admin: KafkaAdminClient, topics: Topics, tables: Iterable[str], settings: Settings) -> dict[str, str]:
+    """Make the topics that are missing, and return the ids of all.
+
+    The number of partitions never changes while a stream lives: a key would move to another partition, and its order
+    with it.
 
     Raises: ConfigError when a topic has another number of partitions than the plan says.
     """
@@ -70,17 +73,25 @@ def ensure(admin: KafkaAdminClient, topics: Topics, tables: Iterable[str], setti
                 admin.create_topics([NewTopic(name, count, replicas, topic_configs=config)])
             except TopicAlreadyExistsError:
                 found |= partitions_of(admin, [name])
-        if found.get(name, count) != count:
-            raise ConfigError(
-                f"Kafka topic {name} has {found[name]} partitions, the stream {count}: choose another prefix, or set"
-                " the plan's `partitions` to what the topic has"
-            )
+        require_partitions(name, found.get(name, count), count)
+    return {name: str(topic["topic_id"] or "") for name, topic in _described(admin, wanted).items()}
+
+
+def require_partitions(topic: str, has: int, wanted: int) -> None:
+    """Raises: ConfigError."""
+    if has != wanted:
+        raise ConfigError(
+            f"Kafka topic {topic} has {has} partitions, the stream {wanted}: choose another prefix, or set"
+            " the plan's `partitions` to what the topic has"
+        )
 
 
 def partitions_of(admin: KafkaAdminClient, names: Iterable[str]) -> dict[str, int]:
     """Of those topics that exist."""
+    return {name: len(topic["partitions"]) for name, topic in _described(admin, names).items()}
+
+
+def _described(admin: KafkaAdminClient, names: Iterable[str]) -> dict[str, dict[str, Any]]:
     known = set(admin.list_topics())
     names = [name for name in names if name in known]
-    if not names:
-        return {}
-    return {topic["name"]: len(topic["partitions"]) for topic in admin.describe_topics(names)}
+    return {topic["name"]: topic for topic in admin.describe_topics(names)} if names else {}

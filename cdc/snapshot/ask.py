@@ -184,8 +184,9 @@ def _require_ready(target: psycopg.Connection[Any], stream: Stream, wanted: Sequ
         raise NotPrepared(f"stream {stream.name} has not been filled yet: start it, its first fill reads everything")
     if stand(target, stream.name)[0] == "kafka":
         raise ConfigError(
-            f"{stream.name} comes through Kafka, and rows are read again beside a direct stream:"
-            f" `banyan stream move --stream {stream.name} --to direct` first, and back when it is done"
+            f"{stream.name} comes through Kafka, where rows cannot be read again beside it:"
+            f" `banyan stream move --stream {stream.name} --to direct` first, and back when it is done; who else reads"
+            " its topics misses what comes meanwhile"
         )
     if any(route.changes_hands for route in wanted):
         require_source_now(target, stream)

@@ -137,6 +137,10 @@ def following(connection: psycopg.Connection[Any], stream: str) -> Request | Non
     return next(iter(_fetch(connection, query, [stream])), None)
 
 
+def none_open(connection: psycopg.Connection[Any], stream: str) -> bool:
+    return not installed(connection) or following(connection, stream) is None
+
+
 def found(connection: psycopg.Connection[Any], stream: str, ids: Sequence[int] | None = None) -> list[Request]:
     """These requests, or those that are open and the newest ones that ended. Raises: NotPrepared."""
     where = (

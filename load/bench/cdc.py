@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import importlib
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 from load.bench.cdc_contestants import Direct, Native
@@ -20,6 +20,7 @@ from load.bench.report import Report, show
 PEERS = {"debezium": "load.bench.cdc_debezium:Debezium", "kafka": "load.bench.cdc_kafka:Kafka"}
 WORKLOADS = ("inserts", "mixed", "wide")
 LAG_PER_S = 5000
+OURS = ("inserts_per_s", "mixed_per_s", "lag_p99_ms")
 BAR = {
     "direct_inserts_per_s": ">= 60000", "direct_mixed_per_s": ">= 40000", "kafka_inserts_per_s": ">= 15000",
     "direct_lag_p99_ms": "< 50", "kafka_lag_p99_ms": "< 250", "debezium": ">= 3", "native": ">= 0.5 (stretch)",
@@ -30,11 +31,20 @@ class Unavailable(Exception):
     """Raised by a peer that cannot be had here; its text is the reason."""
 
 
-def run(rows: int, seconds: float, tell: Callable[[str], None] = lambda _: None, peers: bool = True) -> Report:
-    """`rows` of the backlog of inserts; `seconds` of live load for each applier. Raises: ServerMissing."""
+def run(
+    rows: int,
+    seconds: float,
+    tell: Callable[[str], None] = lambda _: None,
+    peers: bool = True,
+    only: Collection[str] = (),
+) -> Report:
+    """`rows` of the backlog of inserts; `seconds` of live load for each applier; `only` these contestants.
+
+    Raises: ServerMissing.
+    """
     figures: dict[str, float | int | None] = {}
     notes: list[str] = []
-    contestants = _contestants(peers, notes)
+    contestants = [one for one in _contestants(peers, notes) if not only or one.name in only]
     with tempfile.TemporaryDirectory(prefix="banyan-bench-") as name, rig(Path(name)) as ground:
         for contestant in list(contestants):
             try:
@@ -46,12 +56,21 @@ def run(rows: int, seconds: float, tell: Callable[[str], None] = lambda _: None,
             changes = ground.write(_statement(workload, rows))
             for contestant in contestants:
                 tell(f"{workload}: {contestant.name}, {changes:,} changes")
-                figures[f"{contestant.name}_{workload}_per_s"] = round(changes / drain(ground, contestant))
+                figures[f"{contestant.name}_{workload}_per_s"] = _rate(ground, contestant, changes, notes)
         for number, contestant in enumerate(contestants):
             if contestant.landing(ground) is not None:
                 tell(f"lag at {LAG_PER_S:,} changes/s: {contestant.name}")
                 _lag(figures, ground, contestant, seconds, number)
     return _report(figures, notes)
+
+
+def _rate(ground: Rig, contestant: Contestant, changes: int, notes: list[str]) -> int | None:
+    """None for a peer that does not come to the end: the others are measured all the same."""
+    try:
+        return round(changes / drain(ground, contestant))
+    except TimeoutError as e:
+        notes.append(str(e))
+        return None
 
 
 def _contestants(peers: bool, notes: list[str]) -> list[Contestant]:
@@ -85,7 +104,12 @@ def _lag(
 
 
 def _report(figures: dict[str, float | int | None], notes: list[str]) -> Report:
-    for name in ("kafka_inserts_per_s", "kafka_lag_p99_ms", "debezium_inserts_per_s"):
+    for name in (
+        *(f"direct_{what}" for what in OURS),
+        "kafka_inserts_per_s",
+        "kafka_lag_p99_ms",
+        "debezium_inserts_per_s",
+    ):
         figures.setdefault(name, None)
 
     def ratio(other: str) -> float | None:
@@ -108,7 +132,8 @@ def show_report(report: Report) -> None:
     names = [name for name in ("direct", "kafka", "debezium", "native") if f"{name}_mixed_per_s" in report.figures]
     rows = []
     for name in names:
-        rates = [f"{report.figures[f'{name}_{workload}_per_s']:,}" for workload in WORKLOADS]
+        found = [report.figures[f"{name}_{workload}_per_s"] for workload in WORKLOADS]
+        rates = ["" if rate is None else f"{rate:,}" for rate in found]
         lags = [report.figures.get(f"{name}_lag_{which}") for which in ("p50_ms", "p99_ms")]
         rows.append([name, *rates, *("" if value is None else f"{value:.1f}" for value in lags)])
     columns = ["", "inserts/s", "mixed/s", "wide/s", "lag p50 ms", "p99 ms"]

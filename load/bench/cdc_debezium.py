@@ -50,7 +50,7 @@ class Debezium:
         with (rig.folder / "debezium.log").open("ab") as log:
             process = subprocess.Popen(
                 [sys.executable, "-m", "load.debezium", str(rig.folder / "debezium.json")],
-                stdout=subprocess.PIPE, stderr=log, text=True,
+                stdout=subprocess.PIPE, stderr=log, text=True, cwd=rig.folder,
             )  # fmt: skip
         seen = [0]
 

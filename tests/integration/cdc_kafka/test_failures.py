@@ -68,7 +68,7 @@ class Writing:
                 if n % 5 == 0:
                     connection.execute("DELETE FROM item WHERE id = %s", [1000 + n - 3])
 
-    def flows(self, more: int = 150) -> None:
+    def flows(self, more: int = 80) -> None:
         """So many further rows have reached the target."""
         count = "SELECT max(n) FROM log"
         before = one(self._shop.service, count) or 0
@@ -247,6 +247,21 @@ def test_a_running_stream_moves_to_kafka_and_back_at_a_position(shop: Shop) -> N
     again = CliRunner(env=env).invoke(main, ["move", "--stream", path, "--to", "kafka"])
     assert "already" in again.output
     assert_exactly_once(shop)
+
+
+def test_a_move_is_foreseen_and_refused_while_kafka_is_away_and_both_change_nothing(shop: Shop) -> None:
+    shop.transport = {"transport": "direct", "kafka": shop.transport["kafka"]}
+    stream = shop.streaming().runner.stream
+    env = {"SOURCE_DSN": shop.legacy, "TARGET_DSN": shop.service}
+    command = ["move", "--stream", str(shop.file(stream)), "--to", "kafka"]
+    foreseen = CliRunner(env=env).invoke(main, [*command, "--dry-run"])
+    assert foreseen.exit_code == 0, foreseen.output
+    assert "and would go on through kafka; Kafka answers; of the stream's 4 topics" in foreseen.output
+    refused = CliRunner(env={**env, "KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1"}).invoke(main, command)
+    assert refused.exit_code == 1
+    assert refused.output.startswith("Error: Kafka: ")
+    assert rows(shop.service, "SELECT transport, move_to FROM banyan.stream") == [("direct", None)]
+    assert one(shop.service, "SELECT count(*) FROM banyan.kafka_partition") == 0
 
 
 def test_a_stream_that_nobody_runs_is_moved_by_the_command_itself(shop: Shop) -> None:

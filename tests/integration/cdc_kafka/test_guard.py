@@ -164,6 +164,24 @@ def applied_everywhere(
     return min(missing) if missing else changes[-1].tx.commit_lsn + 1
 
 
+def test_one_batch_with_a_delete_and_the_replay_of_what_came_before_it_brings_nothing_back(
+    target: tuple[str, psycopg.Connection[Any]], tmp_path: Path
+) -> None:
+    dsn, session = target
+    fresh(dsn)
+    place = Place("t", 0)
+    was = {place: marks.begin_at(session, "s", place, 0)}
+    row = {"id": 1, "code": None, "name": "n", "price_cents": 1, "note": None, "status": "A"}
+    made = Change("c", Transaction(1, 100, AT), 90, ITEM, None, row)
+    gone = Change("d", Transaction(2, 200, AT), 190, ITEM, {"id": 1})
+    to = sink(session, tmp_path)
+    batch = [Keyed("public.item", "k", change) for change in (made, gone, made)]
+    assert to.apply(batch, was, {place: Mark(3, "s2", 0)}, {}) == 2
+    again = [Keyed("public.item", "k", gone)]
+    assert to.apply(again, {place: Mark(3, "s2", 0)}, {place: Mark(4, "s2", 1)}, {}) == 0
+    assert one(dsn, "SELECT count(*) FROM product") == 0
+
+
 def test_two_consumers_that_hold_the_same_records_apply_them_once(
     target: tuple[str, psycopg.Connection[Any]], tmp_path: Path
 ) -> None:

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import threading
 from datetime import UTC, datetime
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cdc.change import Change, Relation, Transaction
+from cdc.change import FENCE, Boundary, Change, Message, Relation, Transaction
 from cdc.config import Stream
 from cdc.errors import ConfigError, EnvelopeError
 from cdc.kafka import control
 from cdc.kafka.control import Control
-from cdc.kafka.marks import Mark, continues
+from cdc.kafka.marks import Mark, Place, continues, session_name
 from cdc.kafka.records import Readers, Writer, header, read_header
+from cdc.kafka.relay import Session
 from cdc.kafka.settings import Settings, options
 from cdc.kafka.topics import Topics, partition
+from cdc.kafka.waiting import Waiting
 from tests.unit.cdc.test_envelope import AT, CASES, ID, NOTE, TX, Column
 
 ITEM = Relation(0, "public", "item", (ID, NOTE))
@@ -104,6 +108,7 @@ def test_a_header_that_is_not_ours_is_refused() -> None:
         ("a", 6, False),  # one is missing: what follows does not count
         ("b", 0, True),  # a newer session begins
         ("b", 3, False),  # the rest of one whose beginning did not count
+        ("A", 0, False),  # an older one, whose first record comes late
     ],
 )
 def test_which_records_count(session: str, number: int, counts: bool) -> None:
@@ -117,6 +122,40 @@ def test_an_older_session_that_goes_on_after_a_newer_one_began_does_not_count() 
             mark = Mark(0, session, number)
             counted.append((session, number))
     assert counted == [("a", 0), ("a", 1), ("b", 0), ("b", 1)]
+
+
+def test_a_session_has_a_greater_name_than_the_one_before_whatever_the_clock_says() -> None:
+    first = session_name("", 1_700_000_000_000, "ffff")
+    second = session_name(first, 1_600_000_000_000, "0000")
+    assert continues(Mark(0, first, 9), second, 0)
+    assert continues(Mark(0, "a3f0c2d1", 9), first, 0)
+    assert not continues(Mark(0, second, 9), first, 0)
+
+
+class Broker:
+    """Takes control records, and acknowledges them at once."""
+
+    def __init__(self) -> None:
+        self.controls: list[Control] = []
+
+    def send(self, topic: str, value: bytes, partition: int) -> Broker:
+        self.controls.append(control.decode(value))
+        return self
+
+    def get(self, timeout: float) -> None:
+        """It is acknowledged."""
+
+
+def test_a_fence_is_told_with_the_end_of_its_own_transaction_and_pulses_only_where_nothing_else_came() -> None:
+    broker, relay = Broker(), SimpleNamespace(topics=Topics("shop", 1), tables={}, rows=0)
+    session = Session(relay, broker, "1", "legacy", 5, "", threading.Event())  # type: ignore[arg-type]
+    fence = Change("m", TX, 12, message=Message(FENCE, b"{}"))
+    session.send([Boundary(10, AT), fence])
+    session.send([Boundary(20, AT)])
+    session.send([Boundary(30, AT, commit=False, pulse=True)])
+    session.send([Boundary(40, AT), Boundary(50, AT, commit=False, pulse=True)])
+    told = [(one.lsn, len(one.messages), one.pulse) for one in broker.controls]
+    assert told == [(10, 0, False), (20, 1, False), (30, 0, True), (50, 0, False)]
 
 
 def test_a_control_record_is_passed_when_every_partition_has_come_so_far() -> None:
@@ -147,3 +186,15 @@ def test_a_stream_through_kafka_must_say_where() -> None:
     }  # fmt: skip
     with pytest.raises(ValueError, match="needs `kafka` settings"):
         Stream(**fields, transport="kafka")
+
+
+def test_control_records_wait_in_order_for_what_they_name_and_for_nothing_else() -> None:
+    waiting, item = Waiting(), Place("item", 0)
+    first, pulse = Control("s", 0, "1", 10, AT, ends={"item": [5, -1]}), Control("s", 1, "1", 20, AT, pulse=True)
+    records = [SimpleNamespace(value=control.encode(one), offset=7 + n) for n, one in enumerate((first, pulse))]
+    waiting.take(Mark(7, "", -1), records)
+    assert waiting.passed({item: Mark(4)}) == []
+    assert (waiting.needed(), waiting.lacks({item: Mark(4)})) == ({item}, ({item: 4}, {item: 5}))
+    assert [one.lsn for _, one in waiting.passed({item: Mark(5)})] == [10, 20]
+    assert not waiting
+    assert waiting.polled == 9
