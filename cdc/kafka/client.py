@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any
 
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.errors import AuthorizationError, KafkaConfigurationError, KafkaError, MessageSizeTooLargeError
@@ -84,10 +83,25 @@ def admin(settings: Settings, name: str) -> KafkaAdminClient:
 
 
 def ends(client: KafkaConsumer, partitions: dict[str, int]) -> dict[tuple[str, int], int]:
-    """The next offset of every partition of these topics."""
-    places = [TopicPartition(topic, n) for topic, count in partitions.items() for n in range(count)]
-    found: dict[Any, int] = client.end_offsets(places, timeout_ms=BOOTSTRAP_MS) if places else {}
-    return {(place.topic, place.partition): offset for place, offset in found.items()}
+    """The next offset of every partition of these topics. Raises: BrokerAway."""
+    places = [(topic, n) for topic, count in partitions.items() for n in range(count)]
+    return limits(client, places)[1]
+
+
+def limits(
+    client: KafkaConsumer, places: Iterable[tuple[str, int]]
+) -> tuple[dict[tuple[str, int], int], dict[tuple[str, int], int]]:
+    """Of each partition the first offset that there is, and the next. Raises: BrokerAway."""
+    wanted = [TopicPartition(*place) for place in places]
+    try:
+        found = [
+            ask(wanted, timeout_ms=BOOTSTRAP_MS) if wanted else {}
+            for ask in (client.beginning_offsets, client.end_offsets)
+        ]
+    except KeyError as e:  # a topic that was made a moment ago is not known everywhere
+        raise BrokerAway(f"Kafka does not know {e} yet") from e
+    first, last = ({(place.topic, place.partition): offset for place, offset in one.items()} for one in found)
+    return first, last
 
 
 @contextmanager

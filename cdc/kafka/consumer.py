@@ -227,8 +227,8 @@ class Consumer:
             self.sink.look_again()  # who had the partition may have parked keys of it
             mark = marks.load(self._target, self._stream).get(place)
             if mark is None:
-                first = kafka.beginning_offsets([TopicPartition(*place)], timeout_ms=client.BOOTSTRAP_MS)
-                mark = marks.begin_at(self._target, self._stream, place, first[TopicPartition(*place)])
+                first = client.limits(kafka, [place])[0][place]
+                mark = marks.begin_at(self._target, self._stream, place, first)
             intact.require_log(kafka, {place: mark.offset})
             intact.require_topic(self._target, self._stream, place.topic, self._ids.get(place.topic, ""))
             self._marks[place] = mark

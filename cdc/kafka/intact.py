@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import psycopg
-from kafka import KafkaConsumer, TopicPartition
+from kafka import KafkaConsumer
 
 from cdc.capture.slot import AGAIN
 from cdc.kafka import client, marks
@@ -19,13 +19,9 @@ from cdc.kafka.marks import Place
 
 def require_log(kafka: KafkaConsumer, needed: Mapping[Place, int], ends: Mapping[Place, int] | None = None) -> None:
     """That each partition goes on at its offset, and as far as `ends`. Raises: LogLost."""
-    there = [TopicPartition(*place) for place in needed]
-    if not there:
-        return
-    firsts = kafka.beginning_offsets(there, timeout_ms=client.BOOTSTRAP_MS)
-    lasts = kafka.end_offsets(there, timeout_ms=client.BOOTSTRAP_MS)
+    firsts, lasts = client.limits(kafka, needed)
     for place, offset in needed.items():
-        first, last = firsts[TopicPartition(*place)], lasts[TopicPartition(*place)]
+        first, last = firsts[place], lasts[place]
         known = max(offset, (ends or {}).get(place, 0))
         if first > offset:
             what = f"begins at {first}, the target has come to {offset}: what was between is gone"

@@ -16,6 +16,7 @@ import threading
 import time
 from collections.abc import Iterable
 from datetime import UTC, datetime
+from typing import Any
 
 import psycopg
 import structlog
@@ -31,6 +32,7 @@ from cdc.envelope import from_debezium_json
 from cdc.errors import Transient, first_line
 from cdc.kafka import client, control, marks
 from cdc.kafka.control import Control
+from cdc.kafka.errors import BrokerAway
 from cdc.kafka.relay import last_control
 from cdc.kafka.settings import Settings
 from cdc.kafka.standing import stand
@@ -38,6 +40,8 @@ from cdc.kafka.topics import Topics, ensure
 
 EVERY = 0.25
 PAUSE = 2.0
+# So long the messages that are there may take to come, seconds.
+READ = 10.0
 
 log = structlog.get_logger("cdc.kafka.marker")
 
@@ -95,10 +99,10 @@ class Marker:
             system = str(identified[0])
             with psycopg.connect(self._source_dsn, autocommit=True, connect_timeout=5) as source:
                 while not stop.wait(EVERY):
-                    fences.read()
                     slot = slots.find(source, self.stream.slot)
                     if slot is None or slot.confirmed_lsn <= newest:
                         continue
+                    fences.read()
                     newest = slot.confirmed_lsn
                     ends: dict[str, list[int]] = {topic: [-1] * count for topic, count in partitions.items()}
                     for (topic, partition), end in client.ends(reader, partitions).items():
@@ -118,20 +122,31 @@ class _Fences:
     """
 
     def __init__(self, reader: KafkaConsumer, topic: str) -> None:
-        self._reader, self._waiting = reader, list[Change]()
-        self._known = topic in reader.topics()
-        if self._known:
-            reader.assign([TopicPartition(topic, n) for n in sorted(reader.partitions_for_topic(topic) or {0})])
-            reader.seek_to_beginning()
+        self._reader, self._topic, self._waiting = reader, topic, list[Change]()
 
     def read(self) -> None:
-        if not self._known:
-            return
-        for records in self._reader.poll(timeout_ms=50).values():
-            for record in records:
-                change = from_debezium_json(record.value) if record.value else None
-                if change is not None and change.message is not None and change.message.prefix == FENCE:
-                    self._waiting.append(change)
+        """All that there is now. The connector makes the topic with its first message. Raises: BrokerAway."""
+        reader = self._reader
+        if not reader.assignment():
+            if self._topic not in reader.topics():
+                return
+            reader.assign(
+                [TopicPartition(self._topic, n) for n in sorted(reader.partitions_for_topic(self._topic) or {0})]
+            )
+            reader.seek_to_beginning()
+        places = sorted((place.topic, place.partition) for place in reader.assignment())
+        ends, deadline = client.limits(reader, places)[1], time.monotonic() + READ
+        while any(reader.position(TopicPartition(*place)) < end for place, end in ends.items()):
+            if time.monotonic() > deadline:
+                raise BrokerAway(f"Kafka does not give the records of {self._topic}")
+            for records in reader.poll(timeout_ms=100).values():
+                self._take(records)
+
+    def _take(self, records: Iterable[Any]) -> None:
+        for record in records:
+            change = from_debezium_json(record.value) if record.value else None
+            if change is not None and change.message is not None and change.message.prefix == FENCE:
+                self._waiting.append(change)
 
     def before(self, lsn: int) -> Iterable[Change]:
         passed = [change for change in self._waiting if change.lsn < lsn]

@@ -199,8 +199,8 @@ def last_control(settings: Settings, topics: Topics, name: str) -> Control | Non
     try:
         place = TopicPartition(topics.control, 0)
         reader.assign([place])
-        end = reader.end_offsets([place], timeout_ms=client.BOOTSTRAP_MS)[place]
-        if end == 0 or reader.beginning_offsets([place], timeout_ms=client.BOOTSTRAP_MS)[place] == end:
+        (first,), (end,) = (found.values() for found in client.limits(reader, [(topics.control, 0)]))
+        if first == end:
             return None
         reader.seek(place, end - 1)
         deadline = time.monotonic() + 10
