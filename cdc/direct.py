@@ -89,14 +89,14 @@ class Session:
         look = time.monotonic() + LOOK
         while not stop.is_set():
             try:
-                events, size = buffer.take(0.0 if applier.busy else POLL)
+                events, size = buffer.take(0.0 if applier.busy or applier.waiting else POLL)
             except SchemaChanged:  # what came before the change is carried over
                 self._note(reader, applier.settle(), applier.finish())
                 raise
             self._note(reader, *windows.feed(foreign.admit(events), size))
             status.foreign = foreign.unsettled()
             # What has come is made ready while the target works; with nothing to do, its answer is waited for.
-            if (last := applier.settle() if events else applier.finish()) is not None:
+            if (last := applier.settle() if events or applier.waiting else applier.finish()) is not None:
                 self._note(reader, last)
                 self._on_applied()
             if self._sentry.changed:

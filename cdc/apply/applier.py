@@ -108,6 +108,11 @@ class Applier:
         """Whether a batch is on its way, whose end `finish` waits for."""
         return self._sent is not None
 
+    @property
+    def waiting(self) -> bool:
+        """Whether a position has come that `settle` has not told yet, because a batch was on its way."""
+        return self._boundary is not None and not self._open
+
     def feed(self, events: Sequence[Captured], size: int = 0) -> list[Applied]:
         """Take events of `size` bytes; writes as soon as a batch is full. Returns what was committed, oldest first."""
         self._bytes += size
