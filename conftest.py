@@ -1,4 +1,4 @@
-"""What holds for every test of the repository: its fixtures, and that Python may keep what it compiled."""
+"""What holds for every test of the repository: its fixtures, and what makes processes cheap."""
 
 import os
 import sys
@@ -6,5 +6,7 @@ import sys
 # Each worker, and each process that a test starts, would compile all its modules anew: more than half of its CPU.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
+# Most of the monolith's CPU under test would go into passwords, of which each test makes some.
+os.environ.setdefault("LEGACY_PASSWORD_METHOD", "scrypt:256:8:1")
 
 pytest_plugins = ["tests.fixtures.places", "tests.fixtures.servers", "tests.fixtures.kafka"]

@@ -84,14 +84,17 @@ def legacy(config: Config) -> Spec:
             f"127.0.0.1:{config.port('legacy')}",
             "legacy_monolith.wsgi:app",
         ],
-        env=config.pick(
-            "LEGACY_DATABASE_URL",
-            "LEGACY_SECRET_KEY",
-            "LEGACY_BACKOFFICE_KEY",
-            "LEGACY_SMTP_URL",
-            "LEGACY_CRON",
-            "GATEWAY_ASSERTION_KEY",
-        ),
+        env={
+            **config.pick(
+                "LEGACY_DATABASE_URL",
+                "LEGACY_SECRET_KEY",
+                "LEGACY_BACKOFFICE_KEY",
+                "LEGACY_SMTP_URL",
+                "LEGACY_CRON",
+                "GATEWAY_ASSERTION_KEY",
+            ),
+            **{k: v for k, v in os.environ.items() if k == "LEGACY_PASSWORD_METHOD"},
+        },
         ready_url=f"{config['BANYAN_LEGACY_URL']}/health",
     )
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from functools import cache
 
 from werkzeug.security import check_password_hash, generate_password_hash
 
-_METHOD = "scrypt:16384:8:1"
+# Stored with each hash, so that a change of it holds for new passwords only.
+_METHOD = os.environ.get("LEGACY_PASSWORD_METHOD") or "scrypt:16384:8:1"
 
 
 def hashed(password: str) -> str:

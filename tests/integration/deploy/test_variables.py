@@ -55,6 +55,7 @@ UNSET = {
     "OTEL_SERVICE_NAME": "the default says what it is",
     "OTEL_RESOURCE_ATTRIBUTES": "the site's own words",
     "BANYAN_VERIFY_URL": "a container says --listen",
+    "LEGACY_PASSWORD_METHOD": "the default is right",
     "GATEWAY_OVERRIDE_KEY_FILE": "GATEWAY_OVERRIDE_KEY is set, and one of the two is enough",
 }
 #: In the compose file, but not in the manifests.
