@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -24,9 +25,10 @@ SELECT extract(epoch FROM (i AT TIME ZONE %(zone)s) - (i AT TIME ZONE 'UTC'))::i
 """
 
 
-def disagreement(connection: psycopg.Connection[Any], table: TableMapping) -> str | None:
-    """What is told to a person when SQL may not be used for this table on this server; None when it may."""
-    for zone in sorted({rule.converter.zone for rule in table.rules if rule.converter and rule.converter.zone}):
+def disagreement(connection: psycopg.Connection[Any], *tables: TableMapping) -> str | None:
+    """What is told to a person when SQL may not be used for these tables on this server; None when it may."""
+    rules = (rule for table in tables for rule in table.rules)
+    for zone in sorted({rule.converter.zone for rule in rules if rule.converter and rule.converter.zone}):
         if (moment := differs(connection, zone)) is not None:
             return (
                 f"the database's rules of {zone} are not those of this machine (at {moment:%Y-%m-%d %H:%M}Z):"
@@ -37,16 +39,21 @@ def disagreement(connection: psycopg.Connection[Any], table: TableMapping) -> st
 
 def differs(connection: psycopg.Connection[Any], zone: str) -> datetime | None:
     """The first moment looked at where the two clocks differ: each day, and each side of every change of the clock."""
-    here = ZoneInfo(zone)
-    instants = list(_moments(here))
+    known = _known(zone)
     try:
-        found = connection.execute(OFFSETS, {"zone": zone, "instants": instants}).fetchall()
+        found = connection.execute(OFFSETS, {"zone": zone, "instants": [instant for instant, _ in known]}).fetchall()
     except psycopg.errors.InvalidParameterValue:  # a zone that the server does not know
         return FIRST
-    for instant, (seconds,) in zip(instants, found, strict=True):
-        if _offset(here, instant) != seconds:
+    for (instant, here), (there,) in zip(known, found, strict=True):
+        if here != there:
             return instant
     return None
+
+
+@cache
+def _known(zone: str) -> tuple[tuple[datetime, int], ...]:
+    here = ZoneInfo(zone)
+    return tuple((instant, _offset(here, instant)) for instant in _moments(here))
 
 
 def _moments(zone: ZoneInfo) -> Iterator[datetime]:

@@ -49,7 +49,7 @@ def _due(run: Run, move: Move, measured: gates.Measured) -> dict[str, tuple[str,
         step = "0 compare every row of both sides, since no clean comparison is fresh enough"
         found["verify"] = (step, "the step compares them first")
     if move.switches and gates.round_trip_due(measured.round_trip, run.plan.gates):
-        step = "0 carry every row of both sides there and back in memory, since that was not done lately"
+        step = "0 carry every row there and back in memory, since that was not done lately"
         found["mapping"] = (step, "the step carries them first")
     return found
 
