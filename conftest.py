@@ -8,5 +8,9 @@ os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
 # Most of the monolith's CPU under test would go into passwords, of which each test makes some.
 os.environ.setdefault("LEGACY_PASSWORD_METHOD", "scrypt:256:8:1")
+# Workers that look for a free port at the same time must not find the same one.
+if (worker := os.environ.get("PYTEST_XDIST_WORKER", "")).startswith("gw"):
+    first = 10_240 + int(worker[2:]) % 8 * 2_800
+    os.environ["BANYAN_PORT_RANGE"] = f"{first}-{first + 2_799}"
 
 pytest_plugins = ["tests.fixtures.places", "tests.fixtures.servers", "tests.fixtures.kafka"]

@@ -59,7 +59,7 @@ class Session:
         self._may_move = may_move
         self._applier = Applier(target, stream.name, routes, ahead=True)
         # Not filled yet: what is left of the fill is read beside the stream.
-        status.state, status.problem = "snapshot" if state.phase == "snapshot" else "streaming", ""
+        self._begins_at = "snapshot" if state.phase == "snapshot" else "streaming"
         status.parked = len(self._applier.writer.parked)
 
     def run(self, position: int, spools: bool, stop: threading.Event) -> bool:
@@ -74,6 +74,7 @@ class Session:
         foreign = Foreign(self._stream, self._routes, *self._dsns)
         windows = Windows(self._stream, self._routes, self._dsns, self._applier, self._snapshot, self._filled)
         log.info("streaming", stream=self._stream.name, lsn=lsn_text(position))
+        self._status.state, self._status.problem = self._begins_at, ""
         reader.start()
         try:
             windows.start()

@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 import errno
+import itertools
+import os
+import random
 import socket
 from pathlib import Path
 
 from banyan.errors import PortDenied, PortInUse
+
+# Below those that the kernel gives to outgoing connections (from 32768), which could take one between our look at it
+# and its use.
+_LOW, _HIGH = 10_240, 32_768
+_given: set[int] = set()
 
 _LISTEN = "0A"  # TCP_LISTEN in /proc/net/tcp
 
@@ -27,12 +35,31 @@ def _refusal(port: int) -> int | None:
 
 
 def free_port(preferred: int | None = None) -> int:
-    """`preferred` if nobody has it, else one that the kernel picks."""
+    """`preferred` if nobody has it, else one of BANYAN_PORT_RANGE (`low-high`), another one each time.
+
+    Raises: PortInUse, when all are taken, or the range is none.
+    """
     if preferred is not None and is_free(preferred):
         return preferred
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return int(s.getsockname()[1])
+    low, high = _range()
+    start = random.randrange(low, high)  # noqa: S311 (who looks at the same time begins elsewhere)
+    for _ in range(2):
+        for port in itertools.chain(range(start, high), range(low, start)):
+            if port not in _given and is_free(port):
+                _given.add(port)
+                return port
+        _given.clear()
+    raise PortInUse(f"no port of {low}-{high - 1} is free: name others by BANYAN_PORT_RANGE=low-high")
+
+
+def _range() -> tuple[int, int]:
+    wanted = os.environ.get("BANYAN_PORT_RANGE")
+    if not wanted:
+        return _LOW, _HIGH
+    low, dash, high = wanted.partition("-")
+    if dash and low.isdecimal() and high.isdecimal() and 0 < int(low) <= int(high) < 65_536:
+        return int(low), int(high) + 1
+    raise PortInUse(f"BANYAN_PORT_RANGE={wanted} is no range of ports: say low-high, such as 20000-20999")
 
 
 def require_free(port: int, what: str) -> int:
