@@ -132,7 +132,7 @@ def show_report(report: Report) -> None:
     names = [name for name in ("direct", "kafka", "debezium", "native") if f"{name}_mixed_per_s" in report.figures]
     rows = []
     for name in names:
-        found = [report.figures[f"{name}_{workload}_per_s"] for workload in WORKLOADS]
+        found = [report.figures.get(f"{name}_{workload}_per_s") for workload in WORKLOADS]
         rates = ["" if rate is None else f"{rate:,}" for rate in found]
         lags = [report.figures.get(f"{name}_lag_{which}") for which in ("p50_ms", "p99_ms")]
         rows.append([name, *rates, *("" if value is None else f"{value:.1f}" for value in lags)])
