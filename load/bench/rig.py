@@ -73,7 +73,7 @@ def cpu_seconds(pid: int) -> float:
 def server(module: str, *arguments: str, before: Sequence[str] = ()) -> Iterator[int]:
     """The port of `python -m module PORT`, which prints it when it is ready and ends with its standard input.
 
-    `before`: words before the command, `nice` for one.
+    `before`: words before the command, `chrt --idle 0` for one.
     """
     command = [*before, sys.executable, "-m", module, "0", *arguments]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
