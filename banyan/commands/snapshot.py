@@ -58,6 +58,7 @@ def snapshot(
     except ConfigError as error:
         raise click.UsageError(str(error)) from error
     with opened() as context:
+        context.plan.domain(domain)  # a wrong name is told before anybody is asked anything
         if cancels:
             if not dry_run:
                 click.echo(f"{cancel(context, domain)} requests ended")

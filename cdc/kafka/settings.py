@@ -9,7 +9,6 @@ from typing import Any, Literal
 
 import msgspec
 
-from cdc.environment import missing
 from cdc.errors import ConfigError
 
 Transport = Literal["direct", "kafka"]
@@ -59,6 +58,6 @@ def options(settings: Settings, environment: Mapping[str, str] | None = None) ->
     known = os.environ if environment is None else environment
     servers = known.get(settings.bootstrap_env)
     if not servers:
-        raise ConfigError(f"environment variable {missing(settings.bootstrap_env, known)}")
+        raise ConfigError(f"environment variable {settings.bootstrap_env} is not set: say where Kafka is, host:port,…")
     security = {name: known[variable] for variable, name in _OPTIONS.items() if known.get(variable)}
     return {"bootstrap_servers": [s.strip() for s in servers.split(",") if s.strip()], **security}

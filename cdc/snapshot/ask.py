@@ -185,7 +185,7 @@ def _require_ready(target: psycopg.Connection[Any], stream: Stream, wanted: Sequ
     if stand(target, stream.name)[0] == "kafka":
         raise ConfigError(
             f"{stream.name} comes through Kafka, where rows cannot be read again beside it:"
-            f" `banyan stream move --stream {stream.name} --to direct` first, and back when it is done; who else reads"
+            f" `banyan stream move {stream.name} --to direct` first, and back when it is done; who else reads"
             " its topics misses what comes meanwhile"
         )
     if any(route.changes_hands for route in wanted):

@@ -180,7 +180,7 @@ def test_pulses_move_the_watermark_ten_times_a_second_and_the_stored_position_on
 
 def test_rows_are_not_read_again_beside_a_stream_through_kafka_and_the_refusal_says_what_to_do(shop: Shop) -> None:
     stream = shop.streaming().runner.stream
-    with pytest.raises(ConfigError, match=r"`banyan stream move --stream shop.forward --to direct` first"):
+    with pytest.raises(ConfigError, match=r"`banyan stream move shop.forward --to direct` first"):
         asking.ask(stream, shop.mapping, (shop.legacy, shop.service), ["public.item"])
 
 
