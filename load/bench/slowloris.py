@@ -27,7 +27,7 @@ from load.bench.slow_clients import Told
 from load.bench.wire import read_answer, request
 
 NORMAL = 8  # clients
-# Of the idle class: whoever else wants to run takes the processor from them at once; with `nice` that takes milliseconds.
+# Of the idle class: whoever else wants to run takes the processor from them at once, not after milliseconds.
 BACKGROUND = ["chrt", "--idle", "0"] if shutil.which("chrt") else []
 BAR = {"p99": "<= 2.0", "left": "0", "failed": "0"}
 LIMITS = {"GATEWAY_SLOW_TIMEOUT": "3", "GATEWAY_WRITE_TIMEOUT": "3"}
