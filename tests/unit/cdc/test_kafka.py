@@ -18,7 +18,7 @@ from cdc.kafka import control
 from cdc.kafka.control import Control
 from cdc.kafka.marks import Mark, Place, continues, session_name
 from cdc.kafka.records import Readers, Writer, header, read_header
-from cdc.kafka.relay import Session
+from cdc.kafka.session import Session
 from cdc.kafka.settings import Settings, options
 from cdc.kafka.topics import Topics, partition
 from cdc.kafka.waiting import Waiting
