@@ -40,18 +40,8 @@ class Direct:
 
     @contextlib.contextmanager
     def running(self, rig: Rig) -> Iterator[Arrived]:
-        environment = {**os.environ, "BENCH_SOURCE": rig.source_dsn, "BENCH_TARGET": self.target(rig)}
-        with (rig.folder / "direct.log").open("ab") as log:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "cdc", "run", "--stream", str(rig.folder / "direct.json")],
-                env=environment, stdout=log, stderr=log,
-            )  # fmt: skip
-        try:
-            with arrivals(self.target(rig)) as arrived:
-                yield arrived
-        finally:
-            process.send_signal(signal.SIGTERM)
-            process.wait(20)
+        with carrying(rig, "direct", self.target(rig)) as arrived:
+            yield arrived
 
     def landing(self, rig: Rig) -> str:
         return self.target(rig)
@@ -83,6 +73,30 @@ class Native:
 
     def landing(self, rig: Rig) -> str:
         return rig.target.dsn("native")
+
+
+@contextlib.contextmanager
+def carrying(rig: Rig, name: str, target: str, **more: str) -> Iterator[Arrived]:
+    """`python -m cdc run` of the stream in the rig's file of that name, with `more` in its environment."""
+    environment = {**os.environ, "BENCH_SOURCE": rig.source_dsn, "BENCH_TARGET": target, **more}
+    command = [sys.executable, "-m", "cdc", "run", "--stream", str(rig.folder / f"{name}.json")]
+    with (rig.folder / f"{name}.log").open("ab") as log:
+        process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
+    try:
+        with arrivals(target) as arrived:
+            yield arrived
+    finally:
+        end(process)
+
+
+def end(process: subprocess.Popen[bytes]) -> None:
+    """Asked first; killed when that takes too long."""
+    process.send_signal(signal.SIGTERM)
+    try:
+        process.wait(30)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 @contextlib.contextmanager

@@ -11,7 +11,6 @@ import importlib.util
 import json
 import re
 import shutil
-import signal
 import subprocess
 import sys
 import threading
@@ -20,6 +19,7 @@ from collections.abc import Iterator
 from psycopg.conninfo import conninfo_to_dict
 
 from load.bench.cdc import Unavailable
+from load.bench.cdc_contestants import end
 from load.bench.cdc_rig import PUBLICATION, TABLES, Arrived, Rig
 from load.debezium import properties
 
@@ -70,12 +70,7 @@ class Debezium:
         try:
             yield arrived
         finally:
-            process.send_signal(signal.SIGTERM)
-            try:
-                process.wait(30)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+            end(process)
 
     def landing(self, rig: Rig) -> None:
         """It applies nothing."""

@@ -6,9 +6,6 @@ import atexit
 import contextlib
 import json
 import os
-import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -19,7 +16,7 @@ from banyan.servers.kafka import Kafka as Broker
 from cdc import streams
 from cdc.config import Stream
 from load.bench.cdc import Unavailable
-from load.bench.cdc_contestants import arrivals
+from load.bench.cdc_contestants import carrying
 from load.bench.cdc_rig import MAPPING, PUBLICATION, TARGET, Arrived, Rig, database
 
 PARTITIONS = 4
@@ -60,25 +57,8 @@ class Kafka:
     @contextlib.contextmanager
     def running(self, rig: Rig) -> Iterator[Arrived]:
         assert self._broker is not None
-        environment = {
-            **os.environ, "BENCH_SOURCE": rig.source_dsn, "BENCH_TARGET": self.target(rig),
-            "KAFKA_BOOTSTRAP_SERVERS": self._broker.bootstrap,
-        }  # fmt: skip
-        with (rig.folder / "kafka.log").open("ab") as log:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "cdc", "run", "--stream", str(rig.folder / "kafka.json")],
-                env=environment, stdout=log, stderr=log,
-            )  # fmt: skip
-        try:
-            with arrivals(self.target(rig)) as arrived:
-                yield arrived
-        finally:
-            process.send_signal(signal.SIGTERM)
-            try:
-                process.wait(30)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+        with carrying(rig, "kafka", self.target(rig), KAFKA_BOOTSTRAP_SERVERS=self._broker.bootstrap) as arrived:
+            yield arrived
 
     def landing(self, rig: Rig) -> str:
         return self.target(rig)
