@@ -43,7 +43,7 @@ class Stream(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     mapping: str
     listen: str = "127.0.0.1:0"
     redis_url_env: str | None = None
-    transport: Transport = "direct"  # how a new stream begins; one that has begun is moved by `cdc move`
+    transport: Transport = "direct"  # how a new stream begins; one that has begun is moved by `banyan stream move`
     kafka: Settings | None = None
     binary: bool = False
     status_interval: float = 1.0

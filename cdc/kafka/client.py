@@ -7,7 +7,13 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
-from kafka.errors import AuthorizationError, KafkaConfigurationError, KafkaError, MessageSizeTooLargeError
+from kafka.errors import (
+    AuthorizationError,
+    KafkaConfigurationError,
+    KafkaError,
+    KafkaTimeoutError,
+    MessageSizeTooLargeError,
+)
 
 from cdc.errors import CdcError, ConfigError, TableRefused, first_line
 from cdc.kafka.errors import BrokerAway
@@ -114,12 +120,15 @@ def translated() -> Iterator[None]:
 
 
 def kafka_error(error: BaseException) -> CdcError:
-    text = f"Kafka: {type(error).__name__}: {first_line(error)}"
+    kind, words = type(error).__name__, first_line(error)
+    text = f"Kafka: {words}" if words.startswith(kind) else f"Kafka: {kind}: {words}"  # its own errors name themselves
     if isinstance(error, MessageSizeTooLargeError):
         return TableRefused(
             f"{text}: a change is larger than {MAX_MESSAGE_BYTES >> 20} MiB, which no topic of ours takes: move the"
-            " stream to direct (`python -m cdc move --to direct`)"
+            " stream to direct (`banyan stream move STREAM --to direct`)"
         )
     if isinstance(error, (KafkaConfigurationError, AuthorizationError)):
         return ConfigError(f"{text}: see KAFKA_* in docs/architecture.md, and the stream's rights on its topics")
+    if isinstance(error, KafkaTimeoutError) and "bootstrap" in words:
+        return BrokerAway(f"{text}: does it run, and is KAFKA_BOOTSTRAP_SERVERS right?")
     return BrokerAway(text)

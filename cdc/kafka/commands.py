@@ -118,7 +118,8 @@ def move(path: Path, to: Transport, timeout: float, dry_run: bool) -> None:
                 if time.monotonic() > deadline:
                     raise CdcError(
                         f"{stream.name} has not moved to {to} within {timeout:g} s (it waits until Kafka answers, and"
-                        f" nothing is being read again); the wish stands, `cdc move --to {transport}` takes it back"
+                        f" nothing is being read again); the wish stands,"
+                        f" `banyan stream move {stream.name} --to {transport}` takes it back"
                     )
                 time.sleep(0.05)
         finally:

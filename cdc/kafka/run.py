@@ -50,7 +50,8 @@ def settings_of(stream: Stream) -> Settings:
     if stream.kafka is None:
         raise ConfigError(
             f"stream {stream.name} comes through Kafka, but its file has no `kafka` settings: give its domain"
-            " `kafka` in the plan, or move it (`python -m cdc move --to direct`) with the file that had them"
+            f" `kafka` in the plan, or move it (`banyan stream move {stream.name} --to direct`) with the file that had"
+            " them"
         )
     return stream.kafka
 

@@ -217,7 +217,7 @@ def test_an_idle_streams_watermark_moves(shop: Shop) -> None:
 def test_a_pulse_moves_the_watermark_at_once_and_the_durable_position_once_a_second(shop: Shop) -> None:
     running = shop.streaming()
     shop.caught_up()
-    status, told = running.runner.status, set[int]()
+    status, told, durable_ones = running.runner.status, set[int](), 0
     began, stored = time.monotonic(), rows(shop.service, "SELECT source_lsn::text FROM banyan.stream")
     while time.monotonic() - began < 0.5:
         before = one(shop.legacy, "SELECT pg_current_wal_lsn() - '0/0'::pg_lsn")
@@ -225,7 +225,9 @@ def test_a_pulse_moves_the_watermark_at_once_and_the_durable_position_once_a_sec
         until(lambda lsn=before: status.applied is not None and status.applied.lsn >= lsn, "the watermark to pass")  # type: ignore[misc]
         assert status.applied is not None
         told.add(status.applied.lsn)
+        durable_ones += status.applied.durable
     assert len(told) > 5
+    assert durable_ones <= 1  # of half a second
     assert status.applied is not None
     if not status.applied.durable:
         assert rows(shop.service, "SELECT source_lsn::text FROM banyan.stream") == stored

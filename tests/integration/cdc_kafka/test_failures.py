@@ -260,6 +260,7 @@ def test_a_move_is_foreseen_and_refused_while_kafka_is_away_and_both_change_noth
     refused = CliRunner(env={**env, "KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1"}).invoke(main, command)
     assert refused.exit_code == 1
     assert refused.output.startswith("Error: Kafka: ")
+    assert refused.output.endswith("does it run, and is KAFKA_BOOTSTRAP_SERVERS right?\n")
     assert rows(shop.service, "SELECT transport, move_to FROM banyan.stream") == [("direct", None)]
     assert one(shop.service, "SELECT count(*) FROM banyan.kafka_partition") == 0
 
