@@ -53,7 +53,7 @@ class Price(Base):
 
 
 class PriceDaily(Base):
-    """Kept by the trigger price_daily_refresh; never written from here."""
+    """Kept by triggers on `price`; never written from here."""
 
     __tablename__ = "price_daily"
     area = Column(String(8), primary_key=True)

@@ -28,7 +28,7 @@ def test_the_models_describe_what_the_migrations_make(database: str) -> None:
 
 
 def test_migrating_twice_changes_nothing_and_all_can_be_taken_back(database: str) -> None:
-    assert migrate(database) == migrate(database) == "0005"
+    assert migrate(database) == migrate(database) == "0006"
     command.downgrade(config(database), "base")
     with psycopg.connect(database) as connection:
         left = connection.execute(

@@ -7,6 +7,9 @@ from datetime import date
 from typing import Any
 
 import psycopg
+from alembic import command
+
+from legacy_monolith.migrate import config
 
 ADD = (
     "INSERT INTO price (area, ts, hour_flag, eur_mwh, source, updated)"
@@ -49,7 +52,20 @@ def test_a_new_day_that_two_transactions_fill_at_once_counts_both(legacy_databas
 def test_it_fires_for_replicated_rows_when_it_is_told_to(legacy_database: str) -> None:
     """The sync applies rows with session_replication_role = replica; the summary must follow them."""
     with psycopg.connect(legacy_database, autocommit=True) as connection:
-        connection.execute("ALTER TABLE price ENABLE ALWAYS TRIGGER price_daily_refresh")
+        connection.execute("ALTER TABLE price ENABLE ALWAYS TRIGGER price_daily_insert")
         connection.execute("SET session_replication_role = replica")
         connection.execute(ADD, (0, 7))
         assert summary(connection) == [(DAY, 7, 7, 1)]
+
+
+def test_a_trigger_that_fires_for_replicated_rows_still_does_after_its_migration(database: str) -> None:
+    command.upgrade(config(database), "0005")
+    with psycopg.connect(database, autocommit=True) as connection:
+        connection.execute("ALTER TABLE price ENABLE ALWAYS TRIGGER price_daily_refresh")
+        command.upgrade(config(database), "0006")
+        connection.execute("SET session_replication_role = replica")
+        connection.execute(ADD, (0, 7))
+        assert summary(connection) == [(DAY, 7, 7, 1)]
+        command.downgrade(config(database), "0005")
+        connection.execute(ADD, (1, 2))
+        assert summary(connection) == [(DAY, 2, 7, 2)]
