@@ -13,7 +13,8 @@ from typing import Protocol
 
 import msgspec
 
-from gateway.control import AdminClient, RouteTable
+from gateway.control.client import AdminClient
+from gateway.control.table import RouteTable
 from gateway.errors import GatewayError
 from gateway.routing.bucket import bucket
 

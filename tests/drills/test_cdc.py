@@ -13,6 +13,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.mark.e2e
+@pytest.mark.long
 def test_three_rounds_of_kill_9_lose_nothing_double_nothing_and_raise_no_false_alarm() -> None:
     # Without Kafka, whose own kills tests/integration/cdc_kafka has: a JVM that starts again and again takes minutes.
     options = ["--rounds", "3", "--seed", "7", "--seconds", "1", "--no-kafka", "--json"]

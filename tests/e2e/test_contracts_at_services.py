@@ -12,6 +12,7 @@ from tests.e2e.journey import at_service, characterize
 
 
 @pytest.mark.e2e
+@pytest.mark.long
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("domain", ["devices", "notifications"])
 def test_through_the_gateway_with_a_domain_at_its_service(stack: Stack, domain: str):

@@ -42,6 +42,8 @@ from load.debezium import properties
 from tests.fixtures.kafka import require_debezium
 from tests.integration.cdc.toy import LEGACY, MAPPING, SERVICE, Shop, execute, one, rows, until
 
+pytestmark = pytest.mark.long  # a JVM of its own
+
 MAPPED = ["public.item", "public.everything"]
 TABLES = [*MAPPED, "public.bits"]
 MODES = [

@@ -29,6 +29,8 @@ from cdc.snapshot import ask
 from cdc.status import Status
 from tests.integration.cdc.toy import Shop, assert_equal, execute, one, rows, until
 
+pytestmark = pytest.mark.long  # a JVM that is killed and starts again
+
 # From here on each row that the target writes is noted: exactly once means that a key's prices only rise.
 NOTED = """
 CREATE TABLE log (n bigserial, id bigint, price numeric, op text);

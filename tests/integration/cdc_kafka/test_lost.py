@@ -24,6 +24,8 @@ from cdc.runner import Runner
 from cdc.snapshot import ask as asking
 from tests.integration.cdc.toy import Shop, assert_equal, execute, one, until
 
+pytestmark = pytest.mark.long  # a JVM that is killed and starts again
+
 ITEMS = "INSERT INTO item SELECT n, NULL, 'n', 1 FROM generate_series(%s::int, %s) n"
 
 

@@ -12,7 +12,7 @@ from litestar.testing import TestClient
 
 from console.flags import create_flags_router
 from console.flags_source import FRESH_S, RETRY_S, RouteTableOwnership, from_admin_api
-from gateway.control import Domain, RouteTable, Upstream, Wave, encode_table
+from gateway.control.table import Domain, RouteTable, Upstream, Wave, encode_table
 from gateway.errors import AdminUnreachable
 from gateway.routing.bucket import bucket
 

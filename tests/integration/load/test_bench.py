@@ -14,7 +14,7 @@ from banyan.errors import ServerMissing
 from load.bench.shadow import run as run_shadow
 
 
-@pytest.mark.bench
+@pytest.mark.long
 @pytest.mark.skipif(shutil.which("wrk") is None, reason="wrk is not installed")
 def test_the_last_line_of_gateway_is_one_object_of_figures() -> None:
     done = CliRunner().invoke(cli, ["bench", "gateway", "--seconds", "1", "--json"], catch_exceptions=False)
@@ -29,7 +29,7 @@ def test_the_last_line_of_gateway_is_one_object_of_figures() -> None:
     assert report["met"] in (True, False)
 
 
-@pytest.mark.bench
+@pytest.mark.long
 @pytest.mark.skipif(shutil.which("wrk") is None, reason="wrk is not installed")
 def test_the_last_line_of_guard_is_one_object_of_figures() -> None:
     done = CliRunner().invoke(cli, ["bench", "guard", "--seconds", "1", "--json"], catch_exceptions=False)
@@ -48,7 +48,7 @@ def test_without_wrk_it_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> N
         CliRunner().invoke(cli, ["bench", "gateway"], catch_exceptions=False)
 
 
-@pytest.mark.bench
+@pytest.mark.long
 def test_shadowed_reads_cost_clients_nothing_whatever_the_shadowed_side_does() -> None:
     """Short, and at a pace that any machine keeps; what is asserted of times is what a blocked client would break."""
     report = run_shadow(2, per_second=200)
@@ -60,7 +60,7 @@ def test_shadowed_reads_cost_clients_nothing_whatever_the_shadowed_side_does() -
     assert {"well_p99", "dead_p99", "slow_p99", "lying_p99", "lying_cpu"} <= report.ratios.keys()
 
 
-@pytest.mark.bench
+@pytest.mark.long
 @pytest.mark.skipif(shutil.which("wrk") is None, reason="wrk is not installed")
 def test_many_swaps_of_the_table_under_load_fail_no_request_on_several_workers() -> None:
     done = CliRunner().invoke(cli, ["bench", "swap", "--seconds", "1", "--json"], catch_exceptions=False)
@@ -74,7 +74,7 @@ def test_many_swaps_of_the_table_under_load_fail_no_request_on_several_workers()
     assert report["met"] in (True, False)
 
 
-@pytest.mark.bench
+@pytest.mark.long
 def test_a_short_soak_mixes_nothing_up_and_leaks_nothing() -> None:
     report = _report("soak", "--requests", "5000")
     figures = report["figures"]
@@ -84,7 +84,7 @@ def test_a_short_soak_mixes_nothing_up_and_leaks_nothing() -> None:
     assert {name: figures[name] for name in report["bar"]} == dict.fromkeys(report["bar"], 0), report["notes"]
 
 
-@pytest.mark.bench
+@pytest.mark.long
 def test_bodies_of_64_mib_do_not_stay_in_the_gateway() -> None:
     report = _report("stream", "--mib", "64")
     assert report["met"]
@@ -92,13 +92,13 @@ def test_bodies_of_64_mib_do_not_stay_in_the_gateway() -> None:
         assert report["figures"][course]["grown_mb"] < 32
 
 
-@pytest.mark.bench
+@pytest.mark.long
 def test_messages_through_tunnels_come_back() -> None:
     figures = _report("websocket", "--messages", "2000")["figures"]
     assert (figures["echoed"], figures["wrong"], figures["lost"]) == (2000, 0, 0)
 
 
-@pytest.mark.bench
+@pytest.mark.long
 def test_slow_clients_are_all_cut_off() -> None:
     figures = _report("slowloris", "--connections", "200", "--seconds", "2")["figures"]
     assert figures["left"] == 0
