@@ -16,7 +16,7 @@ if (worker := os.environ.get("PYTEST_XDIST_WORKER", "")).startswith("gw"):
     os.environ["BANYAN_PORT_RANGE"] = f"{first}-{first + 2_799}"
 
 # Databases are files, and each test wants fresh ones: on a disk a new one costs five times the CPU.
-memory = Path("/dev/shm")
+memory = Path("/dev/shm")  # noqa: S108
 if memory.is_dir() and os.access(memory, os.W_OK) and shutil.disk_usage(memory).free > 8 << 30:
     os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(memory))
 
