@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import logging
 import os
 import signal
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
@@ -24,11 +27,21 @@ def _settings() -> Settings:
     return from_environment(os.environ)
 
 
+@contextlib.contextmanager
+def _to_stay() -> Iterator[None]:
+    """For imports: nothing of them is garbage, neither now, when it would be looked for a hundred times, nor later."""
+    gc.disable()
+    yield
+    gc.freeze()
+    gc.enable()
+
+
 @cli.command()
 @click.option("--take-over", is_flag=True, help="Replace the gateway that runs with the same GATEWAY_STATE_DIR.")
 def serve(take_over: bool) -> None:
     """Serve clients and the admin API until SIGTERM. Settings come from the environment (GATEWAY_…)."""
-    from gateway.parent import Parent
+    with _to_stay():
+        from gateway.parent import Parent
 
     sys.exit(Parent(_settings()).run(take_over=take_over))
 
@@ -57,7 +70,8 @@ def reload() -> None:
 @click.option("--waits", is_flag=True)
 def worker(index: int, plain: tuple[int, ...], tls: tuple[int, ...], waits: bool) -> None:
     """One worker; started by `serve`."""
-    from gateway.worker import run
+    with _to_stay():
+        from gateway.worker import run
 
     run(_settings(), index, plain, tls, waits=waits)
 
@@ -69,7 +83,8 @@ def admin(fd: int) -> None:
     # Litestar takes a page's shape from it where it is installed, and all of SQLAlchemy with it: half of this
     # process's start and a third of its memory, for nothing.
     sys.modules.setdefault("advanced_alchemy", None)  # type: ignore[arg-type]
-    from gateway.control.process import run
+    with _to_stay():
+        from gateway.control.process import run
 
     run(_settings(), fd)
 
