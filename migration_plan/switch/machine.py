@@ -105,7 +105,8 @@ class Switch:
         for attempt in range(1, self.budgets.fence_attempts + 1):
             try:
                 self._record.step(steps.HOLD, self._hold, detail={"attempt": attempt})
-                return self._record.step(steps.FENCE, lambda: self.ports.table(self.source).fence(expected)), attempt
+                fenced = self._record.step(steps.FENCE, lambda: self._fence(expected), queued=True)
+                return fenced, attempt
             except FenceTimeout as error:
                 held_by = error.held_by
                 self._release(Owned(self.source, expected), self.before)
@@ -133,11 +134,14 @@ class Switch:
         self._holding = self.ports.routes.hold()
         return {"gateways": self._holding}
 
+    def _fence(self, expected: int) -> Fenced:
+        return self.ports.table(self.source).fence(expected)
+
     def _hand_over(self, fenced: Fenced) -> int:
         """Steps 4 to 6. Returns the epoch under which the target accepts writes."""
         try:
             self._record.step(steps.CATCH_UP, lambda: self._catch_up(fenced))
-            self._record.step(steps.SEQUENCES, self.ports.stream.check_sequences)
+            self._record.step(steps.SEQUENCES, self.ports.stream.check_sequences, queued=True)
             return self._record.step(steps.CROSS, lambda: self._cross(fenced))
         except _BREAKS_OFF as error:
             settled = self._settle(error)
@@ -163,12 +167,12 @@ class Switch:
         """Step 7. The routes are published even when the old owner's database is away: it refuses writes anyway."""
         away: Exception | None = None
         try:
-            self._record.step(steps.CONFIRM, lambda: self._confirm(fenced, epoch), forward=True)
+            self._record.step(steps.CONFIRM, lambda: self._confirm(fenced, epoch), queued=True)
         except (Unreachable, EpochMoved) as error:
             away = error
         try:
             owned = Owned(self.target, epoch)
-            published = self._record.step(steps.PUBLISH, lambda: self._release(owned, self.after), forward=True)
+            published = self._record.step(steps.PUBLISH, lambda: self._release(owned, self.after), queued=True)
         except Unreachable as error:
             self._stay_unfinished(f"{self._arrived()}, but the gateway was not told ({error}): {_AGAIN}", epoch, error)
         if away is not None:

@@ -1,4 +1,9 @@
-"""Journals each step before and after it, and times it. One write ends a step and begins the next."""
+"""Journals each step before and after it, and times it. One write ends a step and begins the next.
+
+Inside the pause a write costs the clients its time, so two of seven are left: one after the fence, while the stream
+carries the marker anyway, and one right before the point of no return. The other lines wait for these, or for the
+release. Nobody resumes a switch by them: it is the databases that say how far it came (`resolve`).
+"""
 
 from __future__ import annotations
 
@@ -8,7 +13,7 @@ from typing import Any, Protocol, TypeVar
 from migration_plan.errors import Unreachable
 from migration_plan.journey import Stand
 from migration_plan.switch.ports import Journal, Note, Owned
-from migration_plan.switch.steps import Step
+from migration_plan.switch.steps import HOLD, Step
 
 T = TypeVar("T")
 
@@ -36,20 +41,39 @@ class Recorder:
         self.missing: Unreachable | None = None
         self._journal, self._clock, self._hook = journal, clock, hook
         self._waiting: list[Note] = []
+        self._held_at: float | None = None
 
     def step(
-        self, step: Step, action: Callable[[], T], *, detail: dict[str, Any] | None = None, forward: bool = False
+        self,
+        step: Step,
+        action: Callable[[], T],
+        *,
+        detail: dict[str, Any] | None = None,
+        queued: bool = False,
+        forward: bool = False,
     ) -> T:
-        """Run one step. `forward`: its work must go on even if the ledger is away."""
-        self.write(Note(step.name, "begin", measured=detail or {}), forward=forward)
+        """Run one step. `queued`: its beginning is written together with what follows, not before it begins.
+        `forward`: its work must go on even if the ledger is away.
+        """
+        if step is HOLD:
+            self._held_at = None
+        self._waiting.append(Note(step.name, "begin", measured={**(detail or {}), **self._since_hold()}))
+        if not queued:
+            self.write(forward=forward)
         self._hook(step.name, "before")
         started = self._clock.now()
+        if step is HOLD:
+            self._held_at = started
         result = action()
         self.step_ms[step.name] = round((self._clock.now() - started) * 1000, 3)
         figures = result if isinstance(result, dict) else {}
         self._waiting.append(Note(step.name, "done", measured={"ms": self.step_ms[step.name], **figures}))
         self._hook(step.name, "after")
         return result
+
+    def _since_hold(self) -> dict[str, Any]:
+        """When it happened, for lines that are written later: milliseconds after the hold began."""
+        return {} if self._held_at is None else {"at_ms": round((self._clock.now() - self._held_at) * 1000, 3)}
 
     def later(self, note: Note) -> None:
         """Write `note` together with the next one."""
