@@ -120,7 +120,9 @@ class Clients:
     def __init__(self, rig: Rig, rate: float, clients: int, seconds: float = 0.0) -> None:
         command = [sys.executable, "-m", "load.bench.switch_clients", str(rate), str(clients), str(seconds)]
         self._ends_itself = seconds > 0
-        self._process = subprocess.Popen(command, env=rig.env, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        self._process = subprocess.Popen(
+            command, env=rig.env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True
+        )
         self._line(30)
 
     def end(self) -> dict[str, Any]:

@@ -1,8 +1,8 @@
 """Journals each step before and after it, and times it. One write ends a step and begins the next.
 
-Inside the pause a write costs the clients its time, so two of seven are left: one after the fence, while the stream
-carries the marker anyway, and one right before the point of no return. The other lines wait for these, or for the
-release. Nobody resumes a switch by them: it is the databases that say how far it came (`resolve`).
+Inside the pause a write costs the clients its time, so of seven one is left: it comes after the fence, while the stream
+carries the marker anyway, and begins all that leads to the point of no return. The other lines wait for the release.
+Nobody resumes a switch by them: it is the databases that say how far it came (`resolve`).
 """
 
 from __future__ import annotations
@@ -43,23 +43,23 @@ class Recorder:
         self._waiting: list[Note] = []
         self._held_at: float | None = None
 
-    def step(
-        self,
-        step: Step,
-        action: Callable[[], T],
-        *,
-        detail: dict[str, Any] | None = None,
-        queued: bool = False,
-        forward: bool = False,
-    ) -> T:
-        """Run one step. `queued`: its beginning is written together with what follows, not before it begins.
-        `forward`: its work must go on even if the ledger is away.
-        """
-        if step is HOLD:
+    def begin(self, *begun: Step, detail: dict[str, Any] | None = None, forward: bool = False) -> None:
+        """Write that these steps begin: from here on each may have been taken. `forward`: as for `write`."""
+        self._begun(*begun, detail=detail)
+        self.write(forward=forward)
+
+    def begin_later(self, *begun: Step) -> None:
+        """The same, written together with what follows."""
+        self._begun(*begun)
+
+    def _begun(self, *begun: Step, detail: dict[str, Any] | None = None) -> None:
+        if HOLD in begun:
             self._held_at = None
-        self._waiting.append(Note(step.name, "begin", measured={**(detail or {}), **self._since_hold()}))
-        if not queued:
-            self.write(forward=forward)
+        at = {**(detail or {}), **self._since_hold()}
+        self._waiting.extend(Note(step.name, "begin", measured=at) for step in begun)
+
+    def step(self, step: Step, action: Callable[[], T]) -> T:
+        """Run one step, which has begun. What the action raises passes."""
         self._hook(step.name, "before")
         started = self._clock.now()
         if step is HOLD:
@@ -67,7 +67,8 @@ class Recorder:
         result = action()
         self.step_ms[step.name] = round((self._clock.now() - started) * 1000, 3)
         figures = result if isinstance(result, dict) else {}
-        self._waiting.append(Note(step.name, "done", measured={"ms": self.step_ms[step.name], **figures}))
+        measured = {"ms": self.step_ms[step.name], **self._since_hold(), **figures}
+        self._waiting.append(Note(step.name, "done", measured=measured))
         self._hook(step.name, "after")
         return result
 
