@@ -24,7 +24,7 @@ from load.bench.switch_rig import Move, Rig, clients, move, rig, to_canary
 from migration_plan.context import Context
 
 WANTED = 3000.0  # requests/s: 1,000 writes and 2,000 reads
-CLIENTS = 60  # each has one request at a time: at 600/s the next one is due after 100 ms, so a pause delays few
+CLIENTS = 24  # each has one request at a time, and a tariff, which every list of tariffs shows
 CALIBRATION_S = 5.0
 SHARE = 0.6  # of the most that the machine carries, where it does not carry what is wanted: queues are not pauses
 GAP_S = 0.7  # between two moves
