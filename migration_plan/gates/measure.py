@@ -30,6 +30,8 @@ from migration_plan.switch.ports import other
 
 # Of the newest switches that tell how long one takes: enough to know their spread, few enough to be of now.
 PAST = 12
+# A row that is tried may be a client's at this moment.
+WAY_BACK_TRIES = 3
 
 OPEN_TRANSACTIONS = """
 SELECT coalesce(max(extract(epoch FROM clock_timestamp() - a.xact_start)) * 1000, 0)::float8,
@@ -263,13 +265,19 @@ def way_back(context: Context, domain: str, source: Side) -> WayBack:
     """Write rows of the other side to `source`, as the stream back would after the switch; nothing of it stays."""
     direction = "reverse" if source == "legacy" else "forward"
     described = msgspec.convert(compile_stream(context.plan, domain, direction, context.env), Stream)
-    try:
-        dsns = [need_dsn(context.env, name) for name in (described.source_dsn_env, described.target_dsn_env)]
-        new_from = context.plan.domain(domain).sequence_split if source == "legacy" else None
-        found = rehearse(described, context.mapping(domain), dsns[0], dsns[1], new_from=new_from)
-    except (cdc.errors.CdcError, MappingError, NotConfigured) as error:
-        return WayBack(why=str(error))
-    return WayBack(found.rows, found.refused)
+    why = ""
+    for _ in range(WAY_BACK_TRIES):
+        try:
+            dsns = [need_dsn(context.env, name) for name in (described.source_dsn_env, described.target_dsn_env)]
+            new_from = context.plan.domain(domain).sequence_split if source == "legacy" else None
+            found = rehearse(described, context.mapping(domain), dsns[0], dsns[1], new_from=new_from)
+        except cdc.errors.Transient as error:
+            why = str(error)
+        except (cdc.errors.CdcError, MappingError, NotConfigured) as error:
+            return WayBack(why=str(error))
+        else:
+            return WayBack(found.rows, found.refused)
+    return WayBack(why=why)
 
 
 def _round_trip_ms(context: Context, domain: str, side: Side) -> float:
