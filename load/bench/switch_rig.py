@@ -58,10 +58,13 @@ class Rig:
 
 @contextlib.contextmanager
 def rig(tell: Callable[[str], None]) -> Iterator[Rig]:
-    """Starts in some 20 s; everything is stopped and removed at the end. Raises: StackError and its like."""
+    """Starts in some 20 s; everything is stopped and removed at the end, but for the logs of what failed.
+
+    Raises: StackError and its like.
+    """
     folder = Path(tempfile.mkdtemp(prefix="banyan-bench-"))
     home = Home(folder)
-    supervisor = Supervisor(home)
+    supervisor, failed = Supervisor(home), False
     try:
         with home.lock():
             home.create()
@@ -71,9 +74,16 @@ def rig(tell: Callable[[str], None]) -> Iterator[Rig]:
             options = boot.Options(agents=0, prices_since=PRICES_SINCE, meters=0, domains=(DOMAIN,))
             boot.boot(settings, supervisor, options, lambda step, detail: tell(f"{step}: {detail}"))
             yield Rig(settings)
+    except Exception:
+        failed = True
+        raise
     finally:
         supervisor.stop()
-        shutil.rmtree(folder, ignore_errors=True)
+        for path in folder.iterdir():
+            if not (failed and path == home.logs):
+                shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # not empty
+            folder.rmdir()
 
 
 def _plan(folder: Path) -> Path:
