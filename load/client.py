@@ -44,6 +44,7 @@ class Client:
     caller: Caller
     random: Random
     memory: Memory
+    writes: float = WRITES
     _check: Callable[[], Check] | None = None
     _quotes: list[Quote] = field(default_factory=list)
     _retired: set[PriceKey] = field(default_factory=set)
@@ -66,7 +67,7 @@ class Client:
         if self._check is not None:
             check, self._check = self._check(), None
             await self.caller.read(check)
-        elif self.random.random() < WRITES:
+        elif self.random.random() < self.writes:
             await self._some_write()
         else:
             await self._some_read()

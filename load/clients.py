@@ -11,12 +11,12 @@ from typing import Literal, Protocol, get_args
 
 from load.battery import Battery
 from load.caller import Caller
-from load.client import Client, Identity
+from load.client import WRITES, Client, Identity
 from load.connection import Address, Connection, ConnectionFailed
 from load.facts import FactMemory, Facts
 from load.household import Household
 from load.memory import Accepted, Memory
-from load.stats import Recorder, Stats
+from load.stats import Heard, Recorder, Stats
 
 __all__ = ["DOMAINS", "Accepted", "Domain", "Fleet", "FleetError", "Stats"]
 
@@ -45,7 +45,9 @@ class Fleet:
 
     `seed` fixes what they choose; keys of their writes are new in every run. With `shelf`, a name of at most 4
     characters, its tariffs and areas are the same in every run, so that they do not pile up; two fleets at a time must
-    not have one shelf. `run` belongs to one event loop; `stats` and `accepted` may be called from any thread.
+    not have one shelf. `writes`: share of the requests of pricing that are writes, checks of earlier ones not counted.
+    `heard` is told of every request when it ends. `run` belongs to one event loop; `stats` and `accepted` may be called
+    from any thread.
 
     Raises: ValueError for arguments that make no fleet.
     """
@@ -62,6 +64,8 @@ class Fleet:
         patience_s: float = 30.0,
         attempt_s: float = 10.0,
         shelf: str | None = None,
+        writes: float = WRITES,
+        heard: Heard | None = None,
     ) -> None:
         if not 1 <= clients <= 999 or rate <= 0:
             raise ValueError("a fleet has 1 to 999 clients and a rate above 0")
@@ -72,8 +76,8 @@ class Fleet:
         self.clients, self.rate, self._seed = clients, rate, seed
         self._patience_s, self._attempt_s = patience_s, attempt_s
         self._run = secrets.token_hex(3)
-        self.domain, self.shelf = domain, shelf
-        self._recorder, self._memory, self._facts = Recorder(), Memory(f"L{self._run}-"), FactMemory(domain)
+        self.domain, self.shelf, self._writes = domain, shelf, writes
+        self._recorder, self._memory, self._facts = Recorder(heard), Memory(f"L{self._run}-"), FactMemory(domain)
         self._tasks: list[asyncio.Task[None]] = []
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -108,7 +112,8 @@ class Fleet:
             case "pricing":
                 area = f"{self.shelf or self._run[:5]}{number:03d}"  # at most eight characters
                 tariff = f"LOAD-{self.shelf}-{number:03d}" if self.shelf else own
-                return Client(Identity(area, tariff, customer_id, own), caller, random, self._memory)
+                identity = Identity(area, tariff, customer_id, own)
+                return Client(identity, caller, random, self._memory, self._writes)
             case "devices":
                 return Battery(own, customer_id, caller, random, self._facts)
             case "notifications":

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict, deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
 Kind = Literal["read", "write"]
 Histograms = Mapping[tuple[Kind, str], list[int]]
+#: Called when a request ends, with its kind and how long it took from the first attempt on, ms.
+Heard = Callable[[Kind, float], None]
 
 _GROWTH = math.log(1.02)  # a bucket is 2 % wide, so a percentile is right within 2 %
 _BUCKETS = 900  # 0.01 ms × 1.02^900 ≈ 9 minutes
@@ -70,7 +72,8 @@ class Stats:
 class Recorder:
     """Counts for one fleet. Filled on one event loop; `stats` may be called from any thread."""
 
-    def __init__(self) -> None:
+    def __init__(self, heard: Heard | None = None) -> None:
+        self._heard = heard
         self.requests = self.ok = self.failed = self.retried = self.connection_errors = self.stale_reads = 0
         self._by_status: Counter[int] = Counter()
         self._by_side: Counter[str] = Counter()
@@ -92,6 +95,8 @@ class Recorder:
         self.retried += attempts > 1
         self._histograms[kind, side][_bucket(ms)] += 1
         self._max_ms = max(self._max_ms, ms)
+        if self._heard is not None:
+            self._heard(kind, ms)
 
     def sample(self, sample: Sample) -> None:
         self._samples.append(sample)

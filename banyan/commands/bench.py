@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 import click
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 if TYPE_CHECKING:
     from load.bench.report import Report
@@ -13,6 +16,22 @@ if TYPE_CHECKING:
 
 def _progress(line: str) -> None:
     click.echo(line, err=True)
+
+
+@contextlib.contextmanager
+def bar() -> Iterator[Callable[[str, int, int], None]]:
+    """A bar for what is done, of how much; lines where no person watches."""
+    err = Console(stderr=True, highlight=False)
+    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
+    with Progress(*columns, console=err, disable=not err.is_terminal, transient=True) as bars:
+        task = bars.add_task("", total=None)
+
+        def tell(text: str, done: int, of: int) -> None:
+            bars.update(task, description=text, completed=done, total=of)
+            if not err.is_terminal:
+                _progress(f"{done}/{of} {text}")
+
+        yield tell
 
 
 def _show(report: Report, show_report: Callable[[Report], None], as_json: bool) -> None:
@@ -145,3 +164,25 @@ def snapshot(rows: int, turns: int, as_json: bool) -> None:
     from load.bench.snapshot import run, show_report
 
     _show(run(rows, turns, _progress), show_report, as_json)
+
+
+@bench.command()
+@click.option(
+    "--turns", type=click.IntRange(1, 1000), default=30, show_default=True, help="A switch and a rollback each."
+)
+@click.option(
+    "--rate", type=click.IntRange(10, 20_000), default=3000, show_default=True, help="Requests/s, a third writes."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object as the last line.")
+def switch(turns: int, rate: int, as_json: bool) -> None:
+    """How long writes wait while pricing moves to its service and back, again and again, under load; none may be lost.
+
+    On a stack of its own, which is gone afterwards, also after Ctrl-C.
+    """
+    from banyan.commands.stack import raise_on_signals
+    from load.bench.switch import run, show_report
+
+    raise_on_signals()
+    with bar() as tell:
+        report = run(turns, rate, tell)
+    _show(report, show_report, as_json)

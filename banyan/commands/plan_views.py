@@ -51,7 +51,12 @@ def show_look(result: Result, to: Console = out) -> None:
         if not any(reason.startswith(f"{gate.gate}: ") for reason in result.refusal):
             to.print(f"  {MARK[gate.verdict]} {_said(gate)}", soft_wrap=True)
     if result.predicted_pause_ms is not None:
-        to.print(f"  predicted pause of writes: {result.predicted_pause_ms:.0f} ms")
+        low, high = result.predicted_interval_ms or (result.predicted_pause_ms, result.predicted_pause_ms)
+        to.print(f"  predicted pause of writes: {result.predicted_pause_ms:.0f} ms (9 in 10: {low:.0f} to {high:.0f})")
+    if result.predicted_pause_ms is not None and result.before != "service":
+        to.print("  a rollback would lose: " + ("nothing" if not result.rollback_loses else ""), soft_wrap=True)
+        for loss in result.rollback_loses:
+            to.print(f"    {escape(loss)}", soft_wrap=True)
     to.print("dry run: nothing was changed")
 
 

@@ -32,6 +32,7 @@ class Options:
     customers: int = 50
     prices_since: int | None = None  # None: all ten years
     meters: int = 5
+    domains: tuple[str, ...] = SERVICES  # whose services and streams run; the monolith has all of them
 
 
 def run_step(config: Config, name: str, command: list[str], env: dict[str, str], timeout: float = 300.0) -> str:
@@ -74,19 +75,23 @@ def boot(config: Config, supervisor: Supervisor, options: Options, progress: Pro
     require_room(config.home)
     _start_servers(config, supervisor, progress)
     _make_schemas(config, progress)
-    early = [specs.legacy(config), *specs.services(config), specs.console(config)]  # they need their tables, no more
+    early = [
+        specs.legacy(config),
+        *specs.services(config, options.domains),
+        specs.console(config),
+    ]  # they need their tables, no more
     for spec in early:
         supervisor.launch(spec)
     _load_data(config, options, progress)
     _prepare(config, progress)
     progress("applications", "monolith, services, streams, gateway, console")
-    late = [specs.gateway(config), *specs.streams(config)]
+    late = [specs.gateway(config), *specs.streams(config, options.domains)]
     supervisor.start_all(late, lambda name: progress("ready", name), started=early)
     if options.agents:
         fleet = agents.specs(config, options.agents)
         supervisor.start_all(fleet)
         progress("agents", f"{len(fleet)} battery agents")
-    supervisor.launch(specs.verify(config))  # nobody waits for it
+    supervisor.launch(specs.verify(config, options.domains))  # nobody waits for it
     supervisor.on_change()
     supervisor.watch()
 

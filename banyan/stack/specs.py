@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from banyan.servers import Postgres, Redis
@@ -99,7 +100,7 @@ def legacy(config: Config) -> Spec:
     )
 
 
-def services(config: Config) -> list[Spec]:
+def services(config: Config, domains: Sequence[str] = SERVICES) -> list[Spec]:
     return [
         Spec(
             name=name,
@@ -127,11 +128,11 @@ def services(config: Config) -> list[Spec]:
             ),
             ready_url=f"{config[f'BANYAN_{name.upper()}_URL']}/readyz",
         )
-        for name in SERVICES
+        for name in domains
     ]
 
 
-def streams(config: Config) -> list[Spec]:
+def streams(config: Config, domains: Sequence[str] = SERVICES) -> list[Spec]:
     """One capture-and-apply process a domain and direction."""
     return [
         Spec(
@@ -140,16 +141,16 @@ def streams(config: Config) -> list[Spec]:
             env=config.pick("BANYAN_LEGACY_CDC_DSN", f"BANYAN_{domain.upper()}_CDC_DSN", "BANYAN_REDIS_URL"),
             ready_url=f"{config[f'BANYAN_CDC_{domain.upper()}_{direction.upper()}_URL']}/readyz",
         )
-        for domain in SERVICES
+        for domain in domains
         for direction in DIRECTIONS
     ]
 
 
-def verify(config: Config) -> Spec:
-    """Compares all domains, all the time, at a rate that nobody notices."""
-    files = [config.home.streams / f"{domain}.{direction}.json" for domain in SERVICES for direction in DIRECTIONS]
+def verify(config: Config, domains: Sequence[str] = SERVICES) -> Spec:
+    """Compares these domains, all the time, at a rate that nobody notices."""
+    files = [config.home.streams / f"{domain}.{direction}.json" for domain in domains for direction in DIRECTIONS]
     named = [word for file in files for word in ("--stream", str(file))]
-    capture = [f"BANYAN_{side}_CDC_DSN" for side in ("LEGACY", *map(str.upper, SERVICES))]
+    capture = [f"BANYAN_{side}_CDC_DSN" for side in ("LEGACY", *map(str.upper, domains))]
     return Spec(
         name="verify",
         command=[_PYTHON, "-m", "cdc", "verify-loop", *named],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -55,7 +55,7 @@ def fence(
     Raises: FenceTimeout, OwnershipChanged, GuardError; then nothing was changed.
     """
     _idle(connection, "the fence")
-    with _explained(), connection.transaction():
+    with _explained(), _one_statement(connection):
         row = connection.execute(
             "SELECT epoch, lsn::text FROM banyan.fence(%s, %s, %s, %s)", (domain, wave, expected_epoch, lock_timeout_ms)
         ).fetchone()
@@ -71,7 +71,7 @@ def set_owner(
     Raises: OwnershipChanged, GuardError; then nothing was changed.
     """
     _idle(connection, "a change of owner")
-    with _explained(), connection.transaction():
+    with _explained(), _one_statement(connection):
         row = connection.execute(
             "SELECT banyan.set_owner(%s, %s, %s, %s, %s)", (domain, wave, owner, expected_epoch, new_epoch)
         ).fetchone()
@@ -83,6 +83,11 @@ def _idle(connection: psycopg.Connection[Any], what: str) -> None:
     """An outer transaction would keep our locks, and could roll back what we reported as done."""
     if connection.info.transaction_status != psycopg.pq.TransactionStatus.IDLE:
         raise GuardError(f"{what} needs a connection without an open transaction: commit first")
+
+
+def _one_statement(connection: psycopg.Connection[Any]) -> AbstractContextManager[Any]:
+    """A transaction around one statement; with autocommit it is one by itself, at a third of the messages."""
+    return nullcontext() if connection.autocommit else connection.transaction()
 
 
 @contextmanager

@@ -23,7 +23,7 @@ from gateway.control.node import Node
 from gateway.control.roles import Tokens
 from gateway.control.scores import scores
 from gateway.control.status import metrics, status
-from gateway.control.table import RouteTable, decode_table
+from gateway.control.table import RouteTable, decode_checked
 from gateway.errors import GatewayError, TableRefused, VersionConflict
 from gateway.routing.router import DEFAULT_DOMAIN
 from gateway.tail.relay import TooManyTails
@@ -97,6 +97,11 @@ def _why(given: str) -> str:
     return given.strip()
 
 
+def _durable(request: Request[Any, Any, Any]) -> bool:
+    """`Prefer: respond-async` (RFC 7240): who holds clients up meanwhile does not wait for the disk as well."""
+    return "respond-async" not in request.headers.get("prefer", "")
+
+
 def _source(request: Request[Any, Any, Any]) -> Source:
     """Where a change comes from. The client's correlation is kept, so that its own log can be found."""
     given = request.headers.get("x-request-id", "")
@@ -128,9 +133,10 @@ def read_table(node: Node) -> Response[Any]:
 @put("/v1/table")
 async def put_table(request: Request[Any, Any, Any], node: Node) -> Response[dict[str, Any]]:
     actor, expected = _actor(request), _expected(request)
-    table = decode_table(await request.body())
+    table = decode_checked(await request.body())  # its rules are checked when it has its version
     reason = _why(request.headers.get("banyan-reason", ""))
-    return _told(await node.keeper.change(expected, lambda _: table, actor, reason, _source(request)))
+    source, durable = _source(request), _durable(request)
+    return _told(await node.keeper.change(expected, lambda _: table, actor, reason, source, durable=durable))
 
 
 @get("/v1/domains", sync_to_thread=False)
@@ -160,8 +166,9 @@ async def patch_domain(domain: str, request: Request[Any, Any, Any], node: Node)
         change = msgspec.json.decode(await request.body(), type=DomainChange)
     except msgspec.DecodeError as error:
         raise TableRefused([str(error)]) from error
-    reason, source = _why(change.reason), _source(request)
-    return _told(await node.keeper.change(expected, lambda table: change.apply(table, domain), actor, reason, source))
+    reason, source, durable = _why(change.reason), _source(request), _durable(request)
+    made = lambda table: change.apply(table, domain)  # noqa: E731
+    return _told(await node.keeper.change(expected, made, actor, reason, source, durable=durable))
 
 
 @get("/v1/status")

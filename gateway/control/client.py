@@ -55,19 +55,35 @@ class AdminClient:
     def table(self) -> RouteTable:
         return decode_table(self._call("GET", "/v1/table").content)
 
-    def put_table(self, table: RouteTable, expected_version: int, actor: str, reason: str) -> Applied:
-        """Replace the whole table if it still is at `expected_version`; the gateway gives it the next version."""
-        headers = _conditions(expected_version, actor) | {"Banyan-Reason": _one_line(reason)}
+    def put_table(
+        self, table: RouteTable, expected_version: int, actor: str, reason: str, *, durable: bool = True
+    ) -> Applied:
+        """Replace the whole table if it still is at `expected_version`; the gateway gives it the next version.
+
+        Not `durable`: when the workers have it, before the disk has.
+        """
+        headers = _conditions(expected_version, actor, durable) | {"Banyan-Reason": _one_line(reason)}
         return _applied(self._call("PUT", "/v1/table", content=encode_table(table), headers=headers))
 
     def patch_domain(
-        self, domain: str, expected_version: int, actor: str, reason: str, *, wave: int | None = None, **changes: Any
+        self,
+        domain: str,
+        expected_version: int,
+        actor: str,
+        reason: str,
+        *,
+        wave: int | None = None,
+        durable: bool = True,
+        **changes: Any,
     ) -> Applied:
-        """Change phase, canary_percent, owner, epoch, hold or a `shadow_…`; of every wave when `wave` is None."""
+        """Change phase, canary_percent, owner, epoch, hold or a `shadow_…`; of every wave when `wave` is None.
+
+        `durable`: as for `put_table`.
+        """
         body = {**changes, "reason": reason}
         if wave is not None:
             body["wave"] = wave
-        headers = _conditions(expected_version, actor)
+        headers = _conditions(expected_version, actor, durable)
         return _applied(
             self._call("PATCH", f"/v1/domains/{domain}", content=msgspec.json.encode(body), headers=headers)
         )
@@ -125,8 +141,9 @@ class AdminClient:
         raise _failure(response)
 
 
-def _conditions(expected_version: int, actor: str) -> dict[str, str]:
-    return {"If-Match": f'"{expected_version}"', "Banyan-Actor": _one_line(actor)}
+def _conditions(expected_version: int, actor: str, durable: bool) -> dict[str, str]:
+    preferred = {} if durable else {"Prefer": "respond-async"}
+    return {"If-Match": f'"{expected_version}"', "Banyan-Actor": _one_line(actor), **preferred}
 
 
 def _one_line(text: str) -> str:

@@ -38,6 +38,7 @@ class Keeper:
         self.audit = Audit(settings.audit_file)
         self.claim: Claim | None = None
         self._live = 0.0  # when the workers had confirmed the newest table
+        self._saving: asyncio.Task[None] | None = None
 
     async def change(
         self,
@@ -46,8 +47,10 @@ class Keeper:
         actor: str,
         reason: str,
         source: Source = NOWHERE,
+        *,
+        durable: bool = True,
     ) -> Applied:
-        """Replace the table if it still is at `expected`.
+        """Replace the table if it still is at `expected`. Not `durable`: the answer does not wait for the disk.
 
         Raises, nothing changed: VersionConflict, TableRefused; OSError when it could be neither audited nor stored.
         """
@@ -71,7 +74,7 @@ class Keeper:
             except BaseException as error:
                 self.audit.withdraw(actor, before, str(error) or type(error).__name__)
                 raise
-            applied = await self._take(after, prepared)
+            applied = await self._take(after, prepared, durable)
         return Applied(after.version, applied, self._settings.workers, round((self._live - started) * 1000, 3))
 
     async def follow(self, table: RouteTable) -> None:
@@ -87,7 +90,7 @@ class Keeper:
                     log.error("a change of another node is not audited", version=table.version, error=str(error))
                 await self._take(table, prepared)
 
-    async def _take(self, table: RouteTable, prepared: Path) -> int:
+    async def _take(self, table: RouteTable, prepared: Path, durable: bool = True) -> int:
         # A file first: a worker that restarts in this very moment must not come back with the old table. To make it
         # durable takes longer than all the rest.
         try:
@@ -95,18 +98,27 @@ class Keeper:
         except OSError as error:
             log.error("the table is not announced to workers that start", version=table.version, error=str(error))
         self.table = table
-        saving = asyncio.create_task(asyncio.to_thread(self._save, table))
+        self._saving = asyncio.create_task(self._save(table, self._saving))
         applied = await self.push()
         self._live = perf_counter()
+        if durable:
+            await asyncio.shield(self._saving)
+        return applied
+
+    async def _save(self, table: RouteTable, before: asyncio.Task[None] | None) -> None:
+        """After the one before, which must not come to lie over it; not any more when a newer one is there."""
+        if before is not None:
+            await before
+        if table.version < self.table.version:
+            return
         try:
-            await saving
+            await asyncio.to_thread(self._write, table)
         except OSError as error:
             log.error(
                 "the table is live; it, or its audit, is not safe on the disk", version=table.version, error=str(error)
             )
-        return applied
 
-    def _save(self, table: RouteTable) -> None:
+    def _write(self, table: RouteTable) -> None:
         stored.save(self._settings.table_file, table)
         self.audit.sync()
 

@@ -17,7 +17,7 @@ Verdict = Literal["pass", "fail", "inconclusive"]
 #: Every gate there is; a step passes some of them.
 GATES = (
     "gateway", "health", "forward-stream", "reverse-stream", "lag", "parked", "shadow", "errors", "breaker", "verify",
-    "mapping", "open-transactions", "sequences", "pause",
+    "mapping", "way-back", "open-transactions", "sequences", "pause",
 )  # fmt: skip
 
 # What helps when a stream's changes are gone with its slot; `{0}` is the domain, `{1}` the direction. It refuses where
@@ -73,6 +73,7 @@ def for_switch(measured: Measured, gates: Gates, budgets: Budgets, source: Side)
         _open_transactions(measured, budgets, source),
         _verified(measured, gates),
         _round_trip(measured, gates),
+        _way_back(measured, source),
         _health(measured, target),
         _breaker(measured, target),
         _sequences(measured),
@@ -239,6 +240,19 @@ def _round_trip(measured: Measured, gates: Gates) -> Finding:
     return _judge("mapping", checked.age_s <= gates.mapping_fresh_s, said, again)
 
 
+def _way_back(measured: Measured, source: Side) -> Finding:
+    """The reverse path is written to before it is needed: that it can be is seldom found out by looking."""
+    tried = measured.way_back
+    if tried is None or tried.why is not None:
+        why = f" ({tried.why})" if tried is not None else ""
+        return _judge("way-back", None, f"no row was written back to {source}{why}", "try again in a moment")
+    if tried.refused:
+        more = f", and {len(tried.refused) - 1} more" if len(tried.refused) > 1 else ""
+        repair = f"repair {source}'s tables, or the mapping: a rollback would park such rows"
+        return _judge("way-back", False, tried.refused[0] + more, repair)
+    return _judge("way-back", True, f"{tried.rows} rows were written back to {source}, and rolled back", "")
+
+
 def _shadow(measured: Measured, gates: Gates) -> Finding:
     figures = measured.gateway
     if figures is None:
@@ -278,7 +292,8 @@ def _sequences(measured: Measured) -> Finding:
 
 
 def _pause(measured: Measured, budgets: Budgets) -> Finding:
-    said = f"{measured.predicted_pause_ms:.0f} ms predicted (at most {budgets.pause_ms})"
+    between = "" if (span := measured.predicted_interval_ms) is None else f"{span[0]:.0f} to {span[1]:.0f}; "
+    said = f"{measured.predicted_pause_ms:.0f} ms predicted ({between}at most {budgets.pause_ms})"
     return _judge(
         "pause", measured.predicted_pause_ms <= budgets.pause_ms, said, "wait for less lag and shorter transactions"
     )

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-import statistics
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+import msgspec
+
 import cdc.errors
+from cdc.config import Stream
+from cdc.mapping import MappingError
+from cdc.rehearsal import rehearse
 from cdc.snapshot import standing
 from cdc.snapshot.standing import Standing
 from cdc.streams import lag_ms
@@ -17,13 +21,17 @@ from cdc.verify.state import read as read_kept
 from gateway.errors import AdminError
 from migration_plan.compile import DIRECTIONS, compile_stream
 from migration_plan.context import SIDES, Connection, Context, figures
+from migration_plan.environment import need_dsn
 from migration_plan.errors import NotConfigured, NotPrepared, Unreachable
-from migration_plan.gates.measured import GatewayFigures, Measured, RoundTrip, StreamFigures, Verified
+from migration_plan.gates.measured import GatewayFigures, Measured, RoundTrip, StreamFigures, Verified, WayBack
+from migration_plan.gates.predict import Past, predict
 from migration_plan.plan import Side
 from migration_plan.switch.ports import other
 
-# Statements and messages that the pause contains besides waiting: hold, fence, two look-ups, two owners, publish.
-ROUND_TRIPS = 8
+# Of the newest switches that tell how long one takes: enough to know their spread, few enough to be of now.
+PAST = 12
+# A row that is tried may be a client's at this moment.
+WAY_BACK_TRIES = 3
 
 OPEN_TRANSACTIONS = """
 SELECT coalesce(max(extract(epoch FROM clock_timestamp() - a.xact_start)) * 1000, 0)::float8,
@@ -233,25 +241,43 @@ def measure(context: Context, domain: str, source: Side) -> Measured:
     gateway = gateway_figures(context, domain)
     oldest = open_transaction_ms(context, domain, source)
     carrying = known.get("forward" if source == "legacy" else "reverse")
-    predicted = predict_pause_ms(
-        past=_past_pauses(context, domain),
+    predicted = predict(
+        _past_pauses(context, domain, source),
         lag=(carrying.lag_ms or 0.0) if carrying else 0.0,
         oldest_transaction=oldest or 0.0,
         round_trip=round_trip_ms,
         gateway=gateway.round_trip_ms if gateway else 0.0,
     )
-    verified = last_verification(context, domain, known)
-    round_trip = last_round_trip(context, domain)
-    return Measured(domain, known, gateway, verified, round_trip, oldest, sequence_clash(context, domain), predicted)
+    return Measured(
+        domain,
+        known,
+        gateway,
+        last_verification(context, domain, known),
+        last_round_trip(context, domain),
+        oldest,
+        sequence_clash(context, domain),
+        predicted_pause_ms=predicted.expected,
+        predicted_interval_ms=(predicted.low, predicted.high),
+    )
 
 
-def predict_pause_ms(
-    *, past: list[float], lag: float, oldest_transaction: float, round_trip: float, gateway: float
-) -> float:
-    """Milliseconds that writes will wait: what switches of this domain took so far, or else the messages that one
-    consists of; and what the stream and open transactions add at the moment."""
-    usual = statistics.median(past) if past else ROUND_TRIPS * round_trip + 2 * gateway
-    return round(usual + lag + oldest_transaction, 1)
+def way_back(context: Context, domain: str, source: Side) -> WayBack:
+    """Write rows of the other side to `source`, as the stream back would after the switch; nothing of it stays."""
+    direction = "reverse" if source == "legacy" else "forward"
+    described = msgspec.convert(compile_stream(context.plan, domain, direction, context.env), Stream)
+    why = ""
+    for _ in range(WAY_BACK_TRIES):
+        try:
+            dsns = [need_dsn(context.env, name) for name in (described.source_dsn_env, described.target_dsn_env)]
+            new_from = context.plan.domain(domain).sequence_split if source == "legacy" else None
+            found = rehearse(described, context.mapping(domain), dsns[0], dsns[1], new_from=new_from)
+        except cdc.errors.Transient as error:
+            why = str(error)
+        except (cdc.errors.CdcError, MappingError, NotConfigured) as error:
+            return WayBack(why=str(error))
+        else:
+            return WayBack(found.rows, found.refused)
+    return WayBack(why=why)
 
 
 def _round_trip_ms(context: Context, domain: str, side: Side) -> float:
@@ -263,12 +289,15 @@ def _round_trip_ms(context: Context, domain: str, side: Side) -> float:
     return (time.perf_counter() - started) * 1000
 
 
-def _past_pauses(context: Context, domain: str) -> list[float]:
+def _past_pauses(context: Context, domain: str, source: Side) -> list[Past]:
+    """Of the same direction, whose databases they waited for."""
+    verb = "switch" if source == "legacy" else "rollback"
     try:
-        rows = context.ledger().history(domain, step="end.done", limit=9)
+        rows = context.ledger().history(domain, verb=verb, step="publish.arrived", limit=PAST)
     except (Unreachable, NotPrepared):
         return []
-    return [float(row.entry.measured["pause_ms"]) for row in rows if "pause_ms" in row.entry.measured]
+    found = [(row.entry.measured.get("pause_ms"), row.entry.measured.get("steps", {})) for row in rows]
+    return [Past(pause, steps.get("fence", 0.0), steps.get("catch_up", 0.0)) for pause, steps in found if pause]
 
 
 def _ends(direction: str) -> tuple[Side, Side]:

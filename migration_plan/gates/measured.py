@@ -62,6 +62,15 @@ class RoundTrip:
 
 
 @dataclass(frozen=True, slots=True)
+class WayBack:
+    """What came of rows that were written the way a rollback writes them, and rolled back. `why`: they were not."""
+
+    rows: int = 0
+    refused: tuple[str, ...] = ()
+    why: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Measured:
     """Everything that is looked at before a step. None: it could not be measured."""
 
@@ -72,4 +81,6 @@ class Measured:
     round_trip: RoundTrip | None = None
     open_transaction_ms: float | None = None
     sequence_clash: str | None = None
+    way_back: WayBack | None = None
     predicted_pause_ms: float = 0.0
+    predicted_interval_ms: tuple[float, float] | None = None  # nine of ten pauses lie in it

@@ -90,7 +90,8 @@ class Ledger:
 
     def append(self, entries: Sequence[Entry], states: Sequence[State] = ()) -> list[Row]:
         """Write rows, and where waves stand because of them, in one transaction."""
-        with _told(self._dsn), self._connection.transaction():
+        # In a pipeline: one message for the head, which the hashes need, and one for all the rest.
+        with _told(self._dsn), self._connection.pipeline(), self._connection.transaction():
             head = self._connection.execute("SELECT id, hash FROM ledger_head FOR UPDATE").fetchone()
             if head is None:
                 raise NotPrepared("the ledger has lost its head: run `banyan prepare --all`")

@@ -83,7 +83,8 @@ class Switch:
             steps.PUBLISH.name, "arrived", epoch, {"pause_ms": pause_ms, "steps": dict(self._record.step_ms)}
         )
         self._record.write(arrived, stand=self.after, owned=Owned(self.target, epoch), forward=True)
-        verify = self._record.step(steps.VERIFY, self.ports.checks.verify, forward=True)
+        self._record.begin(steps.VERIFY, forward=True)
+        verify = self._record.step(steps.VERIFY, self.ports.checks.verify)
         self._record.write(Note("end", "done", epoch, {"pause_ms": pause_ms, "attempts": attempts}), forward=True)
         if self._record.missing is not None:
             raise Unfinished(f"{self._arrived()}, but the ledger lacks rows ({self._record.missing}): {_AGAIN}")
@@ -91,6 +92,7 @@ class Switch:
 
     def _preflight(self) -> dict[str, Any]:
         try:
+            self._record.begin(steps.PREFLIGHT)
             return self._record.step(steps.PREFLIGHT, self.ports.checks.preflight)
         except Refused as error:
             self._record.write(Note(steps.PREFLIGHT.name, "failed", why=str(error)))
@@ -104,7 +106,9 @@ class Switch:
         held_by: str | None = None
         for attempt in range(1, self.budgets.fence_attempts + 1):
             try:
-                self._record.step(steps.HOLD, self._hold, detail={"attempt": attempt})
+                self._record.begin(steps.HOLD, detail={"attempt": attempt})
+                self._record.step(steps.HOLD, self._hold)
+                self._record.begin_later(steps.FENCE)
                 return self._record.step(steps.FENCE, lambda: self.ports.table(self.source).fence(expected)), attempt
             except FenceTimeout as error:
                 held_by = error.held_by
@@ -136,6 +140,7 @@ class Switch:
     def _hand_over(self, fenced: Fenced) -> int:
         """Steps 4 to 6. Returns the epoch under which the target accepts writes."""
         try:
+            self._record.begin(steps.CATCH_UP, steps.SEQUENCES, steps.CROSS)  # meanwhile the stream carries the marker
             self._record.step(steps.CATCH_UP, lambda: self._catch_up(fenced))
             self._record.step(steps.SEQUENCES, self.ports.stream.check_sequences)
             return self._record.step(steps.CROSS, lambda: self._cross(fenced))
@@ -163,12 +168,14 @@ class Switch:
         """Step 7. The routes are published even when the old owner's database is away: it refuses writes anyway."""
         away: Exception | None = None
         try:
-            self._record.step(steps.CONFIRM, lambda: self._confirm(fenced, epoch), forward=True)
+            self._record.begin_later(steps.CONFIRM)
+            self._record.step(steps.CONFIRM, lambda: self._confirm(fenced, epoch))
         except (Unreachable, EpochMoved) as error:
             away = error
         try:
             owned = Owned(self.target, epoch)
-            published = self._record.step(steps.PUBLISH, lambda: self._release(owned, self.after), forward=True)
+            self._record.begin_later(steps.PUBLISH)
+            published = self._record.step(steps.PUBLISH, lambda: self._release(owned, self.after))
         except Unreachable as error:
             self._stay_unfinished(f"{self._arrived()}, but the gateway was not told ({error}): {_AGAIN}", epoch, error)
         if away is not None:

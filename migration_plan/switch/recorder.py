@@ -1,4 +1,9 @@
-"""Journals each step before and after it, and times it. One write ends a step and begins the next."""
+"""Journals each step before and after it, and times it. One write ends a step and begins the next.
+
+Inside the pause a write costs the clients its time, so of seven one is left: it comes after the fence, while the stream
+carries the marker anyway, and begins all that leads to the point of no return. The other lines wait for the release.
+Nobody resumes a switch by them: it is the databases that say how far it came (`resolve`).
+"""
 
 from __future__ import annotations
 
@@ -8,7 +13,7 @@ from typing import Any, Protocol, TypeVar
 from migration_plan.errors import Unreachable
 from migration_plan.journey import Stand
 from migration_plan.switch.ports import Journal, Note, Owned
-from migration_plan.switch.steps import Step
+from migration_plan.switch.steps import HOLD, Step
 
 T = TypeVar("T")
 
@@ -36,20 +41,40 @@ class Recorder:
         self.missing: Unreachable | None = None
         self._journal, self._clock, self._hook = journal, clock, hook
         self._waiting: list[Note] = []
+        self._held_at: float | None = None
 
-    def step(
-        self, step: Step, action: Callable[[], T], *, detail: dict[str, Any] | None = None, forward: bool = False
-    ) -> T:
-        """Run one step. `forward`: its work must go on even if the ledger is away."""
-        self.write(Note(step.name, "begin", measured=detail or {}), forward=forward)
+    def begin(self, *begun: Step, detail: dict[str, Any] | None = None, forward: bool = False) -> None:
+        """Write that these steps begin: from here on each may have been taken. `forward`: as for `write`."""
+        self._begun(*begun, detail=detail)
+        self.write(forward=forward)
+
+    def begin_later(self, *begun: Step) -> None:
+        """The same, written together with what follows."""
+        self._begun(*begun)
+
+    def _begun(self, *begun: Step, detail: dict[str, Any] | None = None) -> None:
+        if HOLD in begun:
+            self._held_at = None
+        at = {**(detail or {}), **self._since_hold()}
+        self._waiting.extend(Note(step.name, "begin", measured=at) for step in begun)
+
+    def step(self, step: Step, action: Callable[[], T]) -> T:
+        """Run one step, which has begun. What the action raises passes."""
         self._hook(step.name, "before")
         started = self._clock.now()
+        if step is HOLD:
+            self._held_at = started
         result = action()
         self.step_ms[step.name] = round((self._clock.now() - started) * 1000, 3)
         figures = result if isinstance(result, dict) else {}
-        self._waiting.append(Note(step.name, "done", measured={"ms": self.step_ms[step.name], **figures}))
+        measured = {"ms": self.step_ms[step.name], **self._since_hold(), **figures}
+        self._waiting.append(Note(step.name, "done", measured=measured))
         self._hook(step.name, "after")
         return result
+
+    def _since_hold(self) -> dict[str, Any]:
+        """When it happened, for lines that are written later: milliseconds after the hold began."""
+        return {} if self._held_at is None else {"at_ms": round((self._clock.now() - self._held_at) * 1000, 3)}
 
     def later(self, note: Note) -> None:
         """Write `note` together with the next one."""

@@ -8,6 +8,7 @@ from typing import Any
 import httpx
 import msgspec
 
+from gateway.control.change import DomainChange
 from gateway.control.table import Domain, RouteTable, Upstream, Wave
 from gateway.errors import AdminError, AdminUnreachable, TableRefused, VersionConflict
 from migration_plan.compile import compile_auth, compile_domain, compile_upstream
@@ -26,13 +27,15 @@ class GatewayRoutes:
     def __init__(self, context: Context, domain: str, wave: int, reason: str) -> None:
         self._context, self._domain, self._wave, self._reason = context, domain, wave, reason
         self._hold_timeout_s = context.plan.domain(domain).budgets.hold_publish_ms / 1000
-        self._version: int | None = None
+        # The table before and after our hold, unless somebody else changes it: then a change of ours is refused.
+        self._opened: RouteTable | None = None
+        self._held: RouteTable | None = None
 
     def open(self) -> None:
-        """Connect and learn the table's version, so that neither is part of the pause. A gateway may be away."""
+        """Connect and learn the table, so that neither is part of the pause. A gateway may be away."""
         with contextlib.suppress(AdminError, NotConfigured):
             self._context.admin().table()
-            self._version = self._context.admin(self._hold_timeout_s).table().version
+            self._opened = self._context.admin(self._hold_timeout_s).table()
 
     def require_valid(self, stand: Stand) -> None:
         """The table that ends a step to `stand`, before it begins. Raises: Refused, naming every reason."""
@@ -53,15 +56,25 @@ class GatewayRoutes:
             admin = self._context.admin(self._hold_timeout_s)
         except NotConfigured:
             return False
+        change = DomainChange(self._reason, wave=self._wave, hold=True)
         for _ in range(CONFLICTS):
             try:
-                version, self._version = self._version or admin.table().version, None
-                admin.patch_domain(self._domain, version, self._context.actor, self._reason, wave=self._wave, hold=True)
+                now, self._opened = self._opened or admin.table(), None
+                applied = admin.patch_domain(
+                    self._domain,
+                    now.version,
+                    self._context.actor,
+                    self._reason,
+                    wave=self._wave,
+                    durable=False,  # clients wait, and a gateway that comes back without it asks the guard
+                    hold=True,
+                )
             except VersionConflict:
                 continue
             except AdminError as error:
                 # Nobody listens, or the change was refused: nothing holds. After a late answer something may.
                 return isinstance(error, AdminUnreachable) and not isinstance(error.__cause__, httpx.ConnectError)
+            self._held = msgspec.structs.replace(change.apply(now, self._domain), version=applied.version)
             return True
         return False
 
@@ -75,12 +88,13 @@ class GatewayRoutes:
     def _publish(self, owned: Owned, stand: Stand) -> dict[str, Any]:
         admin = self._context.admin()
         for _ in range(CONFLICTS):
-            now = admin.table()
+            held, self._held = self._held, None
+            now = held or admin.table()
             wanted = self._changed(now, owned, stand)
             if wanted == now:
                 return {"version": now.version, "unchanged": True}
             try:
-                applied = admin.put_table(wanted, now.version, self._context.actor, self._reason)
+                applied = admin.put_table(wanted, now.version, self._context.actor, self._reason, durable=held is None)
             except VersionConflict:
                 continue
             return {"version": applied.version, "workers": applied.total, "applied": applied.applied, "ms": applied.ms}

@@ -31,7 +31,8 @@ def describe(domain: str, wave: int, source: Side, budgets: Budgets) -> list[str
     """What a switch away from `source` does, one line a step, for --dry-run."""
     target = other(source)
     return [
-        f"1 preflight: streams, lag, parked keys, open transactions, verification, health of {target}, way back",
+        f"1 preflight: streams, lag, parked keys, open transactions, verification, health of {target};"
+        f" rows of {target}'s written back to {source}, and rolled back",
         f"2 hold: the gateways keep writes of {domain} wave {wave} waiting"
         f" (at most {budgets.hold_publish_ms} ms to tell them)",
         f"3 fence: lock the tables at {source} (lock timeout {budgets.lock_timeout_ms} ms,"

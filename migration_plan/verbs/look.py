@@ -7,6 +7,7 @@ from dataclasses import replace
 from migration_plan import gates, journey
 from migration_plan.errors import Refused
 from migration_plan.journey import Move
+from migration_plan.roundtrip import lint_mapping
 from migration_plan.switch import describe, outlook
 from migration_plan.verbs.result import Gate, Result
 from migration_plan.verbs.run import Run
@@ -38,8 +39,15 @@ def look(run: Run) -> Result:
         steps=_numbered(first, steps),
         gates=[Gate.of(finding) for finding in findings],
         refusal=why,
+        rollback_loses=_losses(run) if move.switches and move.before.owner == "legacy" else [],
         predicted_pause_ms=measured.predicted_pause_ms if measured and move.switches else None,
+        predicted_interval_ms=measured.predicted_interval_ms if measured and move.switches else None,
     )
+
+
+def _losses(run: Run) -> list[str]:
+    """What the mapping cannot bring back, by its declarations and both databases' columns."""
+    return [str(finding) for finding in lint_mapping(run.context, run.domain) if finding.severity != "error"]
 
 
 def _due(run: Run, move: Move, measured: gates.Measured) -> dict[str, tuple[str, str]]:

@@ -24,6 +24,8 @@ class Result(msgspec.Struct, frozen=True):
     """`changed` is false when there was nothing to do, and for a dry run. Times are milliseconds.
 
     `refusal`: of a dry run, each reason why the step would be refused now; none when it would be done.
+    `predicted_interval_ms`: nine of ten pauses lie in it. `rollback_loses`: of a dry run of a switch, what the way back
+    does not bring back.
     """
 
     verb: str
@@ -37,8 +39,10 @@ class Result(msgspec.Struct, frozen=True):
     dry_run: bool = False
     refusal: list[str] = []
     steps: list[str] = []
+    rollback_loses: list[str] = []
     gates: list[Gate] = []
     predicted_pause_ms: float | None = None
+    predicted_interval_ms: tuple[float, float] | None = None
     pause_ms: float | None = None
     attempts: int | None = None
     step_ms: dict[str, float] = {}

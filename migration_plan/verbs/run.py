@@ -5,12 +5,13 @@ from __future__ import annotations
 import contextlib
 import uuid
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any, Literal
 
 from migration_plan import gates, journey
 from migration_plan.context import Context
 from migration_plan.errors import NameUnknown
-from migration_plan.gates.measure import measure
+from migration_plan.gates.measure import measure, way_back
 from migration_plan.gates.measured import Measured
 from migration_plan.journey import Move, Stand
 from migration_plan.ledger import Row
@@ -62,6 +63,7 @@ class Run:
         source = move.before.owner
         measured = measure(self.context, self.domain, source)
         if move.switches:
+            measured = replace(measured, way_back=way_back(self.context, self.domain, source))
             return measured, gates.for_switch(measured, self.plan.gates, self.plan.budgets, source)
         return measured, gates.for_advance(measured, self.plan.gates, move.after)
 

@@ -32,6 +32,7 @@ def move_writes(run: Run, recovered: Recovered, move: Move) -> Result:
         run_id=run.run_id,
         gates=[Gate.of(finding) for finding in passed],
         predicted_pause_ms=outcome.preflight.get("predicted_pause_ms"),
+        predicted_interval_ms=outcome.preflight.get("predicted_interval_ms"),
         pause_ms=outcome.pause_ms,
         attempts=outcome.attempts,
         step_ms=outcome.step_ms,
@@ -57,7 +58,12 @@ def _preflight(run: Run, move: Move, stream: CdcStream, passed: list[gates.Findi
     assert measured is not None, "moving writes is always judged"
     passed.extend(gates.require(findings, forced))
     verdicts = {finding.gate: f"{finding.verdict}: {finding.measured}" for finding in passed}
-    return {"predicted_pause_ms": measured.predicted_pause_ms, "gates": verdicts, "forced": sorted(forced)}
+    return {
+        "predicted_pause_ms": measured.predicted_pause_ms,
+        "predicted_interval_ms": measured.predicted_interval_ms,
+        "gates": verdicts,
+        "forced": sorted(forced),
+    }
 
 
 def _afterwards(run: Run) -> dict[str, Any]:

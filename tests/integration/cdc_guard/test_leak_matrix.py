@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import psycopg
 import pytest
 
+from cdc.guard.errors import FenceTimeout
 from cdc.guard.install import install
 from cdc.guard.ownership import fence, set_owner
 from cdc.guard.waves import WHOLE
@@ -125,3 +126,44 @@ def test_the_guard_itself_stops_a_writer_with_an_old_snapshot(connect: Connect, 
         writer.execute("UPDATE item SET qty = 77")
     writer.rollback()
     assert control.execute("SELECT count(*) FROM item WHERE qty = 77").fetchone() == (0,)
+
+
+#: Every way to write; the last two past what guards of other kinds look at.
+WRITES = [
+    "INSERT INTO item VALUES (777, 777, 77)",
+    "UPDATE item SET qty = 77",
+    "DELETE FROM item",
+    "INSERT INTO item VALUES (1, 1) ON CONFLICT (id) DO UPDATE SET qty = 77",
+    "MERGE INTO item USING (VALUES (1)) v(id) ON item.id = v.id WHEN MATCHED THEN UPDATE SET qty = 77",
+    "WITH gone AS (DELETE FROM item RETURNING *) SELECT count(*) FROM gone",
+    "SET LOCAL session_replication_role = replica; UPDATE item SET qty = 77",
+    "TRUNCATE item",
+]
+
+
+@pytest.mark.parametrize("waves", [WHOLE, TWO_WAVES], ids=["one wave", "two waves"])
+def test_no_way_to_write_gets_behind_the_fence_of_the_guard_itself(connect: Connect, mapping, waves) -> None:
+    """Both columns of the matrix: with an old snapshot, and while the transaction is open when the fence comes."""
+    control = connect()
+    control.execute(SCHEMA)
+    install(control, mapping, "legacy", waves)
+    rows = control.execute("SELECT * FROM item ORDER BY id").fetchall()
+    for write in WRITES:
+        open_one = connect(autocommit=False)
+        open_one.execute(write)
+        with pytest.raises(FenceTimeout):
+            fence(control, "shop", 0, 1, 50)
+        open_one.rollback()
+    writers = [old_snapshot(connect) for _ in WRITES]
+    for wave in waves:
+        fenced = fence(control, "shop", wave.wave, 1, 300)
+        set_owner(control, "shop", wave.wave, "service", fenced.epoch, fenced.epoch)
+    for write, writer in zip(WRITES, writers, strict=True):
+        with pytest.raises(psycopg.DatabaseError) as refused:
+            writer.execute(write)
+        assert refused.value.sqlstate in ("40001", "BN421"), write
+        writer.rollback()
+        with pytest.raises(psycopg.DatabaseError) as refused:
+            connect().execute(f"BEGIN; {write}; COMMIT")
+        assert refused.value.sqlstate == "BN421", write
+    assert control.execute("SELECT * FROM item ORDER BY id").fetchall() == rows

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import threading
 from pathlib import Path
 
 import msgspec
@@ -83,3 +84,29 @@ def test_a_disk_that_fails_once_all_nodes_have_the_change_does_not_deny_it(
     change(keeper)
     assert claims.made == [keeper.table] == [msgspec.structs.replace(CANARY, version=8)]
     assert [entry["reason"] for entry in keeper.audit.newest(5)] == ["go"]
+
+
+def test_a_change_that_is_not_durable_is_answered_before_the_disk_has_it_and_the_next_lies_over_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keeper = Keeper(Settings(state_dir=tmp_path), table())
+    slow, saved, save = threading.Event(), [], stored.save
+
+    def save_slowly(path: Path, newest: RouteTable) -> None:
+        assert slow.wait(10)
+        save(path, newest)
+        saved.append(newest.version)
+
+    async def hold_and_release() -> None:
+        await keeper.change(7, lambda _: CANARY, "ann", "hold", durable=False)
+        assert (keeper.table.version, saved) == (8, [])
+        assert stored.kept(keeper._settings.table_file).version == 8, "a worker that starts now has it"
+        publishing = asyncio.create_task(keeper.change(8, lambda _: table(), "ann", "publish"))
+        await asyncio.sleep(0)
+        slow.set()
+        await publishing
+
+    stored.save(keeper._settings.table_file, table())
+    monkeypatch.setattr(stored, "save", save_slowly)
+    asyncio.run(hold_and_release())
+    assert saved[-1] == keeper.table.version == stored.kept(keeper._settings.table_file).version == 9

@@ -21,7 +21,8 @@ from migration_plan.gates import (
     require,
     require_known,
 )
-from migration_plan.gates.measure import gateway_part, predict_pause_ms
+from migration_plan.gates.measure import gateway_part
+from migration_plan.gates.measured import WayBack
 from migration_plan.journey import SHADOW, Stand
 from migration_plan.plan import Budgets, Gates
 
@@ -42,6 +43,7 @@ WELL = Measured(
     Verified(clean=True, drift=0, age_s=60),
     RoundTrip(rows=10, violated=0, age_s=600),
     open_transaction_ms=3.0,
+    way_back=WayBack(rows=4),
     predicted_pause_ms=40.0,
 )
 CANARY = Stand("canary", 10)
@@ -58,7 +60,7 @@ def verdicts(measured: Measured, gates: Gates = Gates()) -> dict[str, str]:
 
 def test_a_healthy_domain_may_switch() -> None:
     assert verdicts(WELL) == {}
-    assert len(require(for_switch(WELL, Gates(), Budgets(), "service"))) == 12
+    assert len(require(for_switch(WELL, Gates(), Budgets(), "service"))) == 13
 
 
 @pytest.mark.parametrize(
@@ -248,11 +250,19 @@ def test_shadowing_needs_no_verification() -> None:
     assert all(finding.verdict == "pass" for finding in for_advance(change(WELL, verified=None), Gates(), SHADOW))
 
 
-def test_the_predicted_pause_grows_with_lag_and_open_transactions() -> None:
-    calm = predict_pause_ms(past=[], lag=0, oldest_transaction=0, round_trip=1.0, gateway=5.0)
-    assert calm == 18.0
-    busy = predict_pause_ms(past=[30.0, 50.0, 40.0], lag=100, oldest_transaction=20, round_trip=1.0, gateway=5.0)
-    assert busy == 160.0
+def test_a_way_back_that_was_not_tried_or_does_not_work_stops_a_switch() -> None:
+    assert verdicts(change(WELL, way_back=None)) == {"way-back": "inconclusive: no row was written back to legacy"}
+    away = WayBack(why="a row is held by somebody")
+    said = "inconclusive: no row was written back to legacy (a row is held by somebody)"
+    assert verdicts(change(WELL, way_back=away)) == {"way-back": said}
+    refused = WayBack(3, ("public.toy refuses a row of public.toys: too long", "another", "a third"))
+    said = "fail: public.toy refuses a row of public.toys: too long, and 2 more"
+    assert verdicts(change(WELL, way_back=refused)) == {"way-back": said}
+
+
+def test_a_gate_names_the_interval_of_the_predicted_pause() -> None:
+    slow = change(WELL, predicted_pause_ms=1500.0, predicted_interval_ms=(900.4, 2400.0))
+    assert verdicts(slow) == {"pause": "fail: 1500 ms predicted (900 to 2400; at most 1000)"}
 
 
 def test_the_gateways_status_is_read_by_domain() -> None:
