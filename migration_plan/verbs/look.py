@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from migration_plan import gates, journey
-from migration_plan.errors import Refused
+from migration_plan.errors import Frozen, Refused
 from migration_plan.journey import Move
 from migration_plan.switch import describe, outlook
 from migration_plan.verbs.result import Gate, Result
@@ -19,6 +19,10 @@ def look(run: Run) -> Result:
     if move.nothing:
         message = f"{run.domain}: already at {move.after}, nothing to do"
         return run.result(move, changed=False, message=message, dry_run=True, steps=_numbered(first, []))
+    try:
+        run.require_unfrozen(move)
+    except Frozen as error:
+        why = [*why, str(error)]
     if move.switches:
         try:
             run.routes.require_valid(move.after)

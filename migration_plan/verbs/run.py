@@ -9,7 +9,8 @@ from typing import Any, Literal
 
 from migration_plan import gates, journey
 from migration_plan.context import Context
-from migration_plan.errors import NameUnknown
+from migration_plan.errors import NameUnknown, Refused
+from migration_plan.freezing import require_unfrozen
 from migration_plan.gates.measure import measure
 from migration_plan.gates.measured import Measured
 from migration_plan.journey import Move, Stand
@@ -50,6 +51,19 @@ class Run:
                 return journey.switch(stand, self.plan.canary_steps)
             case "rollback":
                 return journey.rollback(stand, self.plan.canary_steps, self.options.to)
+
+    def require_unfrozen(self, move: Move) -> None:
+        """Asked before a step, and again after what takes its time. Raises: Frozen."""
+        if self.verb != "rollback" and not move.nothing:
+            require_unfrozen(self.context, self.domain)
+
+    def require_expected(self, stand: Stand) -> None:
+        """Raises: Refused when somebody moved the wave since this step was decided."""
+        expected = self.options.expected
+        if expected is not None and stand != expected:
+            raise Refused(
+                f"{self.domain} was at {expected} when this was decided, and is at {stand} now: nothing was done"
+            )
 
     def compares(self, move: Move) -> bool:
         """Whether the step wants a fresh comparison of both sides."""
