@@ -82,7 +82,8 @@ class Run:
     def recover(self) -> Recovered:
         """End what an earlier run left half done."""
         recorded = self.recorded()
-        return recover(self.ports(_no_stream(), _no_checks()), recorded, self._intended())
+        ports, back = self.ports(_no_stream(), _no_checks()), self.verb == "rollback"
+        return recover(ports, recorded, self._intended(), only_reads=back)
 
     def recorded(self) -> Stand | None:
         """Where the ledger says that the wave stands."""
