@@ -37,6 +37,7 @@ class Watched:
     streams: Mapping[str, StreamFigures]
     gateway: GatewayFigures | None
     traffic: Traffic | None
+    latest: Traffic | None  # of the newest look only
     verified: Verified | None
     reads: Sequence[str]
 
@@ -154,13 +155,13 @@ def _tail(
 
 def _errors(watched: Watched, gates: Gates) -> Finding:
     """A read that the service failed, or was not asked for because of its breaker, and that legacy answered, is a
-    failure of the service that no client saw. What legacy fails at the same time is allowed to the service too."""
+    failure of the service that no client saw. What legacy fails at the same time is allowed to the service too. Windows
+    overlap, so a failure counts only while it goes on: one that is over would be counted again in each of them.
+    """
     help_ = "find out why the service fails: `banyan logs`"
-    if watched.traffic is None:
+    if watched.traffic is None or watched.latest is None:
         return _found("errors", None, "nothing was measured yet", help_)
-    asked, failed = watched.traffic.side("service")
-    fallbacks = watched.traffic.fallbacks
-    total, bad = asked + fallbacks, failed + fallbacks
+    total, bad = _failures(watched.traffic)
     if not total:
         return _found("errors", None, "no requests at the service", "wait for more traffic")
     asked_there, failed_there = watched.traffic.side("legacy")
@@ -170,10 +171,15 @@ def _errors(watched: Watched, gates: Gates) -> Finding:
     said = f"{bad} of {total} requests failed at the service, {share:.2f} % (at most {allowed:.4g})"
     passes = share <= allowed
     # One failure of one request is 100 %, and says nothing.
-    enough = bad >= gates.error_least and (
-        binomial_tail(bad, total, allowed / 100) < (1 - gates.latency_confidence) / 2
-    )
-    return _found("errors", _three(passes, not passes and enough), said, help_)
+    enough = bad >= gates.error_least and binomial_tail(bad, total, allowed / 100) < (1 - gates.latency_confidence) / 2
+    lasts = _failures(watched.latest)[1] > 0
+    return _found("errors", _three(passes, not passes and enough and lasts), said, help_)
+
+
+def _failures(traffic: Traffic) -> tuple[int, int]:
+    """(requests, failures) of the service."""
+    asked, failed = traffic.side("service")
+    return asked + traffic.fallbacks, failed + traffic.fallbacks
 
 
 def _breaker(watched: Watched) -> Finding:

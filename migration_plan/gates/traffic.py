@@ -84,10 +84,17 @@ class Recent:
 
     def window(self, now: float) -> Traffic | None:
         """None until a node was scraped twice."""
+        return self._grown(now, 0)
+
+    def latest(self, now: float) -> Traffic | None:
+        """What grew since the scrape before the newest."""
+        return self._grown(now, -2)
+
+    def _grown(self, now: float, since: int) -> Traffic | None:
         total: Traffic | None = None
         for kept in self._nodes.values():
             if len(kept) > 1 and kept[-1][0] >= now - self._window_s:
-                grown = _since(kept[0][1], kept[-1][1])
+                grown = _since(kept[since][1], kept[-1][1])
                 total = grown if total is None or grown is None else _plus(total, grown)
         return total
 

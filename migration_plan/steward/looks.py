@@ -14,7 +14,7 @@ from migration_plan.gates.analysis import Measurement, Watched
 from migration_plan.gates.judge import Finding
 from migration_plan.gates.measure import gateway_part, last_verification, stream_figures
 from migration_plan.gates.measured import GatewayFigures, StreamFigures, Verified
-from migration_plan.gates.traffic import Traffic
+from migration_plan.gates.traffic import Recent
 from migration_plan.plan import Domain
 
 #: For the databases; one that hangs (a stopped server keeps its connections) must not keep the rest waiting.
@@ -59,12 +59,13 @@ class DomainLook:
 
 
 def watched(
-    plan: Domain, name: str, said: Mapping[str, Any] | None, traffic: Traffic | None, seen: Seen | None
+    plan: Domain, name: str, said: Mapping[str, Any] | None, recent: Recent, now: float, seen: Seen | None
 ) -> Watched:
     reads = [operation.id for operation in plan.operations if operation.kind == "read"]
     gateway: GatewayFigures | None = gateway_part(dict(said), name) if said is not None else None
+    window, latest = (recent.window(now), recent.latest(now)) if said is not None else (None, None)
     streams, verified = (seen.streams, seen.verified) if seen is not None else ({}, None)
-    return Watched(name, streams, gateway, traffic, verified, reads)
+    return Watched(name, streams, gateway, window, latest, verified, reads)
 
 
 def measurements(

@@ -144,7 +144,7 @@ class Steward:
             recent.take(now, str(said["node"]), read(said, name))
         carrying = {"reverse" if state.stand.owner == "service" else "forward" for state in states}
         seen = self._looks[name].see(frozenset(carrying))
-        found = watched(plan, name, said, recent.window(now), seen)
+        found = watched(plan, name, said, recent, now, seen)
         for state in states:
             findings = analyse(found, plan, state.stand)
             self._judge(state, findings, said is not None, seen, now)

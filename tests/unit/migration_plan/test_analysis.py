@@ -39,7 +39,14 @@ def traffic(service: Cell, legacy: Cell, fallbacks: int = 0) -> Traffic:
 
 
 USUAL = traffic(cell({5: 380, 30: 20}), cell({5: 950, 30: 50}))
-WELL = Watched("toys", {"forward": STREAM, "reverse": STREAM}, GATEWAY, USUAL, Verified(True, 0, 60), ["toys.list"])
+WELL = Watched(
+    "toys", {"forward": STREAM, "reverse": STREAM}, GATEWAY, USUAL, USUAL, Verified(True, 0, 60), ["toys.list"]
+)
+
+
+def within(window: Traffic, latest: Traffic | None = None) -> Watched:
+    """It goes on as it was, unless said otherwise."""
+    return change(WELL, traffic=window, latest=latest or window)
 
 
 def verdicts(watched: Watched, stand: Stand = CANARY, plan: Domain = PLAN) -> dict[str, str]:
@@ -54,7 +61,7 @@ def test_a_healthy_stage_passes_all_its_gates(stand: Stand) -> None:
 
 @pytest.mark.parametrize("stand", [SHADOW, CANARY, SERVICE])
 def test_no_data_is_inconclusive_never_a_pass_and_never_a_failure(stand: Stand) -> None:
-    nothing = Watched("toys", {}, None, None, None, ["toys.list"])
+    nothing = Watched("toys", {}, None, None, None, None, ["toys.list"])
     found = analyse(nothing, PLAN, stand)
     assert {finding.verdict for finding in found} == {"inconclusive"}
     assert len(found) == {"shadow": 7, "canary": 12, "service": 8}[stand.phase]
@@ -63,29 +70,31 @@ def test_no_data_is_inconclusive_never_a_pass_and_never_a_failure(stand: Stand) 
 @pytest.mark.parametrize(
     ("watched", "expected"),
     [
-        (change(WELL, traffic=traffic(cell({5: 400}, errors=100), cell({5: 900}))), {"errors": "fail"}),
+        (within(traffic(cell({5: 400}, errors=100), cell({5: 900}))), {"errors": "fail"}),
         # Reads that legacy answered for the service are its failures too, though no client saw one.
-        (change(WELL, traffic=traffic(cell({5: 300}), cell({5: 900}), fallbacks=200)), {"errors": "fail"}),
+        (within(traffic(cell({5: 300}), cell({5: 900}), fallbacks=200)), {"errors": "fail"}),
+        # It is over: the window still holds it, and would hold it in the next looks too.
+        (within(traffic(cell({5: 400}, errors=100), cell({5: 900})), latest=USUAL), {"errors": "inconclusive"}),
         # One failure of one request is 100 %, and says nothing.
         (
-            change(WELL, traffic=traffic(cell({5: 1}, errors=1), cell({5: 900}))),
+            within(traffic(cell({5: 1}, errors=1), cell({5: 900}))),
             {"errors": "inconclusive", "latency": "inconclusive", "p95": "inconclusive", "p99": "inconclusive"},
         ),
         # What legacy fails at the same time is nothing that the service does wrong.
-        (change(WELL, traffic=traffic(cell({5: 400}, errors=40), cell({5: 900}, errors=90))), {}),
+        (within(traffic(cell({5: 400}, errors=40), cell({5: 900}, errors=90))), {}),
         (
-            change(WELL, traffic=traffic(cell({300: 400}), cell({5: 900}))),
+            within(traffic(cell({300: 400}), cell({5: 900}))),
             {"latency": "fail", "p95": "fail", "p99": "fail"},
         ),
         # A tail alone: 6 % above the allowed p95, where 5 % may be, is chance; above the allowed p99 it is not.
         (
-            change(WELL, traffic=traffic(cell({5: 376, 900: 24}), cell({5: 1000}))),
+            within(traffic(cell({5: 376, 900: 24}), cell({5: 1000}))),
             {"p95": "inconclusive", "p99": "fail"},
         ),
         # Three times as slow, by two milliseconds: significant, and nothing that anybody notices.
-        (change(WELL, traffic=traffic(cell({3: 4000}), cell({1: 9000}))), {}),
+        (within(traffic(cell({3: 4000}), cell({1: 9000}))), {}),
         # Both are slow together: the same-time baseline says that it is not the service.
-        (change(WELL, traffic=traffic(cell({900: 400}), cell({900: 900}))), {}),
+        (within(traffic(cell({900: 400}), cell({900: 900}))), {}),
         (change(WELL, gateway=change(GATEWAY, breakers={"service": "open"})), {"breaker": "fail"}),
         (change(WELL, gateway=change(GATEWAY, breakers={"service": "half-open"})), {"breaker": "inconclusive"}),
         (change(WELL, gateway=change(GATEWAY, healthy={"service": False})), {"health": "fail"}),
@@ -159,6 +168,7 @@ def test_the_window_holds_what_grew_and_a_node_that_began_anew_counts_from_there
     grown = recent.window(2)
     assert grown is not None
     assert (grown.side("service"), grown.side("legacy"), grown.fallbacks) == ((20, 2), (100, 0), 3)
+    assert recent.latest(2) == grown
     recent.take(4, "b", first)  # another node behind the same address: its counters are its own
     recent.take(6, "b", traffic(cell({5: 11}), cell({5: 100})))
     both = recent.window(6)

@@ -17,7 +17,7 @@ from migration_plan.steward.act import Acted
 from migration_plan.steward.decide import KEPT, POLL_S, Decision, Look, Past, decide
 from migration_plan.steward.waves import Wave
 
-ROLLBACK = Stage("rollback")
+ROLLBACK = Stage("rollback", failure_limit=2)
 MEASURED = st.sampled_from(["pass", "fail", "inconclusive", "error"])
 LIMITS = st.builds(
     Stage,
@@ -103,12 +103,12 @@ def test_old_looks_decide_nothing() -> None:
 
 def test_a_frozen_domain_is_not_frozen_again_but_somebody_is_told_and_it_still_goes_back() -> None:
     history = [Look(2.0 * n, {"errors": "fail"}) for n in range(5)]
-    assert decide(Stage("freeze"), history, 9, Past(), cooldown_s=0, frozen=True).action == "alert"
+    assert decide(Stage("freeze", failure_limit=2), history, 9, Past(), cooldown_s=0, frozen=True).action == "alert"
     assert decide(ROLLBACK, history, 9, Past(), cooldown_s=0, frozen=True).action == "rollback"
 
 
 def wave_at(stand: Stand, acted_at: float | None = None, **stages: Any) -> Wave:
-    return Wave(Stages(**stages), stand, acted_at)
+    return Wave(Stages(**{"canary": ROLLBACK, **stages}), stand, acted_at)
 
 
 def fail(wave: Wave, at: float, frozen: bool = False) -> Decision:
@@ -133,7 +133,7 @@ def test_a_try_that_came_to_nothing_is_repeated_ever_later_and_success_begins_th
 
 
 def test_another_stand_begins_anew_but_the_cool_down_goes_on() -> None:
-    wave = wave_at(Stand("canary", 10), shadow=Stage("rollback"))
+    wave = wave_at(Stand("canary", 10), shadow=ROLLBACK)
     for at in (0, 2, 4):
         decision = fail(wave, at)
     wave.acted(decision, Acted(True, "taken back"), 4)
