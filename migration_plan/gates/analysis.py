@@ -24,6 +24,9 @@ DEAD_AFTER_MS = 30_000
 #: Failures further apart than this are not in a row, whatever was measured between them.
 WITHIN_S = 10.0
 
+#: Fewer compared answers say nothing, whatever the plan asks before a step.
+LEAST_COMPARED = 100
+
 Phase = Literal["successful", "failed", "inconclusive", "error", "running"]
 #: "error": it could not be measured at all.
 Measurement = Literal["pass", "fail", "inconclusive", "error"]
@@ -250,8 +253,10 @@ def _shadow(watched: Watched, gates: Gates) -> Finding:
     said = f"{compared} compared, {figures.shadow_mismatched} differ"
     if wrong:
         said += f"; the service is to blame for {', '.join(wrong[: judge.NAMED])}"
-    enough = compared >= max(gates.shadow_samples, 1)
-    return _found("shadow", _three(enough and not wrong, enough and bool(wrong)), said, look)
+    enough = compared >= max(gates.shadow_samples, LEAST_COMPARED)
+    # One answer of thousands keeps a step from being taken; to take one back it needs as many as may fail.
+    often = compared > 0 and 100 * figures.shadow_mismatched / compared > gates.error_percent
+    return _found("shadow", _three(enough and not wrong, enough and bool(wrong) and often), said, look)
 
 
 def _three(passes: bool, fails: bool) -> bool | None:

@@ -121,9 +121,10 @@ def fail_reads(toys: Toys) -> None:
 
 
 def canary(toys: Toys) -> None:
-    """Half of the clients; which ones, their id says."""
+    """Half of the clients; which ones, their id says. Nothing is compared: the toy's sides say who they are."""
     plan = toys.folder / "plan.yaml"
-    plan.write_text(plan.read_text().replace("kind: read}", 'kind: read, key: ["header:x-client-id"]}'))
+    text = plan.read_text().replace("kind: read}", 'kind: read, key: ["header:x-client-id"]}')
+    plan.write_text(text.replace("    canary_steps", "    shadow_percent: 0\n    canary_steps"))
     toys.put_stand(CANARY)
 
 
@@ -141,13 +142,14 @@ def test_a_service_that_begins_to_fail_in_its_canary_loses_the_reads_within_ten_
         fail_reads(toys)
         began = time.monotonic()
         until(lambda: stand(toys) == SHADOW, "the reads to go back", timeout=10)
-        print(f"stepped back after {time.monotonic() - began:.2f} s")
+        took = time.monotonic() - began
         until(lambda: got, "the webhook to be told")
         count = len(seen)
         until(lambda: len(seen) > count + 50, "clients to read on")
         assert set(seen[count + 10 :]) == {200}
         metrics = httpx.get(f"{url}/metrics", timeout=5).text
         assert f'banyan_steward_actions_total{{action="rollback",domain="{toys.domain}"}} 1.0' in metrics
+    assert took < 10
     [told] = got
     assert (told["action"], told["domain"], told["stage"], told["after"]) == (
         "rollback",
@@ -167,7 +169,9 @@ def test_a_service_that_begins_to_fail_in_its_canary_loses_the_reads_within_ten_
         with pytest.raises(Frozen, match="by steward"):
             verbs.advance(ann, toys.domain)
         verbs.unfreeze(ann, toys.domain, "repaired")
-        assert verbs.advance(ann, toys.domain).after == "canary 10 %"
+        refusals = verbs.advance(ann, toys.domain, dry_run=True).refusal
+        assert refusals  # it fails yet: the gates say so, and nobody has frozen it
+        assert not any("frozen" in why for why in refusals)
 
 
 def test_a_person_at_work_goes_first(toys: Toys) -> None:

@@ -98,7 +98,15 @@ def test_no_data_is_inconclusive_never_a_pass_and_never_a_failure(stand: Stand) 
         (change(WELL, gateway=change(GATEWAY, breakers={"service": "open"})), {"breaker": "fail"}),
         (change(WELL, gateway=change(GATEWAY, breakers={"service": "half-open"})), {"breaker": "inconclusive"}),
         (change(WELL, gateway=change(GATEWAY, healthy={"service": False})), {"health": "fail"}),
-        (change(WELL, gateway=change(GATEWAY, shadow_regressions=("toys.list $.price",))), {"shadow": "fail"}),
+        (
+            change(WELL, gateway=change(GATEWAY, shadow_mismatched=30, shadow_regressions=("$.price",))),
+            {"shadow": "fail"},
+        ),
+        (
+            change(WELL, gateway=change(GATEWAY, shadow_mismatched=3, shadow_regressions=("$.price",))),
+            {"shadow": "inconclusive"},
+        ),
+        (change(WELL, gateway=change(GATEWAY, shadow_compared=9)), {"shadow": "inconclusive"}),
         (change(WELL, verified=Verified(False, 3, 10)), {"verify": "fail"}),
         (change(WELL, verified=Verified(False, 3, 10, refilled=True)), {"verify": "inconclusive"}),
         (change(WELL, streams={"forward": change(STREAM, lag_ms=5_000)}), {"lag": "inconclusive"}),
