@@ -110,7 +110,7 @@ class Gates(Struct, frozen=True, forbid_unknown_fields=True):
     p50_ratio: Ratio = 2.0
     p95_ratio: Ratio = 2.0
     p99_ratio: Ratio = 3.0
-    latency_floor_ms: Annotated[float, Meta(ge=0, le=60_000)] = 20.0  # differences below it never count
+    latency_floor_ms: Annotated[float, Meta(ge=0, le=60_000)] = 50.0  # differences below it never count
     latency_confidence: Annotated[float, Meta(ge=0.5, lt=1)] = 0.98  # as Kayenta's judge
 
 
