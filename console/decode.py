@@ -86,10 +86,11 @@ def _reading(value: Any) -> Reading | None:
     )
 
 
-def ledger(rows: Iterable[Row], verified: Iterable[Row]) -> Ledger:
+def ledger(rows: Iterable[Row], verified: Iterable[Row], frozen: Mapping[str, Row] | None = None) -> Ledger:
     """Both oldest first."""
     verifications = {row.entry.domain: _verification(row) for row in verified}
-    return Ledger(tuple(_ledger_row(row) for row in rows), verifications)
+    freezes = {name: _ledger_row(row) for name, row in (frozen or {}).items()}
+    return Ledger(tuple(_ledger_row(row) for row in rows), verifications, freezes)
 
 
 def _ledger_row(row: Row) -> LedgerRow:

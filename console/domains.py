@@ -76,6 +76,7 @@ class DomainView:
     known: bool
     sentence: str
     trouble: str
+    frozen: str
     phase: str
     stations: tuple[Station, ...]
     owner: str
@@ -105,6 +106,7 @@ def domain_view(name: str, readings: Readings, now: datetime) -> DomainView:
         known=domain is not None,
         sentence=words.standing(name, domain) if domain else _unknown(name, readings),
         trouble=words.trouble(name, seen) or "",
+        frozen=words.frozen(name, ledger.frozen.get(name)) if ledger else "",
         phase=phase_words(seen),
         stations=stations(seen),
         owner=owner_words(seen),

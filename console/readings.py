@@ -136,10 +136,11 @@ class Verification:
 
 @dataclass(frozen=True, slots=True)
 class Ledger:
-    """The newest rows, oldest first, and the last verification by domain."""
+    """The newest rows, oldest first; by domain, the last verification, and the freeze that stands."""
 
     rows: tuple[LedgerRow, ...]
     verifications: Mapping[str, Verification]
+    frozen: Mapping[str, LedgerRow] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

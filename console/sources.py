@@ -83,11 +83,12 @@ class LiveSource:
             if self._ledger is None:
                 self._ledger = LedgerConnection(self._settings.ledger_dsn, "console")
             rows = self._ledger.history(limit=TAIL)
+            frozen = self._ledger.frozen()
             verified = self._ledger.history(verb="verify", step="compared", limit=VERIFICATIONS)
         except Exception:
             self._drop_ledger()  # the next reading connects anew
             raise
-        return decode.ledger(rows, verified)
+        return decode.ledger(rows, verified, frozen)
 
     def _drop_ledger(self) -> None:
         if self._ledger is not None:

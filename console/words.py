@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from console.readings import PHASES, Domain, Wave
+from console.readings import PHASES, Domain, LedgerRow, Wave
 
 #: What a station of the journey means, under its name.
 STATIONS = {
@@ -65,6 +65,17 @@ def trouble(name: str, domain: Domain) -> str | None:
     if domain.health.get("service") is False and service_used:
         return f"{name}: the service fails its health check"
     return None
+
+
+def frozen(name: str, row: LedgerRow | None) -> str:
+    """Why no step forward is taken; empty when nothing stands in the way."""
+    if row is None:
+        return ""
+    why = row.reason or "no reason given"
+    return (
+        f"frozen by {row.actor} since {row.at:%-d %b %H:%M:%S} UTC: {why}. It goes back, not forward,"
+        f" until `banyan unfreeze {name}`"
+    )
 
 
 def progress(domain: Domain) -> tuple[bool, int, float]:

@@ -7,6 +7,7 @@ PlanError
 ├── Unreachable        a database or the gateway's admin API does not answer
 ├── NotPrepared        `banyan prepare` has not run for this domain
 ├── Refused            a gate failed: nothing was changed
+│   └── Frozen         somebody froze the domain: it goes back, not forward
 ├── Aborted            a switch was given up before the point of no return: nothing was changed
 ├── Unfinished         a switch passed the point of no return and could not finish: run the verb again
 ├── Busy               another controller holds this domain, or moved the wave meanwhile
@@ -57,6 +58,10 @@ class NotPrepared(PlanError):
 
 class Refused(PlanError):
     """A precondition does not hold; nothing was changed."""
+
+
+class Frozen(Refused):
+    """The domain takes no step forward until somebody unfreezes it; nothing was changed."""
 
 
 class Aborted(PlanError):

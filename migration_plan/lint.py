@@ -21,6 +21,7 @@ def problems(plan: Plan, doc: Document, *, mappings: bool = True) -> list[str]:
     for name, domain in plan.domains.items():
         found += _waves(name, domain, doc)
         found += _steps(name, domain, doc)
+        found += _stages(name, domain, doc)
         found += _operations(name, domain, doc)
         found += _shadow(name, domain, plan, doc)
         if mappings:
@@ -92,6 +93,26 @@ def _steps(name: str, domain: Domain, doc: Document) -> Iterator[str]:
     if any(a >= b for a, b in pairwise(domain.canary_steps)):
         yield doc.problem(
             f"domains.{name}.canary_steps", f"the canary steps of {name} must grow: {list(domain.canary_steps)}"
+        )
+
+
+def _stages(name: str, domain: Domain, doc: Document) -> Iterator[str]:
+    gates = domain.gates
+    if gates.breach_lag_ms < gates.max_lag_ms:
+        yield doc.problem(
+            f"domains.{name}.gates.breach_lag_ms",
+            f"{name}: the steward would step back at {gates.breach_lag_ms} ms of lag, where a step forward still passes"
+            f" (max_lag_ms {gates.max_lag_ms}); make breach_lag_ms the greater",
+        )
+    if gates.p99_ratio < gates.p95_ratio:
+        yield doc.problem(
+            f"domains.{name}.gates.p99_ratio", f"{name}: p99 varies more than p95; make p99_ratio the greater"
+        )
+    if gates.retained_mb is not None and gates.retained_mb > domain.streams.slot_keep_mb:
+        yield doc.problem(
+            f"domains.{name}.gates.retained_mb",
+            f"{name}: a slot is lost at {domain.streams.slot_keep_mb} MiB (streams.slot_keep_mb), before"
+            f" {gates.retained_mb} are reached; make retained_mb the smaller",
         )
 
 

@@ -21,6 +21,7 @@ SHIPPED = Path(__file__).parent / "plan.yaml"
 Phase = Literal["legacy", "shadow", "canary", "service", "retired"]
 Side = Literal["legacy", "service"]
 Percent = Annotated[int, Meta(ge=0, le=100)]
+Ratio = Annotated[float, Meta(gt=1, le=100)]
 Milliseconds = Annotated[int, Meta(ge=1, le=60_000)]
 Variable = Annotated[str, Meta(pattern=r"^[A-Z][A-Z0-9_]*$")]
 Name = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9_-]{0,39}$")]
@@ -99,6 +100,44 @@ class Gates(Struct, frozen=True, forbid_unknown_fields=True):
     shadow_absolute_percent: Annotated[float, Meta(ge=0, le=100)] = 0.03
     error_percent: Annotated[float, Meta(ge=0, le=100)] = 1.0
     requests_per_s: Annotated[float, Meta(ge=0)] = 0.0
+    # What makes the steward act, in a stage. It is further out than what lets a step pass, so that nothing flaps:
+    # between the two a gate is inconclusive.
+    breach_lag_ms: Annotated[int, Meta(ge=1, le=600_000)] = 10_000
+    retained_mb: Annotated[int, Meta(ge=16)] | None = None  # WAL that a slot may keep; unset: half of slot_keep_mb
+    error_least: Annotated[int, Meta(ge=1)] = 5  # fewer failures in a window say nothing
+    # The service's reads beside legacy's of the same operations in the same window.
+    latency_samples: Annotated[int, Meta(ge=1)] = 100  # of each side; below, nothing is said
+    p50_ratio: Ratio = 2.0
+    p95_ratio: Ratio = 2.0
+    p99_ratio: Ratio = 3.0
+    latency_floor_ms: Annotated[float, Meta(ge=0, le=60_000)] = 50.0  # differences below it never count
+    latency_confidence: Annotated[float, Meta(ge=0.5, lt=1)] = 0.98  # as Kayenta's judge
+
+
+class Stage(Struct, frozen=True, forbid_unknown_fields=True):
+    """What the steward does in a stage when a gate fails; the limits are those of Argo Rollouts' analysis.
+
+    More than `failure_limit` failures in a row count, one every 2 s: 3 is the most that acts within 10 s.
+    """
+
+    on_fail: Literal["rollback", "freeze", "alert"]
+    failure_limit: Annotated[int, Meta(ge=0, le=3)] = 3
+    inconclusive_limit: Annotated[int, Meta(ge=0, le=60)] = 30  # then somebody is told; nothing moves by it
+    error_limit: Annotated[int, Meta(ge=0, le=60)] = 4  # looks in a row that came to nothing at all, likewise
+
+
+class Stages(Struct, frozen=True, forbid_unknown_fields=True):
+    """A rollback takes one phase back, and freezes. From `service` it moves writes, so there one asks for it."""
+
+    shadow: Stage = Stage("alert")
+    canary: Stage = Stage("rollback")
+    service: Stage = Stage("freeze")
+    window_s: Annotated[int, Meta(ge=4, le=60)] = 10  # of traffic that a look judges
+    cooldown_s: Annotated[int, Meta(ge=10, le=86_400)] = 300  # after an act, nothing is done to the same wave
+
+    def of(self, phase: Phase) -> Stage | None:
+        """None in phases that nobody watches."""
+        return {"shadow": self.shadow, "canary": self.canary, "service": self.service}.get(phase)
 
 
 class Budgets(Struct, frozen=True, forbid_unknown_fields=True):
@@ -151,6 +190,7 @@ class Domain(Struct, frozen=True, forbid_unknown_fields=True):
     sequence_split: Annotated[int, Meta(gt=1)] = 1_000_000_000
     gates: Gates = Gates()
     budgets: Budgets = Budgets()
+    stages: Stages = Stages()
     streams: Streams = Streams()
 
 

@@ -9,6 +9,7 @@ import msgspec
 
 from cdc.snapshot.standing import Standing
 from gateway.control.table import RouteTable
+from migration_plan import freezing
 from migration_plan.compile import DIRECTIONS
 from migration_plan.context import SIDES, Context
 from migration_plan.crowds import crowd_problems
@@ -17,7 +18,7 @@ from migration_plan.errors import NotConfigured, PlanError, Unreachable
 from migration_plan.gates.judge import SILENT_AFTER_MS, stuck
 from migration_plan.gates.measure import gateway_part, kept_state, last_verification, stream_figures
 from migration_plan.gates.measured import StreamFigures
-from migration_plan.ledger import State
+from migration_plan.ledger import Row, State
 from migration_plan.looks import Away, Looks
 from migration_plan.plan import Side
 from migration_plan.switch.adapters import GuardTable
@@ -75,6 +76,14 @@ class VerifyStatus(msgspec.Struct, frozen=True):
     refilled: bool = False
 
 
+class Freeze(msgspec.Struct, frozen=True):
+    """Since when the domain takes no step forward, by whom and why."""
+
+    by: str
+    at: str
+    why: str | None
+
+
 class DomainStatus(msgspec.Struct, frozen=True):
     """`phase`, `canary_percent`, `owner` and `epoch` are the first wave's; the rest is in `waves`."""
 
@@ -94,6 +103,7 @@ class DomainStatus(msgspec.Struct, frozen=True):
     problems: list[str]
     comparing: Comparing | None = None
     foreign: list[ForeignWrite] = []
+    frozen: Freeze | None = None
 
 
 class Status(msgspec.Struct, frozen=True):
@@ -135,9 +145,10 @@ def read(context: Context) -> Status:
     """Everything there is to see. Never raises for a part that is away: it is in `away`, and named in `problems`."""
     looks, problems = Looks(context.env.get("BANYAN_GATEWAY_ADMIN_URL", "")), list[str]()
     states = looks.at(lambda: context.ledger().states(), problems)
+    frozen = looks.at(lambda: context.ledger().frozen(), problems) or {}
     said = looks.at(lambda: context.admin().status(), problems) or {}
     table = looks.at(lambda: context.admin().table(), problems)
-    domains = [_domain(context, looks, name, states, said, table) for name in context.plan.domains]
+    domains = [_domain(context, looks, name, states, said, table, frozen.get(name)) for name in context.plan.domains]
     return Status(
         time.time(),
         context.actor,
@@ -158,6 +169,7 @@ def _domain(
     states: dict[tuple[str, int], State] | None,
     said: dict[str, Any],
     table: RouteTable | None,
+    frozen: Row | None,
 ) -> DomainStatus:
     problems: list[str] = []
     numbers = range(len(context.plan.domain(name).waves))
@@ -170,6 +182,8 @@ def _domain(
     gateway = gateway_part(said, name)
     problems += crowd_problems(part)
     kept = kept_state(context, name)
+    if frozen is not None:
+        problems.append(freezing.words(name, frozen))
     foreign = [found for side in SIDES for found in foreign_writes(context, looks, name, side, problems)]
     problems += [alarm(name, found) for found in foreign[:NAMED]]
     return DomainStatus(
@@ -192,6 +206,7 @@ def _domain(
         list(dict.fromkeys(problems)),
         comparing(kept) if kept else None,
         foreign,
+        Freeze(frozen.entry.actor, frozen.at.isoformat(timespec="seconds"), frozen.entry.reason) if frozen else None,
     )
 
 

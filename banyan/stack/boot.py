@@ -91,7 +91,8 @@ def boot(config: Config, supervisor: Supervisor, options: Options, progress: Pro
         fleet = agents.specs(config, options.agents)
         supervisor.start_all(fleet)
         progress("agents", f"{len(fleet)} battery agents")
-    supervisor.launch(specs.verify(config, options.domains))  # nobody waits for it
+    for spec in (specs.verify(config, options.domains), specs.steward(config)):  # nobody waits for them
+        supervisor.launch(spec)
     supervisor.on_change()
     supervisor.watch()
 

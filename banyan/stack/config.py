@@ -112,6 +112,7 @@ def _port_names() -> list[str]:
         *SERVICES,
         *streams,
         "verify",
+        "steward",
     ]
 
 
@@ -163,6 +164,7 @@ def _derived(config: Config, workers: int) -> dict[str, str]:
         "BANYAN_GATEWAY_ADMIN_URL": url("gateway-admin"),
         "BANYAN_CONSOLE_URL": url("console"),
         "BANYAN_VERIFY_URL": url("verify"),
+        "BANYAN_STEWARD_URL": url("steward"),
     }
     for service in SERVICES:
         upper = service.upper()

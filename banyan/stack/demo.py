@@ -22,6 +22,7 @@ from banyan.stack.supervisor import Supervisor
 from banyan.stack.traffic import Traffic
 from load.stats import Kind, Stats
 from migration_plan import plan as plans
+from migration_plan.ledger import Ledger
 
 DOMAIN = "pricing"
 _BILLED_MONTH = "2024-06"
@@ -65,6 +66,7 @@ class Demo:
         self._bill()
         self._kill_the_service()
         self.pauses["rollback_pause_ms"] = self._pause(self.banyan("rollback", DOMAIN))
+        self._thaw()
         self._stay("canary 50 % again")
         self._bill()
 
@@ -139,6 +141,14 @@ class Demo:
         while (shadow := self.gateway()["shadow"])["compared"] < wanted and time.monotonic() < deadline:
             time.sleep(0.2)
         self.say("", f"{shadow['compared']:,} answers compared, {shadow['mismatched']} differ")
+
+    def _thaw(self) -> None:
+        """The steward saw the service die; whether it was away long enough to be frozen is up to this machine."""
+        with Ledger(self.config["BANYAN_LEDGER_DSN"], "demonstration") as ledger:
+            frozen = ledger.frozen().get(DOMAIN)
+        if frozen is not None:
+            self.say("steward", f"froze the domain, so that nobody goes on over it: {frozen.entry.reason}")
+            self.banyan("unfreeze", DOMAIN)
 
     def _pause(self, answer: dict[str, Any]) -> float:
         pause = float(answer["pause_ms"])

@@ -159,6 +159,28 @@ def verify(config: Config, domains: Sequence[str] = SERVICES) -> Spec:
     )
 
 
+def steward(config: Config) -> Spec:
+    """Watches the gates of each stage. It acts as a person would, with all that a person has but an owner's rights."""
+    sides = ("LEGACY", *map(str.upper, SERVICES))
+    return Spec(
+        name="steward",
+        command=[_tool("banyan"), "steward"],
+        env={
+            **config.pick(
+                "BANYAN_LEDGER_DSN",
+                "BANYAN_GATEWAY_ADMIN_URL",
+                "GATEWAY_ADMIN_TOKEN",
+                "BANYAN_STEWARD_URL",
+                "BANYAN_REDIS_URL",
+                *(f"BANYAN_{side}_{kind}" for side in sides for kind in ("DSN", "CDC_DSN", "URL")),
+            ),
+            "BANYAN_HOME": str(config.home.path / "steward"),  # where no file gives it more than this
+            **{k: v for k, v in os.environ.items() if k in ("BANYAN_PLAN", "BANYAN_STEWARD_WEBHOOK")},
+        },
+        ready_url=f"{config['BANYAN_STEWARD_URL']}/readyz",
+    )
+
+
 def gateway(config: Config) -> Spec:
     return Spec(
         name="gateway",

@@ -35,6 +35,7 @@ REASONS = {
     "switch": "the writes change hands; before it the databases are compared row by row, then writes wait for a moment",
     "kill": "the worst case, on purpose: the service's processes die at once, while they own the writes",
     "rollback": "the way back: what the service wrote is in the monolith before that accepts the next write",
+    "unfreeze": "a person has looked into what the steward saw, and lets the domain go forward again",
     "verify": "every row of both databases is compared, while they live",
 }
 

@@ -22,7 +22,7 @@ from gateway.control.client import Applied
 from gateway.control.node import Node
 from gateway.control.roles import Tokens
 from gateway.control.scores import scores
-from gateway.control.status import metrics, status
+from gateway.control.status import counted, metrics, status
 from gateway.control.table import RouteTable, decode_checked
 from gateway.errors import GatewayError, TableRefused, VersionConflict
 from gateway.routing.router import DEFAULT_DOMAIN
@@ -177,6 +177,12 @@ async def read_status(node: Node) -> dict[str, Any]:
     return status(node.keeper.table, node.figures, node.workers)
 
 
+@get("/v1/figures")
+async def read_figures(node: Node) -> dict[str, Any]:
+    await node.look()
+    return counted(node.name, node.keeper.table, node.figures, node.workers)
+
+
 @get("/v1/shadow/mismatches")
 async def read_mismatches(node: Node) -> dict[str, Any]:
     return {"mismatches": await node.samples()}
@@ -231,8 +237,8 @@ async def readyz(node: Node) -> Response[dict[str, Any]]:
 
 def make_app(node: Node, tokens: Tokens) -> Litestar:
     guarded = (
-        read_table, put_table, read_domains, read_domain, patch_domain, read_status, read_mismatches, read_shadow,
-        read_audit, read_tail,
+        read_table, put_table, read_domains, read_domain, patch_domain, read_status, read_figures, read_mismatches,
+        read_shadow, read_audit, read_tail,
     )  # fmt: skip
     return Litestar(
         [Router("/", route_handlers=guarded, guards=[needs_token(tokens)]), read_metrics, livez, readyz],

@@ -91,6 +91,10 @@ class AdminClient:
     def domains(self) -> dict[str, Any]:
         return self._json("/v1/domains")
 
+    def figures(self) -> dict[str, Any]:
+        """The status, with each operation's counters and histogram of times: `gateway.control.status.counted`."""
+        return self._json("/v1/figures")
+
     def status(self) -> dict[str, Any]:
         return self._json("/v1/status")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from typing import Any
+from uuid import uuid4
 
 from gateway.control import stored
 from gateway.control.figures import Figures
@@ -21,6 +22,7 @@ FRESH_SECONDS = 0.05  # several readers at once share one look
 
 class Node:
     def __init__(self, settings: Settings) -> None:
+        self.name = uuid4().hex  # of this life: its counters begin at 0
         self.workers = settings.workers
         self.figures = Figures()
         self.applied = 0  # workers that answered last time, with the newest table

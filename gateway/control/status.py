@@ -28,6 +28,20 @@ def status(table: RouteTable, figures: Figures, workers: int) -> dict[str, Any]:
     }
 
 
+def counted(node: str, table: RouteTable, figures: Figures, workers: int) -> dict[str, Any]:
+    """`GET /v1/figures`: the status, and what it is made of: plain counters that only grow while `node` lives.
+
+    Differences over any window are exact, and bounded: a histogram for each operation and side that was ever asked.
+    """
+    totals = figures.totals()
+    cells = [
+        {"domain": d, "side": s, "operation": o, "classes": c.classes, "histogram": c.histogram, "seconds": c.seconds}
+        for (d, s, o), c in sorted(totals.cells.items())
+    ]
+    events = [{"domain": d, "event": e, "count": n} for (d, e), n in sorted(totals.events.items())]
+    return {"node": node, "bounds": BOUNDS, **status(table, figures, workers), "cells": cells, "events": events}
+
+
 def _of_domain(
     name: str, domain: Domain, figures: Figures, totals: Totals, live: list[dict[str, Any]]
 ) -> dict[str, Any]:

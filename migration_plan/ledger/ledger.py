@@ -149,14 +149,26 @@ class Ledger:
             with contextlib.suppress(psycopg.Error):
                 self._connection.execute("SELECT pg_advisory_unlock(%s, hashtext(%s))", key)
 
-    def _holder(self, domain: str) -> str:
+    def frozen(self) -> dict[str, Row]:
+        """The freeze of each domain that has one: its newest row of either verb says `freeze`."""
+        found = self._query(
+            "SELECT DISTINCT ON (domain) * FROM ledger WHERE verb IN ('freeze', 'unfreeze') ORDER BY domain, id DESC",
+            [],
+        )
+        return {values["domain"]: _row(values) for values in found if values["verb"] == "freeze"}
+
+    def holder(self, domain: str) -> str | None:
+        """Who steers `domain` at this moment."""
+        return self._holder(domain, None)
+
+    def _holder(self, domain: str, nobody: str | None = "another controller") -> str | None:
         found = self._query(
             "SELECT a.application_name, a.pid FROM pg_locks l JOIN pg_stat_activity a USING (pid)"
             " WHERE l.locktype = 'advisory' AND l.granted"
             " AND l.classid = %s::bigint::oid AND l.objid = (hashtext(%s)::bigint & 4294967295)::oid",
             [LEASE, domain],
         )
-        return str(found[0]["application_name"]) or f"backend {found[0]['pid']}" if found else "another controller"
+        return str(found[0]["application_name"]) or f"backend {found[0]['pid']}" if found else nobody
 
     def _query(self, query: str, values: Sequence[Any]) -> list[dict[str, Any]]:
         with _told(self._dsn):

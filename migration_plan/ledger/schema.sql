@@ -18,6 +18,7 @@ CREATE TABLE IF NOT EXISTS ledger (
     hash text NOT NULL UNIQUE
 );
 CREATE INDEX IF NOT EXISTS ledger_domain ON ledger (domain, verb, id DESC);
+CREATE INDEX IF NOT EXISTS ledger_freezes ON ledger (domain, id DESC) WHERE verb IN ('freeze', 'unfreeze');
 
 -- The newest row's hash. Appenders lock it, so rows form one chain; a cut-off tail shows against it.
 CREATE TABLE IF NOT EXISTS ledger_head (

@@ -24,13 +24,16 @@ class Recovered:
     published: dict[str, Any]
 
 
-def recover(ports: Ports, recorded: Stand | None, intended: Sequence[Stand] = ()) -> Recovered:
+def recover(
+    ports: Ports, recorded: Stand | None, intended: Sequence[Stand] = (), *, only_reads: bool = False
+) -> Recovered:
     """Settle the ownership and make the record follow it.
 
     `recorded` is where the ledger says that the wave stands; `intended` where the last run wanted to take it, or came
-    from. Raises: Unreachable (a database), OwnershipBroken. A gateway that is away is told later; see `published`.
+    from; `only_reads`: the step that follows moves no writes. Raises: Unreachable (a database), OwnershipBroken. A
+    gateway that is away is told later; see `published`.
     """
-    found = locate(ports.legacy.read(), ports.service.read())
+    found = _found(ports, only_reads)
     settled = resolve(ports.legacy, ports.service) if isinstance(found, InFlight) else found
     stand = _stand(settled, recorded, intended)
     owned = Owned(settled.side, settled.epoch)
@@ -39,6 +42,19 @@ def recover(ports: Ports, recorded: Stand | None, intended: Sequence[Stand] = ()
     if repaired is not None:
         ports.journal.write([Note("recover", "done", settled.epoch, {"published": published}, repaired)], stand, owned)
     return Recovered(settled.side, settled.epoch, stand, repaired, published)
+
+
+def _found(ports: Ports, only_reads: bool) -> Settled | InFlight:
+    """A service whose database is gone must not keep the reads: where legacy's own row says that legacy accepts the
+    writes, no row of the service can say that the service does, so the way back of reads need not ask it.
+    """
+    legacy = ports.legacy.read()
+    try:
+        return locate(legacy, ports.service.read())
+    except Unreachable:
+        if only_reads and legacy.owner == "legacy":
+            return Settled("legacy", legacy.epoch)
+        raise
 
 
 def outlook(legacy: OwnershipTable, service: OwnershipTable) -> str | None:

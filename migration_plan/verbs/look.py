@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from migration_plan import gates, journey
-from migration_plan.errors import Refused
+from migration_plan.errors import Frozen, Refused
 from migration_plan.journey import Move
 from migration_plan.roundtrip import lint_mapping
 from migration_plan.switch import describe, outlook
@@ -20,6 +20,10 @@ def look(run: Run) -> Result:
     if move.nothing:
         message = f"{run.domain}: already at {move.after}, nothing to do"
         return run.result(move, changed=False, message=message, dry_run=True, steps=_numbered(first, []))
+    try:
+        run.require_unfrozen(move)
+    except Frozen as error:
+        why = [*why, str(error)]
     if move.switches:
         try:
             run.routes.require_valid(move.after)

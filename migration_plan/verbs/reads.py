@@ -16,6 +16,7 @@ def move_reads(run: Run, recovered: Recovered, move: Move) -> Result:
     """The record comes before the routes: a crash between is repaired by the next verb. Raises: Refused, Unfinished."""
     if run.compares(move):
         verify_if_stale(run.context, run.domain, run.options.progress)
+        run.require_unfrozen(move)
     _, findings = run.judge(move)
     passed = [Gate.of(finding) for finding in gates.require(findings, run.options.forced)]
     owned = Owned(recovered.owner, recovered.epoch)

@@ -10,7 +10,8 @@ from typing import Any, Literal
 
 from migration_plan import gates, journey
 from migration_plan.context import Context
-from migration_plan.errors import NameUnknown
+from migration_plan.errors import NameUnknown, Refused
+from migration_plan.freezing import require_unfrozen
 from migration_plan.gates.measure import measure, way_back
 from migration_plan.gates.measured import Measured
 from migration_plan.journey import Move, Stand
@@ -52,6 +53,19 @@ class Run:
             case "rollback":
                 return journey.rollback(stand, self.plan.canary_steps, self.options.to)
 
+    def require_unfrozen(self, move: Move) -> None:
+        """Asked before a step, and again after what takes its time. Raises: Frozen."""
+        if self.verb != "rollback" and not move.nothing:
+            require_unfrozen(self.context, self.domain)
+
+    def require_expected(self, stand: Stand) -> None:
+        """Raises: Refused when somebody moved the wave since this step was decided."""
+        expected = self.options.expected
+        if expected is not None and stand != expected:
+            raise Refused(
+                f"{self.domain} was at {expected} when this was decided, and is at {stand} now: nothing was done"
+            )
+
     def compares(self, move: Move) -> bool:
         """Whether the step wants a fresh comparison of both sides."""
         return move.switches or (self.verb == "advance" and move.after.phase == "canary")
@@ -70,7 +84,8 @@ class Run:
     def recover(self) -> Recovered:
         """End what an earlier run left half done."""
         recorded = self.recorded()
-        return recover(self.ports(_no_stream(), _no_checks()), recorded, self._intended())
+        ports, back = self.ports(_no_stream(), _no_checks()), self.verb == "rollback"
+        return recover(ports, recorded, self._intended(), only_reads=back)
 
     def recorded(self) -> Stand | None:
         """Where the ledger says that the wave stands."""

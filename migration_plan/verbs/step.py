@@ -39,8 +39,10 @@ def _step(run: Run) -> Result:
         return look(run)
     with run.context.ledger().lease(run.domain):
         recovered = run.recover()
+        run.require_expected(recovered.stand)
         move = run.move(recovered.stand)
         if move.nothing:
             return nothing(run, recovered)
+        run.require_unfrozen(move)
         run.announce(move)
         return move_writes(run, recovered, move) if move.switches else move_reads(run, recovered, move)

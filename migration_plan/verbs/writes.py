@@ -50,6 +50,7 @@ def _preflight(run: Run, move: Move, stream: CdcStream, passed: list[gates.Findi
     run.routes.require_valid(move.after)  # after the point of no return is too late to learn it
     verify_if_stale(run.context, run.domain, run.options.progress)
     check_if_stale(run.context, run.domain)
+    run.require_unfrozen(move)
     stream.open()
     if "parked" in forced:
         stream.accept_parked()

@@ -25,6 +25,7 @@ READERS: dict[str, tuple[str, ...]] = {
     "verify": ("plan",),
     "`prepare`": ("plan-prepare",),
     "cdc": tuple(f"cdc-{name}-{way}" for name in SERVICES for way in ("forward", "reverse")),
+    "steward": ("steward",),
     "console": ("console",),
     "agents": (),  # their gateway is in their own configuration
     "load": (),
@@ -55,6 +56,7 @@ UNSET = {
     "OTEL_SERVICE_NAME": "the default says what it is",
     "OTEL_RESOURCE_ATTRIBUTES": "the site's own words",
     "BANYAN_VERIFY_URL": "a container says --listen",
+    "BANYAN_STEWARD_URL": "a container says --listen",
     "LEGACY_PASSWORD_METHOD": "the default is right",
     "GATEWAY_OVERRIDE_KEY_FILE": "GATEWAY_OVERRIDE_KEY is set, and one of the two is enough",
 }
@@ -62,7 +64,7 @@ UNSET = {
 NOT_IN_KUBERNETES = {
     "LEGACY_SMTP_URL": "without it mail is written to the log; a mail server is the site's",
     "GATEWAY_ADMIN_TOKENS": "a file that must be 0600, which a secret's volume with an fsGroup is not",
-    "BANYAN_PLAN": "the console has its domains from the streams' variables",
+    "BANYAN_PLAN": "the console has its domains from the streams' variables, the steward's image the shipped plan",
 }
 
 

@@ -48,6 +48,11 @@ async def test_a_change_is_live_on_all_workers_when_the_answer_comes(
             assert monotonic() < deadline, "figures are a moment old, not older"
         assert (told["version"], told["workers"]) == (3, 2)
         assert told["domains"]["shop"]["breakers"] == {"legacy": "closed", "service": "closed"}
+        figures = admin.figures()
+        assert figures["domains"] == told["domains"]
+        [cell] = [cell for cell in figures["cells"] if (cell["domain"], cell["side"]) == ("shop", "service")]
+        assert (cell["operation"], sum(cell["classes"]), sum(cell["histogram"])) == ("items.list", 10, 10)
+        assert (figures["node"], len(cell["histogram"])) == (admin.figures()["node"], len(figures["bounds"]) + 1)
         metrics = httpx.get(f"http://{gateway.addresses['admin']}/metrics").text
         line = 'banyan_gateway_requests_total{domain="shop",operation="items.list",outcome="2xx",side="service"} 10.0'
         assert line in metrics

@@ -259,3 +259,15 @@ def test_fields_in_which_the_service_differs_are_named_with_the_command_that_sho
     assert "banyan shadow pricing" in html
     alike = pages.fragments(view(Readings(gateway=gateway(pricing=domain(wave()))), (), NOW))["domain-pricing"]
     assert "banyan shadow" not in alike
+
+
+def test_a_frozen_domain_says_by_whom_since_when_and_why():
+    mark = row(1, "done", verb="freeze", reason="errors failed: 43 of 80")
+    ledger = Part(Ledger((), {}, {"pricing": mark}), NOW)
+    readings = Readings(gateway=gateway(pricing=domain(wave("shadow")), devices=domain(wave())), ledger=ledger)
+    pricing, devices = view(readings, (), NOW).domains
+    assert pricing.frozen == (
+        "frozen by ann since 1 Mar 10:30:01 UTC: errors failed: 43 of 80. It goes back, not forward,"
+        " until `banyan unfreeze pricing`"
+    )
+    assert devices.frozen == ""

@@ -334,3 +334,20 @@ def test_a_tls_file_without_an_absolute_path_is_told_with_its_line(tmp_path: Pat
     (told,) = problems(tmp_path, TOY.replace("health: /readyz}", "health: /readyz, ca: ca.pem}"))
     assert "ca" in told
     assert any(part.isdigit() for part in told.replace(":", " ").split())
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("gates: {max_lag_ms: 5000, breach_lag_ms: 4000}", "would step back at 4000 ms of lag"),
+        ("gates: {p95_ratio: 4.0}", "p99 varies more than p95"),
+        ("gates: {retained_mb: 5000}", "a slot is lost at 4096 MiB"),
+        ("stages: {canary: {on_fail: rollback, failure_limit: 4}}", "`int` <= 3"),  # it would act too late
+        ("stages: {canary: {on_fail: retreat}}", "invalid enum value 'retreat'"),
+        ("stages: {canary: {failure_limit: 1}}", "lacks the key 'on_fail'"),
+    ],
+)
+def test_stages_that_would_flap_or_be_late_are_refused(tmp_path: Path, line: str, said: str) -> None:
+    [problem] = problems(tmp_path, old="    mapping: toys.yaml\n", new=f"    mapping: toys.yaml\n    {line}\n")
+    assert problem.startswith("plan.yaml:13: ")
+    assert said in problem

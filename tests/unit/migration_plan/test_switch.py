@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from migration_plan.errors import Aborted, Busy, OwnershipBroken, PlanError, Refused, Unfinished, Unreachable
 from migration_plan.plan import Side
-from migration_plan.switch import STEPS, locate
+from migration_plan.switch import STEPS, locate, recover
 from migration_plan.switch.ports import FenceTimeout, Owned, SequencesClash
 from migration_plan.switch.resolve import InFlight, Settled
 from tests.unit.migration_plan.world import AT_50, Killed, World
@@ -351,3 +351,16 @@ def test_the_ledger_follows_the_databases() -> None:
     world.stand = AT_50
     assert world.recover().repaired is not None
     world.settled()
+
+
+def test_the_way_back_of_reads_needs_no_database_of_the_service() -> None:
+    """Legacy's own row says that it accepts the writes: then no row of the service can say that the service does."""
+    world = World()
+    world.trouble["service.read"] = [Unreachable("away")] * 2
+    with pytest.raises(Unreachable):
+        recover(world.ports(), world.stand)
+    assert recover(world.ports(), world.stand, only_reads=True).owner == "legacy"
+    world.trouble["service.read"] = [Unreachable("away")]
+    world.rows["legacy"] = Owned("moving", 2)
+    with pytest.raises(Unreachable):
+        recover(world.ports(), world.stand, only_reads=True)

@@ -1,0 +1,147 @@
+"""What the steward decides: on failures only, in time, and not twice."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import deque
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from migration_plan.gates.analysis import Measurement
+from migration_plan.gates.judge import Finding
+from migration_plan.journey import Stand
+from migration_plan.plan import Stage, Stages
+from migration_plan.steward.act import Acted
+from migration_plan.steward.decide import KEPT, POLL_S, Decision, Look, Past, decide
+from migration_plan.steward.waves import Wave
+
+ROLLBACK = Stage("rollback", failure_limit=2)
+MEASURED = st.sampled_from(["pass", "fail", "inconclusive", "error"])
+LIMITS = st.builds(
+    Stage,
+    st.sampled_from(["rollback", "freeze", "alert"]),
+    failure_limit=st.integers(0, 3),
+    inconclusive_limit=st.integers(0, 5),
+    error_limit=st.integers(0, 5),
+)
+#: Two gates, and how long after the last look each look came: punctual, or late.
+LOOKS = st.lists(st.tuples(MEASURED, MEASURED, st.floats(0.5, POLL_S)), min_size=1, max_size=60)
+
+
+def run(
+    stage: Stage, looks: list[tuple[Measurement, Measurement, float]], cooldown_s: float
+) -> list[tuple[float, Decision, Look]]:
+    """Every decision, when each act succeeds at once and changes nothing about the stage."""
+    history: deque[Look] = deque(maxlen=KEPT)
+    past, now, found = Past(), 0.0, []
+    for first, second, wait in looks:
+        now += wait
+        look = Look(now, {"errors": first, "lag": second})
+        history.append(look)
+        decision = decide(stage, history, now, past, cooldown_s=cooldown_s, frozen=False)
+        found.append((now, decision, look))
+        if decision.action in ("rollback", "freeze"):
+            past = Past(now, past.told)
+        elif decision.action == "alert":
+            past = dataclasses.replace(past, told=past.told | decision.gates.keys())
+    return found
+
+
+@given(LIMITS, LOOKS)
+def test_it_never_acts_but_on_a_gate_that_fails_at_this_moment(stage: Stage, looks: list[Any]) -> None:
+    for _, decision, look in run(stage, looks, cooldown_s=0):
+        if decision.action in ("rollback", "freeze"):
+            assert decision.action == stage.on_fail
+            assert decision.failed
+            assert all(look.measured[gate] == "fail" for gate in decision.failed)
+
+
+@given(
+    LIMITS, st.lists(st.tuples(*[st.sampled_from(["pass", "inconclusive", "error"])] * 2, st.just(POLL_S)), max_size=60)
+)
+def test_it_never_acts_on_what_is_inconclusive_or_could_not_be_measured(stage: Stage, looks: list[Any]) -> None:
+    assert all(decision.action in ("nothing", "alert") for _, decision, _ in run(stage, looks, cooldown_s=0))
+
+
+@given(LIMITS, LOOKS, st.floats(1, 100))
+def test_it_never_acts_twice_within_the_cool_down(stage: Stage, looks: list[Any], cooldown_s: float) -> None:
+    acts = [at for at, decision, _ in run(stage, looks, cooldown_s) if decision.action in ("rollback", "freeze")]
+    assert all(later - earlier >= cooldown_s for earlier, later in zip(acts, acts[1:], strict=False))
+
+
+@given(st.integers(0, 3), LOOKS, st.floats(0.5, POLL_S))
+def test_it_always_acts_within_ten_seconds_of_failing_data(limit: int, before: list[Any], every: float) -> None:
+    """Whatever was before, and however the looks fall: what fails from `begin` on is acted on by `begin` + 10 s."""
+    failing = [("fail", "pass", every)] * (int(10 / every) + 1)
+    stage = Stage("rollback", failure_limit=limit)
+    begin = sum(wait for *_, wait in before)
+    acts = [
+        at for at, d, _ in run(stage, before + failing, cooldown_s=0) if d.action == "rollback" and "errors" in d.failed
+    ]
+    assert any(begin < at <= begin + 10 for at in acts)
+
+
+@given(LIMITS, LOOKS)
+def test_what_was_told_is_not_told_again_while_it_lasts(stage: Stage, looks: list[Any]) -> None:
+    alerts = [
+        gate
+        for _, decision, _ in run(stage, looks, cooldown_s=1e9)
+        if decision.action == "alert"
+        for gate in decision.gates
+    ]
+    assert len(alerts) == len(set(alerts))
+
+
+def test_old_looks_decide_nothing() -> None:
+    """The databases were away for a minute: what was measured before says nothing of now."""
+    history = [Look(2.0 * n, {"errors": "fail"}) for n in range(5)]
+    assert decide(ROLLBACK, history, 9, Past(), cooldown_s=0, frozen=False).action == "rollback"
+    assert decide(ROLLBACK, history, 70, Past(), cooldown_s=0, frozen=False).action == "nothing"
+
+
+def test_a_frozen_domain_is_not_frozen_again_but_somebody_is_told_and_it_still_goes_back() -> None:
+    history = [Look(2.0 * n, {"errors": "fail"}) for n in range(5)]
+    assert decide(Stage("freeze", failure_limit=2), history, 9, Past(), cooldown_s=0, frozen=True).action == "alert"
+    assert decide(ROLLBACK, history, 9, Past(), cooldown_s=0, frozen=True).action == "rollback"
+
+
+def wave_at(stand: Stand, acted_at: float | None = None, **stages: Any) -> Wave:
+    return Wave(Stages(**{"canary": ROLLBACK, **stages}), stand, acted_at)
+
+
+def fail(wave: Wave, at: float, frozen: bool = False) -> Decision:
+    return wave.judge(Look(at, {"errors": "fail"}), [Finding("errors", "fail", "9 of 9", "look")], frozen=frozen)
+
+
+def test_a_try_that_came_to_nothing_is_repeated_ever_later_and_success_begins_the_cool_down() -> None:
+    wave = wave_at(Stand("canary", 10))
+    assert [fail(wave, at).action for at in (0, 2)] == ["nothing", "nothing"]
+    tries, at = [], 4.0
+    while len(tries) < 4:
+        decision = fail(wave, at)
+        if decision.action == "rollback":
+            tries.append(at)
+            wave.acted(decision, Acted(False, "ann is at work"), at)
+        at += 2
+    assert tries == [4, 6, 10, 18]
+    decision = Decision("rollback", {"errors": "failed"})
+    wave.acted(decision, Acted(True, "done"), at)
+    assert all(fail(wave, at + 2 * n).action == "nothing" for n in range(1, 149))
+    assert fail(wave, at + 300).action == "rollback"
+
+
+def test_another_stand_begins_anew_but_the_cool_down_goes_on() -> None:
+    wave = wave_at(Stand("canary", 10), shadow=ROLLBACK)
+    for at in (0, 2, 4):
+        decision = fail(wave, at)
+    wave.acted(decision, Acted(True, "taken back"), 4)
+    wave.arrive(Stand("shadow"), frozenset())
+    assert {fail(wave, at).action for at in range(6, 304, 2)} == {"nothing"}
+    assert fail(wave, 304).action == "rollback"
+
+
+def test_nobody_watches_a_wave_at_legacy() -> None:
+    wave = wave_at(Stand("legacy"))
+    assert {fail(wave, at).action for at in range(0, 60, 2)} == {"nothing"}
