@@ -9,7 +9,7 @@ BANYAN := .venv/bin/banyan
 # Tests and stacks start Python hundreds of times: compiling everything each time would take longer than the work.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup setup-dev demo up down test test-quick check format bench-gateway requirements clean
+.PHONY: help setup setup-dev demo up down test test-long test-quick check format bench-gateway requirements clean
 
 help: ## Show this help.
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' Makefile
@@ -31,12 +31,15 @@ down: setup ## Stop the local stack.
 
 test: setup-dev ## Run all tests (real servers; installs missing system packages when it may).
 	@tools/system-packages.sh chromium=chromium chromedriver=chromium-driver nginx=nginx wrk=wrk java=default-jre-headless mvn=maven
-	@.venv/bin/pytest -m "not e2e and not alone" $(WHOLE:%=--ignore=%) -n 3 --dist loadfile $(ARGS)
-	@.venv/bin/pytest $(WHOLE) -m "not alone" -n 2 --dist loadfile $(ARGS)
-	@.venv/bin/pytest $(WHOLE) -m alone $(ARGS)
+	@.venv/bin/pytest -m "not e2e and not alone and not long" $(WHOLE:%=--ignore=%) -n 3 --dist loadfile $(ARGS)
+	@.venv/bin/pytest $(WHOLE) -m "not alone and not long" -n 2 --dist loadfile $(ARGS)
+	@.venv/bin/pytest $(WHOLE) -m "alone and not long" $(ARGS)
+
+test-long: setup-dev ## Run the tests that take minutes each: drills, the model's larger bounds.
+	@.venv/bin/pytest -m long $(ARGS)
 
 test-quick: setup-dev ## Run the tests without I/O only.
-	@.venv/bin/pytest tests/unit $(ARGS)
+	@.venv/bin/pytest tests/unit -m "not long" $(ARGS)
 
 check: setup-dev ## Lint, types, import contracts.
 	@.venv/bin/ruff check .
