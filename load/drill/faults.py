@@ -49,9 +49,14 @@ def begin(made: Stage, cell: Cell, controller: subprocess.Popen[str]) -> Callabl
             return heal
 
 
-def lasts(cell: Cell) -> None:
-    """A slow way is slow for the whole of the verb; the rest ends by itself, or after a while."""
-    if cell.fault in ("freeze", "cut"):
+def lasts(made: Stage, cell: Cell) -> None:
+    """A slow way is slow for the whole of the verb; the rest ends by itself, or after a while.
+
+    While a controller does not answer, somebody gives the command again: that must do the work, or say who is at it.
+    """
+    if cell.component == "controller" and cell.fault in ("freeze", "cut"):
+        made.verb(cell.verb)
+    elif cell.fault in ("freeze", "cut"):
         time.sleep(LASTS)
 
 

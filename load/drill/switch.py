@@ -35,7 +35,7 @@ Say = Callable[[str], None]
 
 
 class Outcome(msgspec.Struct):
-    """Of one cell. `tries`: how often the verb had to be given again; `pause_ms`: of the verb that met the fault."""
+    """Of one cell. `first`: what the verb said that met the fault; `tries`: how often it was given again."""
 
     cell: str
     row: str
@@ -130,7 +130,7 @@ class _Play:
             end = faults.begin(made, cell, controller)
             try:
                 _go_on(controller)
-                faults.lasts(cell)
+                faults.lasts(made, cell)
                 if cell.fault == "slow":
                     return self._ended(controller, problems)
             finally:

@@ -44,11 +44,14 @@ def clients(state: State, rules: Rules, job: int | None) -> Iterator[Event]:
 def read_sides(state: State, g: int, client: int, rules: Rules) -> tuple[Side, ...]:
     """Where gateway `g` may send this client's read now (routing/decision.py, policies/pins.py); (): it waits."""
     owner, _, hold = state.gateways[g]
-    if rules.held_reads_wait and hold != FREE and client in state.late[g]:
-        return ()
+    written = state.pins[client]
+    if rules.held_reads_wait and hold != FREE and client in state.late[g] and written is not None:
+        # gateway/http1/patience.py `wrote_since_the_hold`
+        both = all(sent >= there for sent, there in zip(state.sent, written, strict=True))
+        if not both:
+            return ()
     if owner == "service":
         return ("service",)
-    written = state.pins[client]
     # The watermark that counts is that of the stream which this gateway's owner is the source of.
     if written is not None and g in state.knows[client] and state.sent[number(owner)] < written[number(owner)]:
         return ("legacy",)

@@ -13,4 +13,4 @@ class Rules:
     reverse_runs: bool = True
     leaves_once: bool = True  # gateway/policies/hold.py: a held request is released or refused, never both
     pins_shared: bool = True  # gateway/policies/sharing.py: a write is answered when all nodes know its pin
-    held_reads_wait: bool = True  # a client that wrote after the hold began reads when the hold has ended
+    held_reads_wait: bool = True  # gateway/http1/patience.py: who wrote since the hold waits
