@@ -13,7 +13,7 @@ from pathlib import Path
 from load.drill.cells import Cell
 from load.drill.stage import DOMAIN, Stage
 
-#: How long a part is frozen or cut off: longer than the pause's budget (1 s), so that the switch meets its end.
+#: How long a part is frozen: longer than the pause's budget (1 s), so that the switch meets its end.
 LASTS = 1.6
 SLOW = 0.03  # seconds that each piece of a slow way takes
 PROCESSES = {
@@ -49,15 +49,16 @@ def begin(made: Stage, cell: Cell, controller: subprocess.Popen[str]) -> Callabl
             return heal
 
 
-def lasts(made: Stage, cell: Cell) -> None:
-    """A slow way is slow for the whole of the verb; the rest ends by itself, or after a while.
+def lasts(made: Stage, cell: Cell) -> bool:
+    """True: the fault goes on until the verb has ended by itself. What is frozen wakes up a while later.
 
     While a controller does not answer, somebody gives the command again: that must do the work, or say who is at it.
     """
     if cell.component == "controller" and cell.fault in ("freeze", "cut"):
         made.verb(cell.verb)
-    elif cell.fault in ("freeze", "cut"):
+    elif cell.fault == "freeze":
         time.sleep(LASTS)
+    return cell.fault in ("cut", "slow")
 
 
 def _pids(made: Stage, cell: Cell, controller: subprocess.Popen[str]) -> list[int]:

@@ -130,8 +130,7 @@ class _Play:
             end = faults.begin(made, cell, controller)
             try:
                 _go_on(controller)
-                faults.lasts(made, cell)
-                if cell.fault == "slow":
+                if faults.lasts(made, cell):
                     return self._ended(controller, problems)
             finally:
                 end()

@@ -15,7 +15,7 @@ from psycopg import sql
 from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
 
-from migration_plan.databases import unreachable
+from migration_plan.databases import Bounded, unreachable
 from migration_plan.errors import Busy, NotPrepared
 from migration_plan.journey import Stand
 from migration_plan.ledger.chain import Checked, Entry, Row, check, seal
@@ -187,7 +187,7 @@ class Ledger:
 
 def _connect(dsn: str, name: str) -> psycopg.Connection[dict[str, Any]]:
     with _told(dsn):
-        return psycopg.connect(
+        return Bounded.connect(
             dsn, autocommit=True, row_factory=dict_row, connect_timeout=CONNECT_TIMEOUT_S, application_name=name,
             options=_NOTICED,
         )  # fmt: skip
