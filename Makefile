@@ -33,14 +33,15 @@ test: setup-dev ## Run the tests (real servers; installs missing system packages
 	@tools/system-packages.sh chromium=chromium chromedriver=chromium-driver nginx=nginx wrk=wrk java=default-jre-headless mvn=maven
 	@.venv/bin/pytest -m "not e2e and not alone and not long" $(WHOLE:%=--ignore=%) -n 4 --dist loadfile $(ARGS)
 	@.venv/bin/pytest $(WHOLE) -m "not alone and not long" -n 2 --dist loadfile $(ARGS)
-	@.venv/bin/pytest $(WHOLE) -m alone $(ARGS)
+	@.venv/bin/pytest $(WHOLE) -m "alone and not long" $(ARGS)
 
 test-long: setup-dev ## Run the tests that take long by their nature: short benchmarks, brokers that crash, drills.
 	@tools/system-packages.sh nginx=nginx wrk=wrk java=default-jre-headless mvn=maven
-	@.venv/bin/pytest -m long -n 2 --dist loadfile $(ARGS)
+	@.venv/bin/pytest -m "long and not alone" -n 2 --dist loadfile $(ARGS)
+	@.venv/bin/pytest $(WHOLE) -m "long and alone" $(ARGS)
 
 test-quick: setup-dev ## Run the tests without I/O only.
-	@.venv/bin/pytest tests/unit $(ARGS)
+	@.venv/bin/pytest tests/unit -m "not long" $(ARGS)
 
 check: setup-dev ## Lint, types, import contracts.
 	@.venv/bin/ruff check .

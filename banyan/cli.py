@@ -40,6 +40,7 @@ COMMANDS = {
         "drill",
         "Kill parts on purpose, on a scratch stack, and account for every row.",
     ),
+    "model": ("banyan.commands.model", "model", "Look at every state of a switch, within bounds."),
     "bench": ("banyan.commands.bench", "bench", "Measure against peers, side by side."),
 }
 

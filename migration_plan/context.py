@@ -16,7 +16,7 @@ from psycopg.rows import TupleRow
 from cdc import mapping as mappings
 from gateway.control.client import AdminClient
 from migration_plan import plan as plans
-from migration_plan.databases import unreachable
+from migration_plan.databases import Bounded, unreachable
 from migration_plan.environment import need, need_dsn
 from migration_plan.errors import NotPrepared, PlanInvalid, Unreachable
 from migration_plan.ledger import Ledger
@@ -127,7 +127,7 @@ class Context:
         conninfo = make_conninfo(
             dsn, connect_timeout=CONNECT_TIMEOUT_S, application_name="banyan plan", options=options
         )
-        opened: Connection = psycopg.connect(conninfo, autocommit=True)
+        opened: Connection = Bounded.connect(conninfo, autocommit=True)
         self._connections[variable] = opened
         return opened
 

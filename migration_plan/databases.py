@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import re
+import time
+from collections.abc import Generator
+from typing import Any, TypeVar
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
+from psycopg.rows import Row
 
 from cdc.errors import first_line
 from migration_plan.errors import Unreachable
 
+T = TypeVar("T")
+# Longer than the time-out that the server keeps (`context.STATEMENT_TIMEOUT_MS`), which it can when it is well.
+ANSWER_S = 12.0
 STACK_HINT = "is the stack up? start it with `banyan up`"
 
 # libpq says where it tried, which we say already.
@@ -29,3 +36,26 @@ def address(dsn: str) -> str:
     """`host:port` of a libpq URL or connection string."""
     known = conninfo_to_dict(dsn)
     return f"{known.get('host') or known.get('hostaddr') or 'localhost'}:{known.get('port') or 5432}"
+
+
+class Bounded(psycopg.Connection[Row]):
+    """No call waits for longer than ANSWER_S. A server that is frozen, or behind a network that carries nothing, closes
+    no connection: whoever fenced a wave must hear of it, to say so and to leave the rest to the next run.
+    """
+
+    def wait(self, gen: Generator[Any, Any, T], *options: Any, **named: Any) -> T:
+        return super().wait(self._within(gen), *options, **named)
+
+    def _within(self, gen: Generator[Any, Any, T]) -> Generator[Any, Any, T]:
+        deadline = time.monotonic() + ANSWER_S
+        try:
+            wanted = next(gen)
+            while True:
+                ready = yield wanted  # every 0.1 s at the latest, so that Ctrl-C is seen
+                if not ready and time.monotonic() > deadline:
+                    self.pgconn.finish()
+                    raise psycopg.OperationalError(f"no answer within {ANSWER_S:.0f} s")
+                wanted = gen.send(ready)
+        except StopIteration as end:
+            answer: T = end.value
+            return answer

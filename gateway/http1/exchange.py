@@ -131,7 +131,9 @@ class Exchange:
 
     def _go(self) -> None:
         if self.read:
-            if self.decision.behind and self.patience.is_ahead_of(self.decision.side):
+            if (self.decision.behind and self.patience.is_ahead_of(self.decision.side)) or (
+                self.slot.write.hold and self.patience.wrote_since_the_hold()
+            ):
                 self.patience.await_sync()
             else:
                 self.attempt()

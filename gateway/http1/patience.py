@@ -81,6 +81,16 @@ class Patience:
             self._written = exchange.gateway.last_write(exchange, other)
         return exchange.gateway.board.is_ahead(exchange.route.domain, other, self._written)
 
+    def wrote_since_the_hold(self) -> bool:
+        """Of a read whose wave is held: its client has written since, and one side lacks it. Another node, or another
+        worker, may know the new owner already, and have passed the write to it; our table names the one before.
+        """
+        exchange = self._exchange
+        since = exchange.gateway.holds.since(exchange.route.domain)
+        if not (self.is_ahead_of("legacy") or self.is_ahead_of("service")):
+            return False
+        return self._written is not None and self._written > since
+
     def await_sync(self) -> None:
         """Rather a little later than a read that does not see the client's own write."""
         if not self._enter(Cause.BEHIND, SYNC_SECONDS):

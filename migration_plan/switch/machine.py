@@ -25,7 +25,7 @@ from migration_plan.switch.recorder import Clock, Hook, Recorder, nobody_dies
 from migration_plan.switch.resolve import Settled, resolve
 
 # The new owner accepts writes already, or a gateway holds some: try for 5 s before leaving it to the next run.
-FORWARD_ATTEMPTS = 20
+FORWARD_S = 5.0
 RETRY_S = 0.25
 BACKOFF_S = 0.05
 # This part of the pause budget may pass before step 6; the rest is for steps 6 and 7.
@@ -190,7 +190,8 @@ class Switch:
 
     def _confirm(self, fenced: Fenced, epoch: int) -> None:
         table = self.ports.table(self.source)
-        for attempt in range(1, FORWARD_ATTEMPTS + 1):
+        give_up = self._clock.now() + FORWARD_S
+        while True:
             try:
                 return table.set_owner(self.target, fenced.epoch, epoch)
             except EpochMoved:
@@ -199,26 +200,25 @@ class Switch:
                     return None
                 raise
             except Unreachable:
-                if attempt == FORWARD_ATTEMPTS:
+                if self._clock.now() >= give_up:  # time, not attempts: each may take seconds to fail
                     raise
                 self._clock.sleep(RETRY_S)
-        return None
 
     def _release(self, owned: Owned, stand: Stand) -> dict[str, Any]:
         """Publish, which ends the hold; where nobody holds, a gateway that is away learns it from 421 later."""
-        for attempt in range(1, FORWARD_ATTEMPTS + 1):
+        give_up = self._clock.now() + FORWARD_S
+        while True:
             try:
                 published = self.ports.routes.publish(owned, stand)
             except Unreachable as error:
                 if not self._holding:
                     return {"gateway": "not told", "why": str(error)}
-                if attempt == FORWARD_ATTEMPTS:
+                if self._clock.now() >= give_up:
                     raise
                 self._clock.sleep(RETRY_S)
             else:
                 self._holding = False
                 return published
-        return {}
 
     def _settle(self, error: BaseException) -> Settled:
         """Where the databases put the wave after `error`, once an unfinished fence is ended."""

@@ -12,6 +12,7 @@ import msgspec
 import pytest
 
 from gateway.control.table import Operation, Wave
+from gateway.routing.keys import identity
 from tests.integration.gateway.stage import Stage, reason, side, staged, until
 from tests.integration.gateway.upstream import HangUp, Seen, answering, hang, response
 
@@ -110,6 +111,33 @@ async def test_while_a_rollback_is_under_way_a_client_reads_what_it_wrote_at_the
     assert not mine.done(), "legacy does not have it yet"
     stage.gateway.take_watermarks({"shop.reverse": 4102444800.0})
     assert side(await mine) == "legacy"
+
+
+async def test_who_wrote_since_the_hold_began_reads_by_the_table_that_ends_it(stage: Stage) -> None:
+    """A node, or a worker, that has the new table already may have passed the write to the new owner (`banyan model
+    --mutant reads-go-on-by-a-held-table` has the trace)."""
+    stage.gateway.take_watermarks({"shop.forward": 4102444800.0, "shop.reverse": 0.0})
+    me, earlier, other = {"X-Client": "me"}, {"X-Client": "earlier"}, {"X-Client": "other"}
+    stage.gateway.board.record("shop", [identity(b"earlier")])
+    stage.wave(phase="canary", canary_percent=50, hold=True)
+    assert (await stage.client.get("/items", headers=earlier)).status_code == 200, "it is where it was before the hold"
+    stage.gateway.board.record("shop", [identity(b"me")])  # as another worker writes it, before it answers
+    mine = asyncio.create_task(stage.client.get("/items", headers=me))
+    await until(lambda: mine.done() or len(stage.gateway.room) == 1)
+    assert not mine.done(), "no side is sure to have it"
+    assert (await stage.client.get("/items", headers=other)).status_code == 200, "who wrote nothing is not kept waiting"
+    stage.wave(phase="service", owner="service")
+    assert side(await mine) == "service"
+
+
+async def test_who_wrote_since_a_hold_that_nobody_ends_reads_once_both_sides_have_it(stage: Stage) -> None:
+    stage.gateway.take_watermarks({"shop.forward": 4102444800.0, "shop.reverse": 0.0})
+    stage.wave(phase="canary", canary_percent=50, hold=True)
+    stage.gateway.board.record("shop", [identity(b"me")])
+    mine = asyncio.create_task(stage.client.get("/items", headers={"X-Client": "me"}))
+    await until(lambda: mine.done() or len(stage.gateway.room) == 1)
+    stage.gateway.take_watermarks({"shop.forward": 4102444800.0, "shop.reverse": 4102444800.0})
+    assert (await mine).status_code == 200
 
 
 async def test_what_was_written_at_the_owner_of_one_wave_is_seen_by_a_read_of_all_waves(stage: Stage) -> None:

@@ -167,3 +167,13 @@ def test_a_dead_server_says_so_without_the_password() -> None:
     with pytest.raises(Unreachable, match="banyan up") as caught:
         Ledger("postgresql://ann:secret@127.0.0.1:1/none", "ann")
     assert "secret" not in str(caught.value)
+
+
+def test_the_server_notices_within_seconds_that_a_controller_s_machine_is_gone(dsn: str) -> None:
+    """Its lease is a lock of its connection: the system's own two hours would keep everybody else away."""
+    with Ledger(dsn, "ann") as ledger:
+        shown = [
+            ledger._query(f"SHOW tcp_keepalives_{name}", [])[0][f"tcp_keepalives_{name}"]
+            for name in ("idle", "interval", "count")
+        ]
+    assert [int(value.rstrip("s")) for value in shown] == [5, 2, 3]

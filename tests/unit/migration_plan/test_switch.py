@@ -131,6 +131,22 @@ def test_a_server_that_is_away_at_any_call_leaves_something_to_finish_or_nothing
 
 
 @pytest.mark.parametrize("source", ["legacy", "service"])
+def test_an_old_owner_that_takes_seconds_to_be_unreachable_does_not_keep_the_routes_from_the_new_one(
+    source: Side,
+) -> None:
+    """Twenty attempts of three seconds each would have held the writes for a minute."""
+    world = at(source)
+    name = mirrored("legacy.set_owner", source)
+    world.trouble[name] = [Unreachable("no answer")] * 40
+    world.slow[name] = 3.0
+    with pytest.raises(Unfinished):
+        world.switch()
+    assert not world.holding
+    assert world.routed[0].owner != source
+    assert world.seconds < 10
+
+
+@pytest.mark.parametrize("source", ["legacy", "service"])
 @pytest.mark.parametrize(("step", "when"), POINTS)
 @pytest.mark.parametrize("second", ["recover", "switch", "there and back"])
 def test_a_controller_that_was_thought_dead_does_no_harm_when_it_goes_on(
