@@ -145,3 +145,12 @@ def snapshot(rows: int, turns: int, as_json: bool) -> None:
     from load.bench.snapshot import run, show_report
 
     _show(run(rows, turns, _progress), show_report, as_json)
+
+
+@bench.command()
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object as the last line.")
+def savings(as_json: bool) -> None:
+    """What the battery planner saves on the real prices of 2023 and 2024, without foresight."""
+    from load.bench.savings import run, show_report
+
+    _show(run(_progress), show_report, as_json)
