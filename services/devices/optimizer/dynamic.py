@@ -122,6 +122,32 @@ def solve(grid: Grid, cost: Array, terminal_eur_kwh: float = 0.0) -> Table:
     return Table(choices, values)
 
 
+@dataclass(frozen=True, slots=True)
+class Beginning:
+    """The best first move (its index) by [home, level], and how much less the whole then costs than after no move."""
+
+    choice: NDArray[np.int64]
+    gain: Array
+
+
+def first(grid: Grid, cost: Array, terminal_eur_kwh: float = 0.0) -> Beginning:
+    """`solve`, for who needs the first step only: some ten times as fast. Moves of infinite cost are not made."""
+    steps, homes, moves = cost.shape
+    levels = grid.levels
+    padded = np.full((homes, levels + moves - 1), np.inf)
+    inside = padded[:, grid.down : grid.down + levels]
+    inside[:] = -terminal_eur_kwh * grid.step_kwh * np.arange(levels)
+    # Moves come first here: the minimum then runs over whole rows of homes × levels.
+    window = np.lib.stride_tricks.sliding_window_view(padded, moves, axis=1).transpose(2, 0, 1)
+    by_move = np.ascontiguousarray(cost.transpose(0, 2, 1))
+    total = np.empty((moves, homes, levels))
+    for step in range(steps - 1, 0, -1):
+        np.add(window, by_move[step][:, :, None], out=total)
+        total.min(axis=0, out=inside)
+    np.add(window, by_move[0][:, :, None], out=total)
+    return Beginning(total.argmin(axis=0), total[grid.down] - total.min(axis=0))
+
+
 def follow(grid: Grid, table: Table, level: NDArray[np.int64]) -> NDArray[np.int64]:
     """The levels [home, step + 1] of the best path from each home's first one."""
     steps, homes, _ = table.choices.shape

@@ -46,8 +46,8 @@ def local_hours(starts: Sequence[datetime]) -> list[int]:
     return [to_local(start).hour for start in starts]
 
 
-def slots(starts: Sequence[datetime], power_kw: Array, most_w: int) -> tuple[Slot, ...]:
-    """The plan of one local day as slots of its wall clock; equal neighbours are one slot.
+def slots(starts: Sequence[datetime], power_kw: Array, most_w: int, step: int = 60) -> tuple[Slot, ...]:
+    """The plan of one local day in steps of `step` minutes, as slots of its wall clock; equal neighbours are one slot.
 
     A slot is named by the clock, so the two passes of autumn's repeated hour share one: where the plan differs between
     them the battery holds. The hour that spring skips has no slot, and needs none.
@@ -59,7 +59,8 @@ def slots(starts: Sequence[datetime], power_kw: Array, most_w: int) -> tuple[Slo
         wanted[minute] = action if wanted.get(minute, action) == action else ("hold", 0)
     minutes = sorted(wanted)
     found: list[Slot] = []
-    for minute, until in zip(minutes, [*minutes[1:], DAY_MINUTES], strict=True):
+    ends = [*minutes[1:], min(DAY_MINUTES, minutes[-1] + step)] if minutes else []
+    for minute, until in zip(minutes, ends, strict=True):
         mode, power_w = wanted[minute]
         if found and (found[-1].mode, found[-1].power_w, found[-1].until) == (mode, power_w, minute):
             minute = found.pop().since

@@ -102,6 +102,16 @@ def test_a_plan_never_costs_more_than_doing_nothing(question: Question) -> None:
     assert made.cost_eur <= made.idle_eur + 1e-6
 
 
+@settings(max_examples=30, deadline=None)
+@given(questions())
+def test_the_first_move_alone_is_that_of_the_whole_table(question: Question) -> None:
+    grid = dynamic.make_grid(question.battery, 1.0)
+    cost = dynamic.costs(grid, question.tariff, question.prices, np.vstack([question.load, question.load / 2]))
+    table, begin = dynamic.solve(grid, cost, 0.1), dynamic.first(grid, cost, 0.1)
+    assert np.array_equal(table.choices[0], begin.choice)
+    assert begin.gain.min() >= 0
+
+
 def test_more_levels_come_closer() -> None:
     prices = np.array([40.0, 10, -60, 30, 200, 120, 90, 300])
     question = Question(HOME, RETAIL, prices, np.full(8, 0.6))
