@@ -1,8 +1,8 @@
 """Amounts in int64, exact to the cent: what a column of energies costs under a row of tariffs. Pure.
 
 A tariff's price of a kWh is a fraction of whole numbers, so an amount is one multiplication, and one division that
-rounds half away from zero, as Decimal's ROUND_HALF_UP does. Where the product could leave int64 the amount is made by Decimal:
-never a wrong number, at worst a slow one.
+rounds half away from zero, as Decimal's ROUND_HALF_UP does. Where the product could leave int64 the amount is made by
+Decimal: never a wrong number, at worst a slow one.
 """
 
 from __future__ import annotations
