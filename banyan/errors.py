@@ -2,6 +2,7 @@
 
 BanyanError
 ├── ServerMissing     a server's binary is not on this machine
+├── DataMissing       public data that a bench needs cannot be had
 ├── ServerTooOld      a server's version is below what Banyan needs
 ├── ServerFailed      a server did not become ready; carries the end of its log
 ├── PortInUse         somebody else listens where we were told to
@@ -18,6 +19,10 @@ class BanyanError(Exception):
 
 class ServerMissing(BanyanError):
     """A server's binary was found neither in the environment nor on PATH."""
+
+
+class DataMissing(BanyanError):
+    """Public data that a bench stands on cannot be had on this machine."""
 
 
 class ServerTooOld(BanyanError):

@@ -186,3 +186,34 @@ def switch(turns: int, rate: int, as_json: bool) -> None:
     with bar() as tell:
         report = run(turns, rate, tell)
     _show(report, show_report, as_json)
+
+
+@bench.command()
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object as the last line.")
+def savings(as_json: bool) -> None:
+    """What the battery planner saves on the real prices of 2023 and 2024, without foresight."""
+    from load.bench.savings import run, show_report
+
+    _show(run(_progress), show_report, as_json)
+
+
+@bench.command()
+@click.option("--quotes", type=click.IntRange(1_000, 100_000_000), default=1_000_000, show_default=True)
+@click.option("--tariffs", type=click.IntRange(1, 500), default=40, show_default=True)
+@click.option("--turns", type=click.IntRange(1, 20), default=3, show_default=True, help="The medians count.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object as the last line.")
+def pricing(quotes: int, tariffs: int, turns: int, as_json: bool) -> None:
+    """Every open quote under every tariff, from the database: exact amounts per second and core."""
+    from load.bench.pricing import run, show_report
+
+    _show(run(quotes, tariffs, turns, _progress), show_report, as_json)
+
+
+@bench.command()
+@click.option("--batteries", type=click.IntRange(100, 10_000_000), default=10_000, show_default=True)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object as the last line.")
+def decide(batteries: int, as_json: bool) -> None:
+    """One minute of the imbalance market: policy tables made, and what each battery of a fleet should do."""
+    from load.bench.decide import run, show_report
+
+    _show(run(batteries), show_report, as_json)

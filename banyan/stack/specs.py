@@ -119,13 +119,16 @@ def services(config: Config, domains: Sequence[str] = SERVICES) -> list[Spec]:
                 "warning",
                 f"services.{name}.app:app",
             ],
-            env=config.pick(
-                f"{name.upper()}_DATABASE_URL",
-                "LEGACY_SECRET_KEY",
-                "LEGACY_BACKOFFICE_KEY",
-                "LEGACY_SMTP_URL",
-                "GATEWAY_ASSERTION_KEY",
-            ),
+            env={
+                **config.pick(
+                    f"{name.upper()}_DATABASE_URL",
+                    "LEGACY_SECRET_KEY",
+                    "LEGACY_BACKOFFICE_KEY",
+                    "LEGACY_SMTP_URL",
+                    "GATEWAY_ASSERTION_KEY",
+                ),
+                **{k: v for k, v in os.environ.items() if name == "devices" and k.startswith("DEVICES_IMBALANCE_")},
+            },
             ready_url=f"{config[f'BANYAN_{name.upper()}_URL']}/readyz",
         )
         for name in domains

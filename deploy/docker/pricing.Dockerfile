@@ -3,8 +3,8 @@ FROM python:3.11-slim AS build
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 WORKDIR /src
 RUN python -m venv /opt/banyan
-COPY requirements/service.txt requirements/
-RUN /opt/banyan/bin/pip install --require-hashes -r requirements/service.txt
+COPY requirements/pricing.txt requirements/
+RUN /opt/banyan/bin/pip install --require-hashes -r requirements/pricing.txt
 COPY pyproject.toml README.md LICENSE ./
 COPY services/__init__.py services/
 COPY services/chassis services/chassis

@@ -1,6 +1,9 @@
 """What granian serves: `services.devices.app:app`."""
 
+import os
+
 from services.chassis.settings import load
+from services.devices.market import settings as market
 from services.devices.service import devices
 
-app = devices(load("devices"))
+app = devices(load("devices"), market.load(os.environ))

@@ -7,5 +7,14 @@ from litestar.types import ControllerRouterHandler
 from services.devices.facade.acks import AcksFacade
 from services.devices.facade.devices import DevicesFacade, get_schedule
 from services.devices.v2.devices import DevicesV2
+from services.devices.v2.market import MarketV2
+from services.devices.v2.optimize import OptimizeV2
 
-ROUTES: list[ControllerRouterHandler] = [DevicesFacade, AcksFacade, get_schedule, DevicesV2]
+ROUTES: list[ControllerRouterHandler] = [
+    DevicesFacade,
+    AcksFacade,
+    get_schedule,
+    DevicesV2,
+    MarketV2,
+    OptimizeV2,
+]

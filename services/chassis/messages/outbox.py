@@ -8,6 +8,7 @@ from typing import Any
 from uuid import UUID
 
 import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.chassis.messages.tables import OUTBOX
@@ -30,6 +31,13 @@ async def put(connection: AsyncConnection, topic: str, payload: dict[str, Any]) 
     """Add a message to the caller's transaction."""
     statement = sa.insert(OUTBOX).values(topic=topic, payload=payload).returning(*_ROW)
     return Message(*(await connection.execute(statement)).one())
+
+
+async def put_once(connection: AsyncConnection, topic: str, payload: dict[str, Any], message_id: UUID) -> bool:
+    """Add a message unless there is one with this id: what several processes find at once is told once."""
+    statement = insert(OUTBOX).values(topic=topic, payload=payload, message_id=message_id)
+    statement = statement.on_conflict_do_nothing(index_elements=["message_id"])
+    return (await connection.execute(statement.returning(OUTBOX.c.id))).one_or_none() is not None
 
 
 async def claim(connection: AsyncConnection) -> Message | None:

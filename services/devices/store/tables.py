@@ -6,6 +6,8 @@ import sqlalchemy as sa
 from advanced_alchemy.types import DateTimeUTC
 from sqlalchemy.dialects.postgresql import JSONB
 
+from services.chassis.messages.tables import define
+
 METADATA = sa.MetaData()
 
 DEVICES = sa.Table(
@@ -67,3 +69,42 @@ COMMANDS = sa.Table(
 CUSTOMER_REFS = sa.Table(
     "customer_refs", METADATA, sa.Column("id", sa.BigInteger, primary_key=True, autoincrement=False)
 )
+
+IMBALANCE_PRICES = sa.Table(
+    "imbalance_prices",
+    METADATA,
+    sa.Column("id", sa.BigInteger, sa.Identity(), primary_key=True),
+    sa.Column("area", sa.Text, nullable=False),
+    sa.Column("starts_at", DateTimeUTC, nullable=False),
+    sa.Column("minutes", sa.SmallInteger, nullable=False),
+    sa.Column("revision", sa.Integer, nullable=False),
+    sa.Column("price", sa.Numeric(10, 2), nullable=False),
+    sa.Column("quality", sa.Text, nullable=False),
+    sa.Column("source", sa.Text, nullable=False),
+    sa.Column("observed_at", DateTimeUTC, nullable=False, server_default=sa.func.now()),
+    sa.UniqueConstraint("area", "starts_at", "minutes", "revision"),
+)
+
+BATTERY_STATES = sa.Table(
+    "battery_states",
+    METADATA,
+    sa.Column("device_id", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("soc", sa.REAL),
+    sa.Column("soc_at", DateTimeUTC),
+    sa.Column("mode", sa.Text, nullable=False, server_default="idle"),
+    sa.Column("since", DateTimeUTC),
+)
+
+PLANNER_MODELS = sa.Table(
+    "planner_models",
+    METADATA,
+    sa.Column("version", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("kind", sa.Text, nullable=False),
+    sa.Column("settings", JSONB, nullable=False),
+    sa.Column("note", sa.Text, nullable=False),
+    sa.Column("active", sa.Boolean, nullable=False, server_default=sa.false()),
+    sa.Column("created_at", DateTimeUTC, nullable=False, server_default=sa.func.now()),
+)
+sa.Index("planner_models_one_active", PLANNER_MODELS.c.active, unique=True, postgresql_where=PLANNER_MODELS.c.active)
+
+define(METADATA)

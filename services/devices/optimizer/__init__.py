@@ -1,0 +1,1 @@
+"""Plans what a battery does from prices and an expected load; numpy, no solver."""
