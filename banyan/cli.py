@@ -29,7 +29,7 @@ COMMANDS = {
     "history": ("banyan.commands.plan", "history", "Show the ledger."),
     "prepare": ("banyan.commands.plan", "prepare", "Install guards, publications and slots for a domain."),
     "stream": ("banyan.commands.stream", "stream", "Resume a halted stream, recover a lost slot, move to Kafka."),
-    "plan": ("banyan.commands.plan", "plan", "Lint, show, compile and publish the plan."),
+    "plan": ("banyan.commands.plan_tools", "plan", "Lint, show, compare, draw, compile and publish the plan."),
     "route": ("banyan.commands.route", "route", "Explain where a request goes; let a tester choose."),
     "gateway": ("banyan.commands.gateway", "gateway", "Watch the gateway's decisions as it takes them."),
     "drill": (

@@ -259,7 +259,7 @@ def _plain(row: Row) -> dict[str, Any]:
 
 @click.group()
 def plan() -> None:
-    """Lint, show, compile and publish the plan."""
+    """Lint, show, compare, draw, compile and publish the plan."""
 
 
 @plan.command()
