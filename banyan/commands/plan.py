@@ -214,6 +214,9 @@ def _step(
         sys.exit(Refused.exit_code)
 
 
+run_step = _step  # for the verbs that have a module of their own
+
+
 def _ask(preview: Result) -> None:
     """Show what would be done on stderr, and go on only if somebody says so."""
     if preview.before == preview.after:

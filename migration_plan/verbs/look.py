@@ -24,6 +24,7 @@ def look(run: Run) -> Result:
             run.routes.require_valid(move.after)
         except Refused as error:
             why = [*why, str(error)]
+    why += not_approved(run)
     measured, findings = run.judge(move)
     due = _due(run, move, measured) if measured is not None else {}
     why += [str(found) for found in gates.stopping(findings, run.options.forced) if found.gate not in due]
@@ -40,6 +41,15 @@ def look(run: Run) -> Result:
         refusal=why,
         predicted_pause_ms=measured.predicted_pause_ms if measured and move.switches else None,
     )
+
+
+def not_approved(run: Run) -> list[str]:
+    """Why this actor may not take the step; nothing when they may."""
+    try:
+        run.require_approver()
+    except Refused as error:
+        return [str(error)]
+    return []
 
 
 def _due(run: Run, move: Move, measured: gates.Measured) -> dict[str, tuple[str, str]]:

@@ -217,7 +217,7 @@ def test_reads_go_to_the_service_only_while_it_answers_alike_and_well() -> None:
     assert refused.gate == "shadow"
     assert "toys.get $.f0 (9 of 99; legacy with itself 0 of 20), toys.get $.f1" in refused.measured
     assert refused.measured.endswith(", and 2 more")
-    assert refused.help == "see both answers: `banyan shadow toys`"
+    assert refused.help == "see both answers: `banyan differences toys`"
     failing = change(WELL, gateway=change(GATEWAY, service_errors_per_s=5.0))
     assert [f.gate for f in for_advance(failing, Gates(), CANARY) if f.verdict == "fail"] == ["errors"]
 

@@ -43,7 +43,7 @@ def test_advance_to_where_it_stands_is_nothing() -> None:
 
 
 def test_advance_does_not_skip_shadow() -> None:
-    with pytest.raises(Refused, match="advance to shadow first"):
+    with pytest.raises(Refused, match="take it to shadow first"):
         advance(LEGACY, STEPS, "10")
 
 
