@@ -197,7 +197,8 @@ def test_a_gate_can_be_forced_by_its_name_only() -> None:
 
 def test_every_gate_that_can_stop_a_step_may_be_forced_and_no_other() -> None:
     every = [*for_advance(WELL, Gates(), CANARY), *for_switch(WELL, Gates(), Budgets(), "legacy")]
-    assert {finding.gate for finding in every} == set(GATES)
+    retiring = {"served", "readers"}  # of `complete`: test_retire_gates.py
+    assert {finding.gate for finding in every} | retiring == set(GATES)
     require_known(GATES)
     with pytest.raises(NameUnknown, match="no gate 'verfy'; there are: gateway, health, "):
         require_known(["verify", "verfy"])
