@@ -17,10 +17,12 @@ from typing import Any
 
 from cdc import errors as cdc_errors
 from cdc import retire, retired
+from cdc.kafka import standing
 from migration_plan import gates
+from migration_plan.compile import DIRECTIONS
 from migration_plan.context import SIDES, Context
 from migration_plan.environment import need_dsn
-from migration_plan.errors import PlanError, Unfinished, Unreachable
+from migration_plan.errors import PlanError, Refused, Unfinished, Unreachable
 from migration_plan.gates.retire import readers, served
 from migration_plan.graph import Edge, holding
 from migration_plan.graph.look import look as look_at_monolith
@@ -75,6 +77,8 @@ def complete(
             findings = _findings(run, stands, holders, code_read=code_read, accepted=accept_readers)
             passed = gates.require(findings, run.options.forced)
             cut = _cuts(run, holders, code_read=code_read)
+            if cut:
+                _require_direct(context, domain)
         say("2 ledger: retired, from where there is no way back")
         for one, mine in zip(runs, owned, strict=True):
             one.journal.write([Note("complete", "begin", mine.epoch, {"cut": cut})], RETIRED, mine)
@@ -133,6 +137,16 @@ def _runs(context: Context, domain: str, options: dict[str, Any]) -> list[Run]:
 def _holders(context: Context, domain: str, source: Path | None) -> tuple[list[Edge], bool]:
     graph = look_at_monolith(context, source)
     return holding(graph, domain), graph.code is not None
+
+
+def _require_direct(context: Context, domain: str) -> None:
+    """Raises: Refused while a stream goes through Kafka: its topics hold what would be carried no more."""
+    for direction in DIRECTIONS:
+        stream = inplace.described(context, domain, direction)
+        with context.control(domain, inplace.ends(direction)[1]) as connection:
+            if standing.stand(connection, stream.name)[0] == "kafka":
+                first = f"`banyan stream move {stream.name} --to direct`"
+                raise Refused(f"{stream.name} goes through Kafka: {first} first (nothing was changed)")
 
 
 def _cuts(run: Run, holders: Sequence[Edge], *, code_read: bool) -> bool:
