@@ -59,6 +59,9 @@ class Heartbeat(threading.Thread):
         prompt = connection.info.server_version >= 170000
         emit = EMIT_FLUSHED if prompt else EMIT_TRANSACTION
         while not self._halt.is_set():
+            if self._status.state == "retired":  # nobody waits for its watermark
+                self._halt.wait(LOOK_EVERY)
+                continue
             patience = PULSE_EVERY + random.uniform(0, PULSE_SPREAD)  # noqa: S311
             if (rest := patience - self._status.age()) <= 0:
                 connection.execute(emit, [PULSE])

@@ -23,6 +23,7 @@ from cdc.errors import AtWork, NotPrepared, SchemaChanged, SpoolFull, Transient
 from cdc.halts import Halts
 from cdc.kafka import halves
 from cdc.kafka.standing import stand
+from cdc.retired import Retirement
 from cdc.schema import examine, store
 from cdc.schema.sentry import Sentry
 from cdc.snapshot import Filled, Interrupted, Progress, fill, refill
@@ -58,6 +59,7 @@ class Runner:
         self.stream = stream
         self._mapping, self._reload = mapping, reload
         self._halts = Halts(target_dsn)
+        self._retirement = Retirement(target_dsn)
         self.status = status or Status(stream.name)
         self._routes = routes(mapping, stream.direction)
         self._source_dsn, self._target_dsn = source_dsn, target_dsn
@@ -74,6 +76,8 @@ class Runner:
             try:
                 if self._halts.stand(self.stream, self.status, stop):
                     self._again()
+                if not stop.is_set():
+                    self._carry(self._retirement.stand(self.stream, self._mapping, self.status, stop))
                 if not stop.is_set():
                     self._session(stop)
             except SchemaChanged as e:
@@ -94,6 +98,10 @@ class Runner:
                 self.status.state, self.status.problem = "failed", str(e)
                 raise
         self.status.state = "stopped"
+
+    def _carry(self, mapping: DomainMapping) -> None:
+        if mapping is not self._mapping:
+            self._mapping, self._routes = mapping, routes(mapping, self.stream.direction)
 
     def _again(self) -> None:
         """Raises: ConfigError."""

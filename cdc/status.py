@@ -96,7 +96,8 @@ class Status:
         return round(rows / RATE_WINDOW, 1)
 
     def ready(self) -> bool:
-        return self.state == "streaming" and self.age() < RATE_WINDOW
+        """A stream that is over has nothing left to do."""
+        return self.state == "retired" or (self.state == "streaming" and self.age() < RATE_WINDOW)
 
     @property
     def wal_status(self) -> str:
@@ -105,7 +106,11 @@ class Status:
         return (self.slot.wal_status or "reserved") if self.slot is not None else "missing"
 
     def alarms(self) -> list[alarms.Alarm]:
-        found = alarms.of_slot(self.slot_name, self.slot) if self.slot_known and self.state != "snapshot" else []
+        found = (
+            alarms.of_slot(self.slot_name, self.slot)
+            if self.slot_known and self.state not in ("snapshot", "retired")
+            else []
+        )
         if self.state == "halted":
             found.append(alarms.Alarm("halted", "critical", self.problem))
         if self.parked:

@@ -156,5 +156,5 @@ def _light(name: str, part: Part[Any], well: bool) -> Component:
 
 def _ledger_empty(part: Part[Ledger]) -> str:
     if part.value is not None:
-        return "No step has been taken yet. The first one is `banyan advance <domain>`."
+        return "No step has been taken yet. The first one is `banyan shadow <domain>`."
     return "The ledger has not been read yet." if part.failing_since is None else "The ledger cannot be read."

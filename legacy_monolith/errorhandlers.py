@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 
-from flask import Flask, Response, jsonify
+from flask import Flask, Response, current_app, jsonify
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from werkzeug.exceptions import HTTPException
@@ -51,6 +51,8 @@ def _http_error(error: HTTPException) -> Response:
 def _database_error(error: DBAPIError) -> Response:
     if refusal := guard.refusal(error):
         return misdirected(refusal)
+    if table := guard.retired(error, current_app.extensions["engine"]):
+        return gone(table)
     state = guard.sqlstate(error) or ""
     if state.startswith("22"):
         return answer(422, "a value is out of range")
@@ -78,6 +80,13 @@ def misdirected(refusal: guard.Refusal) -> Response:
     response.headers["Banyan-Owner"] = refusal.owner
     response.headers["Banyan-Epoch"] = str(refusal.epoch)
     return response
+
+
+def gone(table: str) -> Response:
+    """410: what was asked for has left this application for good; only who goes past the gateway sees this."""
+    detail = f"the rows of {table} are kept by a service now, for good: call it by the gateway"
+    problem = {"type": "about:blank", "title": "Gone", "status": 410, "detail": detail}
+    return Response(json.dumps(problem), status=410, content_type="application/problem+json")
 
 
 def _no_connection(_: Exception) -> Response:

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 
+from sqlalchemy import Engine, text
+
 SQLSTATE = "BN421"
+#: A table that is not there. One of a retired domain was renamed: `thing` is `thing_retired` now.
+MISSING = "42P01"
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,3 +38,16 @@ def refusal(error: BaseException) -> Refusal | None:
         return Refusal(str(detail["domain"]), int(detail["wave"]), str(detail["owner"]), int(detail["epoch"]))
     except (ValueError, KeyError, TypeError):
         return Refusal("unknown", 0, "moving", 0)
+
+
+def retired(error: BaseException, engine: Engine) -> str | None:
+    """The table whose domain has left this application for good, when that is what went wrong."""
+    if sqlstate(error) != MISSING:
+        return None
+    cause = getattr(error, "orig", None) or error
+    named = re.search(r'"(?:public\.)?(\w+)"', str(cause))
+    if named is None:
+        return None
+    with engine.connect() as connection:
+        there = connection.execute(text("SELECT to_regclass(:name)"), {"name": f"public.{named[1]}_retired"}).scalar()
+    return named[1] if there is not None else None

@@ -1,4 +1,4 @@
-"""Reads a YAML file and remembers on which line every value stands, so that an error can point at it."""
+"""Reads a YAML file and remembers on which line and column every value stands, so that an error can point at it."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import yaml
 from migration_plan.errors import PlanInvalid
 
 T = TypeVar("T")
+Place = tuple[int, int]
 
 MAX_BYTES = 1_000_000
 _MESSAGE = re.compile(r"^(?P<what>.*?)(?: - at `\$(?P<where>.*)`)?$", re.DOTALL)
@@ -20,21 +21,25 @@ _MISSING = re.compile(r"missing required field `(?P<name>[^`]*)`")
 
 
 class Document:
-    """A parsed YAML file: plain values in `data`, and `line(path)` for paths such as `domains.pricing.waves[0]`."""
+    """A parsed YAML file: plain values in `data`, and `at(path)` for paths such as `domains.pricing.waves[0]`."""
 
-    def __init__(self, path: Path, data: Any, lines: dict[str, int]) -> None:
+    def __init__(self, path: Path, data: Any, places: dict[str, Place]) -> None:
         self.path = path
         self.data = data
-        self._lines = lines
+        self._places = places
+
+    def at(self, path: str) -> Place:
+        """Line and column, from 1, of `path`, or of the nearest thing around it that stands in the file."""
+        while path not in self._places and path:
+            path = path[: max(path.rfind("."), path.rfind("["), 0)]
+        return self._places.get(path, (1, 1))
 
     def line(self, path: str) -> int:
-        """The line of `path`, or of the nearest thing around it that stands in the file."""
-        while path not in self._lines and path:
-            path = path[: max(path.rfind("."), path.rfind("["), 0)]
-        return self._lines.get(path, 1)
+        return self.at(path)[0]
 
     def problem(self, path: str, what: str) -> str:
-        return f"{self.path}:{self.line(path)}: {what}"
+        line, column = self.at(path)
+        return f"{self.path}:{line}:{column}: {what}"
 
     def convert(self, value: Any, type_: type[T], path: str, problems: list[str]) -> T | None:
         """`value` as `type_`; a mismatch is noted in `problems` with its line."""
@@ -91,34 +96,38 @@ def read(path: Path) -> Document:
         root = yaml.compose(text, Loader=yaml.SafeLoader)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
-        raise PlanInvalid(
-            [f"{path}:{mark.line + 1 if mark else 1}: not YAML: {getattr(error, 'problem', None) or error}"]
-        ) from error
+        raise PlanInvalid([f"{path}:{_said(mark)}: not YAML: {getattr(error, 'problem', None) or error}"]) from error
     problems: list[str] = []
-    lines: dict[str, int] = {}
-    data = _plain(root, "", lines, problems, path) if root is not None else {}
+    places: dict[str, Place] = {}
+    data = _plain(root, "", places, problems, path) if root is not None else {}
     if problems:
         raise PlanInvalid(problems)
-    return Document(path, data, lines)
+    return Document(path, data, places)
 
 
-def _plain(node: yaml.Node, path: str, lines: dict[str, int], problems: list[str], file: Path) -> Any:
-    lines.setdefault(path, node.start_mark.line + 1)
+def _place(mark: Any) -> Place:
+    return (mark.line + 1, mark.column + 1) if mark is not None else (1, 1)
+
+
+def _said(mark: Any) -> str:
+    return "{}:{}".format(*_place(mark))
+
+
+def _plain(node: yaml.Node, path: str, places: dict[str, Place], problems: list[str], file: Path) -> Any:
+    places.setdefault(path, _place(node.start_mark))
     if isinstance(node, yaml.MappingNode):
         values: dict[str, Any] = {}
         for key_node, value_node in node.value:
             name = str(key_node.value)
-            line = key_node.start_mark.line + 1
             inner = f"{path}.{name}" if path else name
             if name in values:
-                problems.append(
-                    f"{file}:{line}: {inner} stands here a second time (first on line {lines[inner]}); keep one"
-                )
-            lines.setdefault(inner, line)
-            values[name] = _plain(value_node, inner, lines, problems, file)
+                first, here = places[inner][0], _said(key_node.start_mark)
+                problems.append(f"{file}:{here}: {inner} stands here a second time (first on line {first}); keep one")
+            places.setdefault(inner, _place(key_node.start_mark))
+            values[name] = _plain(value_node, inner, places, problems, file)
         return values
     if isinstance(node, yaml.SequenceNode):
-        return [_plain(item, f"{path}[{number}]", lines, problems, file) for number, item in enumerate(node.value)]
+        return [_plain(item, f"{path}[{number}]", places, problems, file) for number, item in enumerate(node.value)]
     return _SCALARS.construct_object(node)
 
 

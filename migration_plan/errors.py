@@ -1,13 +1,14 @@
 """What can go wrong while a plan is read or carried out; each message says what and what to do.
 
 PlanError
-├── PlanInvalid        the plan file is wrong: `file:line: what; what to do`, one line per problem
+├── PlanInvalid        the plan file is wrong: `file:line:column: what; what to do`, one line per problem
 ├── NameUnknown        a domain, wave or phase that the plan does not have
 ├── NotConfigured      an environment variable is missing
 ├── Unreachable        a database or the gateway's admin API does not answer
 ├── NotPrepared        `banyan prepare` has not run for this domain
 ├── Refused            a gate failed: nothing was changed
-│   └── Frozen         somebody froze the domain: it goes back, not forward
+│   ├── Frozen         somebody froze the domain: it goes back, not forward
+│   └── NotApproved    the plan names who may take this step, and it is somebody else
 ├── Aborted            a switch was given up before the point of no return: nothing was changed
 ├── Unfinished         a switch passed the point of no return and could not finish: run the verb again
 ├── Busy               another controller holds this domain, or moved the wave meanwhile
@@ -62,6 +63,10 @@ class Refused(PlanError):
 
 class Frozen(Refused):
     """The domain takes no step forward until somebody unfreezes it; nothing was changed."""
+
+
+class NotApproved(Refused):
+    """Somebody whom the plan does not name asks for a step; nothing was changed."""
 
 
 class Aborted(PlanError):

@@ -52,7 +52,7 @@ class Move:
         return self.before == self.after
 
 
-LEGACY, SHADOW, SERVICE = Stand("legacy"), Stand("shadow"), Stand("service")
+LEGACY, SHADOW, SERVICE, RETIRED = Stand("legacy"), Stand("shadow"), Stand("service"), Stand("retired")
 
 
 def stations(steps: Sequence[int]) -> tuple[Stand, ...]:
@@ -75,7 +75,7 @@ def advance(now: Stand, steps: Sequence[int], to: str | None = None) -> Move:
         if _rank(after) < _rank(now):
             raise Refused(f"{after} lies behind {now}: use `banyan rollback --to {to}`")
         if _rank(after) > _rank(SHADOW) > _rank(now):
-            raise Refused(f"{after} comes after shadow: advance to shadow first")
+            raise Refused(f"{after} comes after shadow: take it to shadow first (`banyan shadow`)")
     if after == SERVICE and now != SERVICE:
         raise Refused("the next step moves the writes: use `banyan switch`")
     return Move(now, after)
@@ -98,7 +98,7 @@ def rollback(now: Stand, steps: Sequence[int], to: str | None = None) -> Move:
     Raises: NameUnknown, Refused.
     """
     if now.phase == "retired":
-        raise Refused("a retired wave has no way back")
+        raise Refused("a retired wave has no way back: the monolith's tables are not kept any more")
     if to is None:
         before = {"service": Stand("canary", max(steps)), "canary": SHADOW, "shadow": LEGACY, "legacy": LEGACY}
         return Move(now, before[now.phase])
@@ -106,6 +106,13 @@ def rollback(now: Stand, steps: Sequence[int], to: str | None = None) -> Move:
     if _rank(after) > _rank(now):
         raise Refused(f"{after} lies ahead of {now}: use `banyan advance` or `banyan switch`")
     return Move(now, after)
+
+
+def complete(now: Stand) -> Move:
+    """Retire the monolith's side. Raises: Refused unless the writes are at the service."""
+    if now.owner != "service":
+        raise Refused(f"a domain is completed at its service, and this is at {now}: use `banyan switch` first")
+    return Move(now, RETIRED)
 
 
 def require_known(to: str | None, steps: Sequence[int]) -> None:
@@ -125,7 +132,7 @@ def _named(name: str, steps: Sequence[int], *, last: bool) -> Stand:
             raise NameUnknown(f"a canary takes 1 to 100 % of the reads, not {name}")
         return Stand("canary", int(text))
     if text == "retired":
-        raise Refused("a wave is not retired by this command: there would be no way back")
+        raise Refused("a wave is retired by `banyan complete`: there is no way back from it")
     if text == "canary":
         return Stand("canary", steps[-1] if last else steps[0])
     for stand in (LEGACY, SHADOW, SERVICE):

@@ -16,10 +16,11 @@ from migration_plan.plan import BUCKETS, Domain, Operation, Plan
 
 
 def problems(plan: Plan, doc: Document, *, mappings: bool = True) -> list[str]:
-    """Every breach, as `file:line: what; what to do`."""
+    """Every breach, as `file:line:column: what; what to do`."""
     found = list(_names(plan, doc))
     for name, domain in plan.domains.items():
         found += _waves(name, domain, doc)
+        found += _approvers(name, domain, plan, doc)
         found += _steps(name, domain, doc)
         found += _stages(name, domain, doc)
         found += _operations(name, domain, doc)
@@ -87,6 +88,15 @@ def _waves(name: str, domain: Domain, doc: Document) -> Iterator[str]:
                 f"{at}[{number}]",
                 f"waves {number} and {number + 1} of {name} overlap from bucket {following}; end wave {number} there",
             )
+
+
+def _approvers(name: str, domain: Domain, plan: Plan, doc: Document) -> Iterator[str]:
+    for number, approver in enumerate(domain.approvers):
+        role = approver.removeprefix("role:")
+        if role != approver and role not in plan.roles:
+            known = ", ".join(plan.roles) or "none"
+            at = f"domains.{name}.approvers[{number}]"
+            yield doc.problem(at, f"{name} names the role {role!r}; there are: {known}; write it into roles")
 
 
 def _steps(name: str, domain: Domain, doc: Document) -> Iterator[str]:

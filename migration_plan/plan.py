@@ -29,6 +29,9 @@ KeySource = Annotated[str, Meta(pattern=r"^((path|query|header|cookie):[A-Za-z0-
 ConditionSource = Annotated[str, Meta(pattern=r"^(query|header):[A-Za-z0-9_.-]+$")]
 ConditionText = Annotated[str, Meta(min_length=1, max_length=200)]
 PemFile = Annotated[str, Meta(pattern=r"^/\S+$")]  # on each gateway node
+Approver = Annotated[str, Meta(pattern=r"^(role:[a-z][a-z0-9_-]{0,39}|[^\s:]{1,80})$")]
+Roles = dict[Name, tuple[Annotated[str, Meta(pattern=r"^[^\s:]{1,80}$")], ...]]
+FilePattern = Annotated[str, Meta(pattern=r"^[^/\s]\S*$")]
 
 
 class Database(Struct, frozen=True, forbid_unknown_fields=True):
@@ -192,6 +195,12 @@ class Domain(Struct, frozen=True, forbid_unknown_fields=True):
     budgets: Budgets = Budgets()
     stages: Stages = Stages()
     streams: Streams = Streams()
+    # Who may take a step forward: actors (`ann`, `*@ops`) or `role:NAME` of the plan's roles; nobody named: everybody.
+    approvers: tuple[Approver, ...] = ()
+    # The monolith's files that go with the domain, besides those that serve its routes; relative to legacy.source.
+    code: tuple[FilePattern, ...] = ()
+    # So long at its service before `banyan complete`, which has no way back. Seconds.
+    complete_after_s: Annotated[int, Meta(ge=0)] = 604_800
 
 
 class Plan(Struct, frozen=True):
@@ -205,6 +214,9 @@ class Plan(Struct, frozen=True):
     domains: dict[str, Domain]
     facade: Facade | None = None
     auth: Auth | None = None  # an issuer's `jwks` names the variable with the URL
+    roles: dict[str, tuple[str, ...]] = {}
+    legacy_source: Path | None = None  # the folder of the monolith's code; it may be away where the plan is read
+    legacy_ignore: tuple[str, ...] = ()
 
     def domain(self, name: str) -> Domain:
         """Raises: NameUnknown, naming the domains that there are."""
@@ -227,12 +239,31 @@ class Plan(Struct, frozen=True):
 
 
 T = TypeVar("T", bound=Struct)
-SECTIONS = ("legacy", "databases", "upstreams", "domains", "facade", "auth")
 
 
-class _Legacy(Struct, frozen=True, forbid_unknown_fields=True):
+class Legacy(Struct, frozen=True, forbid_unknown_fields=True):
+    """The monolith. `source`: the folder of its code, relative to the plan's, for `banyan plan graph`; `ignore`: files
+    in it that serve nobody (tests, loaders)."""
+
     database: Name
     upstream: Name
+    source: str | None = None
+    ignore: tuple[FilePattern, ...] = ()
+
+
+class File(Struct, frozen=True, forbid_unknown_fields=True):
+    """A plan as it stands in its file: what `banyan plan schema` describes."""
+
+    legacy: Legacy
+    databases: dict[Name, Database]
+    upstreams: dict[Name, Upstream]
+    domains: dict[Name, Domain]
+    facade: Facade | None = None
+    auth: Auth | None = None
+    roles: Roles = {}
+
+
+SECTIONS = File.__struct_fields__
 
 
 def load(path: Path | None = None, *, mappings: bool = True) -> Plan:
@@ -251,15 +282,29 @@ def load(path: Path | None = None, *, mappings: bool = True) -> Plan:
         for name in doc.data
         if name not in SECTIONS
     ]
-    legacy = doc.convert(doc.data.get("legacy", {}), _Legacy, "legacy", problems)
+    legacy = doc.convert(doc.data.get("legacy", {}), Legacy, "legacy", problems)
     databases = _each(doc, "databases", Database, problems)
     upstreams = _each(doc, "upstreams", Upstream, problems)
     domains = _each(doc, "domains", Domain, problems)
     facade = doc.convert(doc.data["facade"], Facade, "facade", problems) if "facade" in doc.data else None
     auth = doc.convert(doc.data["auth"], Auth, "auth", problems) if "auth" in doc.data else None
+    roles = doc.convert(doc.data.get("roles", {}), Roles, "roles", problems)
     if problems or legacy is None:
         raise PlanInvalid(problems)
-    plan = Plan(doc.path.resolve(), legacy.database, legacy.upstream, databases, upstreams, domains, facade, auth)
+    at = doc.path.resolve()
+    plan = Plan(
+        at,
+        legacy.database,
+        legacy.upstream,
+        databases,
+        upstreams,
+        domains,
+        facade,
+        auth,
+        roles or {},
+        (at.parent / legacy.source).resolve() if legacy.source else None,
+        legacy.ignore,
+    )
     if found := lint.problems(plan, doc, mappings=mappings):
         raise PlanInvalid(found)
     return plan

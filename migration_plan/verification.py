@@ -17,7 +17,7 @@ from cdc.verify import Carrier, Report, state, verify
 from migration_plan.compile import compile_stream
 from migration_plan.context import SIDES, Context
 from migration_plan.environment import need_dsn
-from migration_plan.errors import PlanError, Unreachable
+from migration_plan.errors import PlanError, Refused, Unreachable
 from migration_plan.gates.measure import fills, known_streams, last_verification
 from migration_plan.ledger import Entry
 
@@ -57,6 +57,13 @@ def verify_if_stale(context: Context, domain: str, progress: Progress | None = N
         verify_domain(context, domain, progress=progress)
 
 
+def require_living(context: Context, domain: str) -> None:
+    """Raises: Refused of a domain that was completed: there is one side only."""
+    state = context.ledger().states().get((domain, 0))
+    if state is not None and state.stand.phase == "retired":
+        raise Refused(f"{domain} is retired: the monolith's rows are as they were then, there is nothing to compare")
+
+
 def verify_domain(
     context: Context,
     domain: str,
@@ -86,6 +93,7 @@ def compared(
 ) -> tuple[Verification, Report]:
     """The same, with all that differs."""
     context.plan.domain(domain)
+    require_living(context, domain)
     streams = known_streams(context, domain)
     before = fills(streams)  # a fill that begins meanwhile makes the result an old one
     report = _compare(context, domain, streams, before, tables, rate, progress)

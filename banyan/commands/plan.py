@@ -214,6 +214,9 @@ def _step(
         sys.exit(Refused.exit_code)
 
 
+run_step = _step  # for the verbs that have a module of their own
+
+
 def _ask(preview: Result) -> None:
     """Show what would be done on stderr, and go on only if somebody says so."""
     if preview.before == preview.after:
@@ -259,7 +262,7 @@ def _plain(row: Row) -> dict[str, Any]:
 
 @click.group()
 def plan() -> None:
-    """Lint, show, compile and publish the plan."""
+    """Lint, show, compare, draw, compile and publish the plan."""
 
 
 @plan.command()

@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import psycopg
 import structlog
@@ -14,6 +14,7 @@ import structlog
 from cdc.errors import CdcError, first_line
 from cdc.mapping import Direction, MappingError
 from cdc.mapping import Mapping as DomainMapping
+from cdc.retired import is_retired, remaining
 from cdc.verify import state
 from cdc.verify.report import Report
 from cdc.verify.run import Patience, verify
@@ -51,6 +52,9 @@ class Loop:
         stop.wait(self.delay_s)
         while not stop.is_set():
             try:
+                if not self._left():
+                    stop.wait(self.pause_s)
+                    continue
                 self.once()
                 stop.wait(self.pause_s)
             except (CdcError, MappingError, psycopg.Error) as error:
@@ -58,6 +62,13 @@ class Loop:
                 log.warning("no comparison", domain=self.mapping.domain, error=self.problem)
                 self._tell_problem()
                 stop.wait(AFTER_FAILURE_S)
+
+    def _left(self) -> bool:
+        """Whether there is anything to compare; of a retired domain the reference data. Raises: psycopg.Error."""
+        with _connect(self.service_dsn) as service:
+            if is_retired(service, self.mapping.domain):
+                self.mapping = cast("DomainMapping", remaining(self.mapping))
+        return bool(self.mapping.tables)
 
     def once(self) -> Report:
         """One pass. Raises: Transient, VerifyError, MappingError, psycopg.Error."""

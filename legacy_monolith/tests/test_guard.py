@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from datetime import datetime
 
 import psycopg
 import pytest
 from flask import Flask
 
 from legacy_monolith import cli
+from legacy_monolith.cron import queued
+from legacy_monolith.db import make_engine
 from legacy_monolith.tests.conftest import BACKOFFICE_KEY
 
 BACKOFFICE = {"X-Api-Key": BACKOFFICE_KEY}
@@ -65,3 +68,33 @@ def test_a_refused_command_says_who_owns_the_domain(
     assert "pricing is owned by service since epoch 7" in capsys.readouterr().err
     with psycopg.connect(legacy_database) as connection:
         assert connection.execute("SELECT count(*) FROM customer").fetchone() == (0,)
+
+
+@pytest.fixture
+def retired_notices(legacy_database: str) -> str:
+    """As `banyan complete` leaves the monolith's tables."""
+    with psycopg.connect(legacy_database) as connection:
+        for table in ("notification", "notification_pref"):
+            connection.execute(f"ALTER TABLE {table} RENAME TO {table}_retired")
+    return legacy_database
+
+
+def test_what_has_left_for_good_is_answered_410(retired_notices: str, make_app: Callable[..., Flask]) -> None:
+    client = make_app().test_client()
+    for path in ("/api/notifications", "/api/customers/1/preferences"):
+        got = client.get(path, headers=BACKOFFICE)
+        assert (got.status_code, got.content_type) == (410, "application/problem+json")
+        assert json.loads(got.data)["title"] == "Gone"
+    assert client.get("/api/tariffs").status_code == 200
+
+
+def test_the_minute_job_leaves_notices_alone_that_have_left_for_good(retired_notices: str) -> None:
+    engine = make_engine(retired_notices)
+    assert queued.send(engine, None, datetime(2024, 5, 3, 12, 0)) == 0
+    engine.dispose()
+
+
+def test_a_table_that_is_just_missing_is_an_error(legacy_database: str, make_app: Callable[..., Flask]) -> None:
+    with psycopg.connect(legacy_database) as connection:
+        connection.execute("DROP TABLE notification")
+    assert make_app().test_client().get("/api/notifications", headers=BACKOFFICE).status_code == 500

@@ -17,14 +17,14 @@ Verdict = Literal["pass", "fail", "inconclusive"]
 #: Every gate there is; a step passes some of them.
 GATES = (
     "gateway", "health", "forward-stream", "reverse-stream", "lag", "parked", "shadow", "errors", "breaker", "verify",
-    "mapping", "way-back", "open-transactions", "sequences", "pause",
+    "mapping", "way-back", "open-transactions", "sequences", "pause", "served", "readers",
 )  # fmt: skip
 
 # What helps when a stream's changes are gone with its slot; `{0}` is the domain, `{1}` the direction. It refuses where
 # it would overwrite what only one side has, and says what to do first.
 _RECOVERED = "`banyan stream recover {0} --direction {1}` makes slot and rows good again"
 
-#: Fields that a refusal names; `banyan shadow` has all.
+#: Fields that a refusal names; `banyan differences` has all.
 NAMED = 3
 
 # A stream writes its watermark every second, whether rows flow or not.
@@ -265,7 +265,7 @@ def _shadow(measured: Measured, gates: Gates) -> Finding:
     if regressions:
         more = f", and {len(regressions) - NAMED} more" if len(regressions) > NAMED else ""
         said += f"; the service is to blame for {', '.join(regressions[:NAMED])}{more}"
-    return _judge("shadow", not regressions, said, f"see both answers: `banyan shadow {measured.domain}`")
+    return _judge("shadow", not regressions, said, f"see both answers: `banyan differences {measured.domain}`")
 
 
 def _errors(measured: Measured, gates: Gates) -> Finding:

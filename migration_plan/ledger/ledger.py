@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.resources import files
@@ -56,7 +56,7 @@ def is_installed(dsn: str) -> bool:
     """Whether `install` has made the ledger's tables. Raises: Unreachable."""
     with _connect(dsn, "banyan prepare") as connection:
         query = "SELECT bool_and(to_regclass(t) IS NOT NULL) AS there FROM unnest(%s::text[]) t"
-        row = connection.execute(query, [["ledger", "ledger_head", "state"]]).fetchone()
+        row = connection.execute(query, [["ledger", "ledger_head", "state", "lease"]]).fetchone()
     return row is not None and bool(row["there"])
 
 
@@ -69,7 +69,7 @@ class Ledger:
     def __init__(self, dsn: str, actor: str, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
         self.actor = actor
         self._now = now
-        self._leased: set[str] = set()
+        self._leased: dict[str, int] = {}  # domain → the epoch of our lease
         self._dsn = dsn
         self._connection = _connect(dsn, f"banyan {actor}"[:63])
 
@@ -92,9 +92,13 @@ class Ledger:
         return ", ".join(sorted(self._leased)) if self._leased and self.closed else None
 
     def append(self, entries: Sequence[Entry], states: Sequence[State] = ()) -> list[Row]:
-        """Write rows, and where waves stand because of them, in one transaction."""
-        # In a pipeline: one message for the head, which the hashes need, and one for all the rest.
+        """Write rows, and where waves stand because of them, in one transaction.
+
+        Raises: Busy when somebody has taken over the lease of a domain that we believed to steer.
+        """
+        # In a pipeline: one message for what the rows need to know, the head and its hash, and one for all the rest.
         with _told(self._dsn), self._connection.pipeline(), self._connection.transaction():
+            self._require_leases({entry.domain for entry in entries})
             head = self._connection.execute("SELECT id, hash FROM ledger_head FOR UPDATE").fetchone()
             if head is None:
                 raise NotPrepared("the ledger has lost its head: run `banyan prepare --all`")
@@ -109,6 +113,13 @@ class Ledger:
             for state in states:
                 self._put_state(state)
         return rows
+
+    def _require_leases(self, domains: Collection[str]) -> None:
+        for domain in self._leased.keys() & set(domains):
+            row = self._connection.execute("SELECT epoch, holder FROM lease WHERE domain = %s", [domain]).fetchone()
+            if row is None or int(row["epoch"]) != self._leased[domain]:
+                holder = row["holder"] if row else "another controller"
+                raise Busy(f"{holder} has taken over {domain}: see `banyan status`, then run the same command again")
 
     def history(
         self, domain: str | None = None, *, verb: str | None = None, step: str | None = None, limit: int = 200
@@ -136,19 +147,24 @@ class Ledger:
 
     @contextlib.contextmanager
     def lease(self, domain: str) -> Iterator[None]:
-        """Steer `domain` alone; ends with the block or with this process. What guards against a holder that lost its
-        connection and does not know it is the epoch in the databases, not this lock.
+        """Steer `domain` alone; ends with the block or with this process. Each lease has an epoch: rows of a holder
+        that was overtaken are refused here, and its changes of ownership by the epoch in the domain's databases.
 
         Raises: Busy, naming who has it.
         """
         key = [LEASE, domain]
         if not self._query("SELECT pg_try_advisory_lock(%s, hashtext(%s)) AS mine", key)[0]["mine"]:
             raise Busy(f"{self._holder(domain)} is at work on {domain}: wait until it is done, then try again")
-        self._leased.add(domain)
         try:
+            taken = self._query(
+                "INSERT INTO lease AS l (domain, epoch, holder) VALUES (%s, 1, %s) ON CONFLICT (domain)"
+                " DO UPDATE SET epoch = l.epoch + 1, holder = excluded.holder, taken = now() RETURNING epoch",
+                [domain, self.actor],
+            )
+            self._leased[domain] = int(taken[0]["epoch"])
             yield
         finally:
-            self._leased.discard(domain)
+            self._leased.pop(domain, None)
             with contextlib.suppress(psycopg.Error):
                 self._connection.execute("SELECT pg_advisory_unlock(%s, hashtext(%s))", key)
 

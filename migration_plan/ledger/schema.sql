@@ -28,6 +28,15 @@ CREATE TABLE IF NOT EXISTS ledger_head (
 );
 INSERT INTO ledger_head (id, hash) VALUES (0, repeat('0', 64)) ON CONFLICT DO NOTHING;
 
+-- Who steers a domain, numbered: whoever came after has a higher epoch, and what an earlier holder would still write is
+-- refused. The lock itself is an advisory one, which ends with its holder's connection.
+CREATE TABLE IF NOT EXISTS lease (
+    domain text PRIMARY KEY,
+    epoch bigint NOT NULL,
+    holder text NOT NULL,
+    taken timestamptz NOT NULL DEFAULT now()
+);
+
 -- Where every wave stands on its way. Ownership itself is in the domains' databases.
 CREATE TABLE IF NOT EXISTS state (
     domain text NOT NULL,
@@ -47,3 +56,19 @@ END $$;
 CREATE OR REPLACE TRIGGER ledger_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON ledger
     FOR EACH STATEMENT EXECUTE FUNCTION ledger_is_append_only();
 ALTER TABLE ledger ENABLE ALWAYS TRIGGER ledger_append_only;
+REVOKE UPDATE, DELETE, TRUNCATE ON ledger FROM PUBLIC;
+
+-- The head goes forward only: set back, it would hide that newer rows are gone.
+CREATE OR REPLACE FUNCTION ledger_head_goes_forward() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF TG_OP = 'UPDATE' AND NEW.id >= OLD.id AND (NEW.id > OLD.id OR NEW.hash = OLD.hash) THEN
+        RETURN NEW;
+    END IF;
+    RAISE EXCEPTION 'the ledger is append-only: its head goes forward only' USING ERRCODE = 'insufficient_privilege';
+END $$;
+CREATE OR REPLACE TRIGGER ledger_head_forward BEFORE UPDATE OR DELETE ON ledger_head
+    FOR EACH ROW EXECUTE FUNCTION ledger_head_goes_forward();
+CREATE OR REPLACE TRIGGER ledger_head_stays BEFORE TRUNCATE ON ledger_head
+    FOR EACH STATEMENT EXECUTE FUNCTION ledger_is_append_only();
+ALTER TABLE ledger_head ENABLE ALWAYS TRIGGER ledger_head_forward;
+ALTER TABLE ledger_head ENABLE ALWAYS TRIGGER ledger_head_stays;

@@ -29,6 +29,7 @@ def look(run: Run) -> Result:
             run.routes.require_valid(move.after)
         except Refused as error:
             why = [*why, str(error)]
+    why += not_approved(run)
     measured, findings = run.judge(move)
     due = _due(run, move, measured) if measured is not None else {}
     why += [str(found) for found in gates.stopping(findings, run.options.forced) if found.gate not in due]
@@ -52,6 +53,15 @@ def look(run: Run) -> Result:
 def _losses(run: Run) -> list[str]:
     """What the mapping cannot bring back, by its declarations and both databases' columns."""
     return [str(finding) for finding in lint_mapping(run.context, run.domain) if finding.severity != "error"]
+
+
+def not_approved(run: Run) -> list[str]:
+    """Why this actor may not take the step; nothing when they may."""
+    try:
+        run.require_approver()
+    except Refused as error:
+        return [str(error)]
+    return []
 
 
 def _due(run: Run, move: Move, measured: gates.Measured) -> dict[str, tuple[str, str]]:

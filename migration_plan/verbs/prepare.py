@@ -18,7 +18,7 @@ from migration_plan.compile import DIRECTIONS
 from migration_plan.context import SIDES, Context
 from migration_plan.environment import need_dsn
 from migration_plan.errors import NotPrepared, PlanError, Refused, Unreachable
-from migration_plan.journey import LEGACY, SERVICE
+from migration_plan.journey import LEGACY, RETIRED, SERVICE
 from migration_plan.ledger import Entry, State
 from migration_plan.plan import Side
 from migration_plan.switch.adapters import GuardTable
@@ -62,6 +62,7 @@ def prepare(
         if remake_reverse:
             _require_legacy(context, domain)
             _require_idle(context, domain)
+    domains = _living(context, domains)
     if dry_run:
         parts = inplace.look(context, domains, remake_reverse=remake_reverse)
         missing = sum(part.state == "missing" for part in parts)
@@ -84,6 +85,14 @@ def prepare(
     made = sum(part.state == "made" for part in done)
     message = f"{made} of {len(done)} parts were made" if made else "all was in place, nothing to do"
     return Prepared(list(domains), made > 0, message, done)
+
+
+def _living(context: Context, domains: Sequence[str]) -> list[str]:
+    """Without those that were completed: what they need is left of that, and their tables have other names."""
+    if not ledger.is_installed(need_dsn(context.env, "BANYAN_LEDGER_DSN")):
+        return list(domains)
+    retired = {domain for (domain, _), state in context.ledger().states().items() if state.stand == RETIRED}
+    return [domain for domain in domains if domain not in retired]
 
 
 def _prepare(context: Context, domain: str, put: Say, reason: str | None) -> None:

@@ -42,13 +42,21 @@ def publish(context: Context, reason: str | None = None, *, dry_run: bool = Fals
         raise Unreachable(str(error)) from error
 
 
+def planned_table(context: Context) -> tuple[RouteTable, RouteTable, list[str]]:
+    """The table that runs, the one that the plan asks for, and what only the running one has.
+
+    Raises: AdminError, TableRefused, Unreachable, NotPrepared, NotConfigured.
+    """
+    # The table before the ledger: whoever publishes a step meanwhile makes our version an old one.
+    now = context.admin().table()
+    return now, merged(now, _planned(context, now.version)).validated(), _unplanned(now, context)
+
+
 def _publish(context: Context, reason: str, dry_run: bool) -> Published:
     admin = context.admin()
     for _ in range(CONFLICTS):
-        # The table before the ledger: whoever publishes a step meanwhile makes our version an old one.
-        now = admin.table()
-        wanted = merged(now, _planned(context, now.version)).validated()
-        parts, unplanned = differing(now, wanted), _unplanned(now, context)
+        now, wanted, unplanned = planned_table(context)
+        parts = differing(now, wanted)
         if not parts or dry_run:
             message = f"would change: {', '.join(parts)}" if parts else "the gateway has it all, nothing to do"
             return Published(False, message, now.version, parts, unplanned, dry_run=dry_run)

@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import Any, Literal
 
 from migration_plan import gates, journey
+from migration_plan.approval import require_approver
 from migration_plan.context import Context
 from migration_plan.errors import NameUnknown, Refused
 from migration_plan.freezing import require_unfrozen
@@ -24,7 +25,9 @@ from migration_plan.switch.routes import GatewayRoutes
 from migration_plan.verbs.options import Options
 from migration_plan.verbs.result import Result
 
-Verb = Literal["advance", "switch", "rollback"]
+Verb = Literal["advance", "shadow", "canary", "switch", "rollback", "complete", "abort"]
+#: Steps that somebody must approve, where the plan names who may. The way back is open to everybody.
+FORWARD: frozenset[Verb] = frozenset({"advance", "shadow", "canary", "switch", "complete"})
 
 
 class Run:
@@ -46,12 +49,21 @@ class Run:
     def move(self, stand: Stand) -> Move:
         """The step that this verb takes from `stand`. Raises: NameUnknown, Refused."""
         match self.verb:
-            case "advance":
+            case "advance" | "shadow" | "canary":
                 return journey.advance(stand, self.plan.canary_steps, self.options.to)
             case "switch":
                 return journey.switch(stand, self.plan.canary_steps)
             case "rollback":
                 return journey.rollback(stand, self.plan.canary_steps, self.options.to)
+            case "complete":
+                return journey.complete(stand)
+            case "abort":
+                return Move(stand, stand)
+
+    def require_approver(self) -> None:
+        """Raises: NotApproved."""
+        if self.verb in FORWARD:
+            require_approver(self.context.plan, self.domain, self.verb, self.context.actor)
 
     def require_unfrozen(self, move: Move) -> None:
         """Asked before a step, and again after what takes its time. Raises: Frozen."""
@@ -68,7 +80,7 @@ class Run:
 
     def compares(self, move: Move) -> bool:
         """Whether the step wants a fresh comparison of both sides."""
-        return move.switches or (self.verb == "advance" and move.after.phase == "canary")
+        return move.switches or (self.verb in FORWARD and move.after.phase == "canary")
 
     def judge(self, move: Move) -> tuple[Measured | None, list[gates.Finding]]:
         """What is measured before the step, and what the gates say of it. The way back of reads has no gate."""

@@ -1,4 +1,4 @@
-"""`advance`, `switch`, `rollback`: end what was left half done, then take one step, of the reads or of the writes.
+"""`advance`, `shadow`, `canary`, `switch`, `rollback`: end what was left half done, then take one step.
 
 `options` are those of `Options`.
 """
@@ -21,6 +21,16 @@ def advance(context: Context, domain: str, **options: Any) -> Result:
     return _step(Run(context, "advance", domain, Options(**options)))
 
 
+def shadow(context: Context, domain: str, **options: Any) -> Result:
+    """Copies of a wave's reads go to the service, to compare. Raises: as `advance`."""
+    return _step(Run(context, "shadow", domain, Options(**options, to="shadow")))
+
+
+def canary(context: Context, domain: str, percent: int, **options: Any) -> Result:
+    """The service answers so many percent of a wave's reads, more than now. Raises: as `advance`."""
+    return _step(Run(context, "canary", domain, Options(**options, to=str(percent))))
+
+
 def switch(context: Context, domain: str, **options: Any) -> Result:
     """Move a wave's writes to its service. Raises: Refused, Aborted (nothing was changed), Unfinished (run again)."""
     return _step(Run(context, "switch", domain, Options(**options)))
@@ -37,6 +47,7 @@ def rollback(context: Context, domain: str, **options: Any) -> Result:
 def _step(run: Run) -> Result:
     if run.options.dry_run:
         return look(run)
+    run.require_approver()
     with run.context.ledger().lease(run.domain):
         recovered = run.recover()
         run.require_expected(recovered.stand)

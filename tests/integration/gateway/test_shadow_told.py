@@ -1,4 +1,4 @@
-"""What was compared, as the admin API and `banyan shadow` tell it, added up over the workers of a running gateway."""
+"""What was compared, as the admin API and `banyan differences` tell it, added up over a running gateway's workers."""
 
 from __future__ import annotations
 

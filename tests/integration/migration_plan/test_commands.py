@@ -324,14 +324,14 @@ def test_a_dry_run_of_counting_anew_changes_nothing(toys: Toys) -> None:
             return context.admin().table().version
 
     before = version()
-    looked = banyan(toys, "shadow", toys.domain, "--reset", "--dry-run")
+    looked = banyan(toys, "differences", toys.domain, "--reset", "--dry-run")
     assert looked.returncode == 0, looked.stderr
     assert looked.stdout.splitlines()[-2:] == [
         f"would count anew: 0 comparisons of {toys.domain} would be forgotten",
         "dry run: nothing was changed",
     ]
     assert version() == before
-    assert banyan(toys, "shadow", toys.domain, "--reset").returncode == 0
+    assert banyan(toys, "differences", toys.domain, "--reset").returncode == 0
     assert version() == before + 1
 
 

@@ -177,3 +177,39 @@ def test_the_server_notices_within_seconds_that_a_controller_s_machine_is_gone(d
             for name in ("idle", "interval", "count")
         ]
     assert [int(value.rstrip("s")) for value in shown] == [5, 2, 3]
+
+
+def test_a_holder_that_was_overtaken_can_write_nothing_more(dsn: str) -> None:
+    with Ledger(dsn, "ann") as first, first.lease("toys"):
+        first.append([entry()])
+        with psycopg.connect(dsn) as connection:  # as after a proxy that gave its lock away
+            connection.execute("UPDATE lease SET epoch = epoch + 1, holder = 'bob' WHERE domain = 'toys'")
+        with pytest.raises(Busy, match="bob has taken over toys"):
+            first.append([entry()])
+        assert len(first.history()) == 1
+
+
+def test_each_lease_of_a_domain_has_a_higher_epoch(dsn: str) -> None:
+    with Ledger(dsn, "ann") as first, Ledger(dsn, "bob") as second:
+        for ledger in (first, second, first):
+            with ledger.lease("toys"):
+                pass
+    with psycopg.connect(dsn) as connection:
+        assert connection.execute("SELECT epoch, holder FROM lease").fetchall() == [(3, "ann")]
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE ledger_head SET id = id - 1",
+        "UPDATE ledger_head SET hash = repeat('0', 64)",
+        "DELETE FROM ledger_head",
+        "TRUNCATE ledger_head",
+    ],
+)
+def test_the_head_cannot_be_set_back(dsn: str, statement: str) -> None:
+    fill(dsn, 2)
+    with psycopg.connect(dsn) as connection:
+        connection.execute("SET session_replication_role = replica")
+        with pytest.raises(psycopg.errors.InsufficientPrivilege, match="append-only"):
+            connection.execute(statement)

@@ -256,9 +256,9 @@ def test_fields_in_which_the_service_differs_are_named_with_the_command_that_sho
     html = pages.fragments(view(Readings(gateway=Part(seen, NOW)), (), NOW))["domain-pricing"]
     assert "prices.list $.f0" in html
     assert "and 2 more" in html
-    assert "banyan shadow pricing" in html
+    assert "banyan differences pricing" in html
     alike = pages.fragments(view(Readings(gateway=gateway(pricing=domain(wave()))), (), NOW))["domain-pricing"]
-    assert "banyan shadow" not in alike
+    assert "banyan differences" not in alike
 
 
 def test_a_frozen_domain_says_by_whom_since_when_and_why():

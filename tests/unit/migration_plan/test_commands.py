@@ -175,8 +175,8 @@ def test_a_dry_run_of_compile_says_what_it_would_write_and_writes_nothing(tmp_pa
     assert (out / "table.json").read_text() == "{}"
 
 
-def test_a_dry_run_of_shadow_goes_with_reset_only(tmp_path: Path) -> None:
-    done = banyan(tmp_path, "shadow", "pricing", "--dry-run")
+def test_a_dry_run_of_differences_goes_with_reset_only(tmp_path: Path) -> None:
+    done = banyan(tmp_path, "differences", "pricing", "--dry-run")
     assert done.returncode == 2
     assert "--dry-run goes with --reset" in done.stderr
 

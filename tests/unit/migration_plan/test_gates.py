@@ -199,7 +199,8 @@ def test_a_gate_can_be_forced_by_its_name_only() -> None:
 
 def test_every_gate_that_can_stop_a_step_may_be_forced_and_no_other() -> None:
     every = [*for_advance(WELL, Gates(), CANARY), *for_switch(WELL, Gates(), Budgets(), "legacy")]
-    assert {finding.gate for finding in every} == set(GATES)
+    retiring = {"served", "readers"}  # of `complete`: test_retire_gates.py
+    assert {finding.gate for finding in every} | retiring == set(GATES)
     require_known(GATES)
     with pytest.raises(NameUnknown, match="no gate 'verfy'; there are: gateway, health, "):
         require_known(["verify", "verfy"])
@@ -219,7 +220,7 @@ def test_reads_go_to_the_service_only_while_it_answers_alike_and_well() -> None:
     assert refused.gate == "shadow"
     assert "toys.get $.f0 (9 of 99; legacy with itself 0 of 20), toys.get $.f1" in refused.measured
     assert refused.measured.endswith(", and 2 more")
-    assert refused.help == "see both answers: `banyan shadow toys`"
+    assert refused.help == "see both answers: `banyan differences toys`"
     failing = change(WELL, gateway=change(GATEWAY, service_errors_per_s=5.0))
     assert [f.gate for f in for_advance(failing, Gates(), CANARY) if f.verdict == "fail"] == ["errors"]
 

@@ -5,7 +5,19 @@ from __future__ import annotations
 import pytest
 
 from migration_plan.errors import NameUnknown, Refused
-from migration_plan.journey import LEGACY, SERVICE, SHADOW, Stand, advance, rollback, stations, switch
+from migration_plan.journey import (
+    LEGACY,
+    RETIRED,
+    SERVICE,
+    SHADOW,
+    Move,
+    Stand,
+    advance,
+    complete,
+    rollback,
+    stations,
+    switch,
+)
 
 STEPS = (10, 50)
 AT_10, AT_50 = Stand("canary", 10), Stand("canary", 50)
@@ -43,7 +55,7 @@ def test_advance_to_where_it_stands_is_nothing() -> None:
 
 
 def test_advance_does_not_skip_shadow() -> None:
-    with pytest.raises(Refused, match="advance to shadow first"):
+    with pytest.raises(Refused, match="take it to shadow first"):
         advance(LEGACY, STEPS, "10")
 
 
@@ -98,3 +110,12 @@ def test_there_is_a_way_back_from_every_station() -> None:
         for _ in range(10):
             now = rollback(now, STEPS).after
         assert now == LEGACY
+
+
+def test_a_domain_is_completed_at_its_service_only_and_stays_so() -> None:
+    assert complete(SERVICE) == Move(SERVICE, RETIRED)
+    assert complete(RETIRED).nothing
+    with pytest.raises(Refused, match="use `banyan switch` first"):
+        complete(AT_50)
+    with pytest.raises(Refused, match="no way back"):
+        rollback(RETIRED, STEPS)

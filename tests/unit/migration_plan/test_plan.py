@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import json
+import re
 from pathlib import Path
 
 import pytest
+import yaml
 
 from gateway.control.comparison import Comparison, Thresholds, Tolerance, Unordered
 from gateway.control.table import Condition, decode_table, encode_table
 from migration_plan import plan as plans
+from migration_plan.approval import require_approver, who_may
 from migration_plan.compile import compile_domain, compile_table
-from migration_plan.errors import NameUnknown, PlanInvalid
+from migration_plan.errors import NameUnknown, NotApproved, PlanInvalid
+from migration_plan.schema import PUBLISHED, schema
 
 TOY = """\
 legacy: {database: old, upstream: legacy}
@@ -44,7 +49,12 @@ tables:
 
 
 def problems(folder: Path, text: str = TOY, **replaced: str) -> list[str]:
-    """What the linter says of the toy plan after `old` was replaced by `new`."""
+    """What the linter says of the toy plan after `old` was replaced by `new`, without the columns."""
+    found = placed_problems(folder, text, **replaced)
+    return [re.sub(r"^(plan\.yaml:\d+):\d+: ", r"\1: ", problem) for problem in found]
+
+
+def placed_problems(folder: Path, text: str = TOY, **replaced: str) -> list[str]:
     if replaced:
         assert replaced["old"] in text
         text = text.replace(replaced["old"], replaced["new"])
@@ -70,6 +80,57 @@ def test_the_toy_plan_is_sound(tmp_path: Path) -> None:
     assert plan.database_of("toys", "service").control == "NEW_DSN"
 
 
+def test_a_problem_is_told_with_line_and_column(tmp_path: Path) -> None:
+    [problem] = placed_problems(tmp_path, old="kind: write, key:", new="kind: write, keys:")
+    column = TOY.splitlines()[15].index("key:") + 1
+    assert problem.startswith(f"plan.yaml:16:{column}: unknown key 'keys'")
+    [broken] = placed_problems(tmp_path, old="legacy: {database: old,", new="legacy: {database: old}}")
+    assert broken.startswith("plan.yaml:1:24: not YAML: ")
+
+
+def test_the_published_schema_is_that_of_the_code() -> None:
+    assert PUBLISHED.read_bytes() == schema(), "write it anew: banyan plan schema > migration_plan/plan.schema.json"
+
+
+def test_the_published_schema_takes_the_shipped_plan_and_no_unknown_key() -> None:
+    jsonschema = pytest.importorskip("jsonschema", reason="jsonschema is not installed here")
+    data = yaml.safe_load(plans.SHIPPED.read_text())
+    validator = jsonschema.Draft202012Validator(json.loads(PUBLISHED.read_text()))
+    assert list(validator.iter_errors(data)) == []
+    data["domains"]["pricing"]["color"] = "red"
+    assert "color" in next(validator.iter_errors(data)).message
+
+
+ROLES = TOY + "roles: {operators: [ann, '*@ops']}\n"
+
+
+def approved(folder: Path, approvers: str) -> plans.Plan:
+    text = ROLES.replace("    mapping: toys.yaml\n", f"    mapping: toys.yaml\n    approvers: {approvers}\n")
+    (folder / "plan.yaml").write_text(text)
+    (folder / "toys.yaml").write_text(MAPPING)
+    return plans.load(folder / "plan.yaml")
+
+
+def test_a_plan_names_who_may_take_a_step_by_name_pattern_and_role(tmp_path: Path) -> None:
+    plan = approved(tmp_path, "[bob, role:operators]")
+    assert who_may(plan, "toys") == ("bob", "ann", "*@ops")
+    for actor in ("bob", "ann", "eve@ops"):
+        require_approver(plan, "toys", "switch", actor)
+    with pytest.raises(NotApproved, match=r"carl may not switch toys; the plan's approvers are: bob, ann, \*@ops"):
+        require_approver(plan, "toys", "switch", "carl")
+
+
+def test_where_the_plan_names_nobody_everybody_may(tmp_path: Path) -> None:
+    require_approver(approved(tmp_path, "[]"), "toys", "switch", "carl")
+
+
+def test_a_role_that_the_plan_does_not_have_is_told(tmp_path: Path) -> None:
+    [problem] = problems(
+        tmp_path, ROLES, old="    mapping: toys.yaml\n", new="    mapping: toys.yaml\n    approvers: [role:bosses]\n"
+    )
+    assert problem == "plan.yaml:13: toys names the role 'bosses'; there are: operators; write it into roles"
+
+
 def test_an_unknown_key_is_named_with_its_line_and_the_known_ones(tmp_path: Path) -> None:
     [problem] = problems(tmp_path, old="    mapping: toys.yaml\n", new="    mapping: toys.yaml\n    color: red\n")
     assert problem.startswith("plan.yaml:13: unknown key 'color' in domains.toys; known keys: upstream, database")
@@ -83,7 +144,7 @@ def test_an_unknown_key_deep_in_a_list_is_named_with_its_line(tmp_path: Path) ->
 def test_an_unknown_section_is_named(tmp_path: Path) -> None:
     found = problems(tmp_path, TOY + "extras: {}\n")
     assert found == [
-        "plan.yaml:17: unknown key 'extras'; known keys: legacy, databases, upstreams, domains, facade, auth"
+        "plan.yaml:17: unknown key 'extras'; known keys: legacy, databases, upstreams, domains, facade, auth, roles"
     ]
 
 
@@ -246,7 +307,7 @@ def test_a_mapping_of_another_domain_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "plan.yaml"
     path.write_text(TOY)
     (tmp_path / "toys.yaml").write_text(MAPPING.replace("domain: toys", "domain: games"))
-    with pytest.raises(PlanInvalid, match=r"plan.yaml:12: .*toys.yaml maps domain 'games', not toys"):
+    with pytest.raises(PlanInvalid, match=r"plan.yaml:12:5: .*toys.yaml maps domain 'games', not toys"):
         plans.load(path)
 
 

@@ -1,4 +1,4 @@
-"""`banyan shadow`: in what the two sides' answers differ, and both answers to look at."""
+"""`banyan differences`: in what the two sides' answers differ, and both answers to look at."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _VERDICTS = {"regression": "[red]regression[/]", "noise": "[dim]noise[/]", "rare
 @click.option("--reason", default="", help="Why, with --reset; it is kept in the gateway's audit.")
 @click.option("--dry-run", is_flag=True, help="With --reset: say what would be forgotten; change nothing.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object, with all samples.")
-def shadow(domain: str, samples: int, reset: bool, reason: str, dry_run: bool, as_json: bool) -> None:
+def differences(domain: str, samples: int, reset: bool, reason: str, dry_run: bool, as_json: bool) -> None:
     """Show what was compared of a domain's answers, field by field.
 
     raw: answers in which the sides differed there. noise: in how many legacy differed with itself, asked twice. A
