@@ -20,7 +20,8 @@ BACK = {"canary": "shadow", "shadow": "legacy"}
 @dataclass(frozen=True, slots=True)
 class Acted:
     """What came of it. `done`: something was changed, or need not be; else `text` says why, and it is tried again.
-    `back`: where the wave stands after a rollback."""
+    `frozen`: that is
+    news; `back`: where the wave stands after a rollback."""
 
     done: bool
     text: str
@@ -53,10 +54,10 @@ def act(
         return Acted(False, f"{domain} cannot be frozen: {error}")
     if decision.action == "freeze":
         return Acted(True, f"{domain} frozen at {stand}", frozen=True, run_id=frozen.run_id)
-    return _back(context, domain, wave, stand, why)
+    return _back(context, domain, wave, stand, why, newly=frozen.changed)
 
 
-def _back(context: Context, domain: str, wave: int, stand: Stand, why: str) -> Acted:
+def _back(context: Context, domain: str, wave: int, stand: Stand, why: str, *, newly: bool) -> Acted:
     to = BACK.get(stand.phase)
     try:
         if stand.owner == "service":
@@ -69,7 +70,7 @@ def _back(context: Context, domain: str, wave: int, stand: Stand, why: str) -> A
     except (Refused, Aborted) as error:
         return Acted(True, f"{domain} frozen at {stand}; it did not go back: {error}", True)
     except PlanError as error:
-        return Acted(False, f"{domain} frozen at {stand}, but could not go back: {error}", True)
+        return Acted(False, f"{domain} frozen at {stand}, but could not go back yet: {error}", newly)
     return Acted(True, f"{domain} taken back from {stand} to {done.after}, and frozen", True, done.after, done.run_id)
 
 

@@ -11,7 +11,7 @@ from migration_plan.journey import Stand
 from migration_plan.ledger import Row
 from migration_plan.plan import Stages
 from migration_plan.steward.act import Acted
-from migration_plan.steward.decide import KEPT, Decision, Look, Past, decide, still_told
+from migration_plan.steward.decide import KEPT, Decision, Look, Past, decide, still_told, told_now
 
 #: Seconds until a try that came to nothing is repeated: doubled each time, up to the last.
 FIRST_RETRY_S, LAST_RETRY_S = 2.0, 30.0
@@ -51,7 +51,9 @@ class Wave:
         if stage is None:
             return Decision("nothing", {})
         self._history.append(look)
-        self._past = replace(self._past, told=still_told(self._history, self._past.told))
+        self._past = replace(
+            self._past, told=still_told(self._history, self._past.told, look.at, self._stages.cooldown_s)
+        )
         decision = decide(stage, self._history, look.at, self._past, cooldown_s=self._stages.cooldown_s, frozen=frozen)
         self.shown = Shown(str(self.stand), tuple(findings), decision, self.shown.said)
         return decision
@@ -59,7 +61,7 @@ class Wave:
     def acted(self, decision: Decision, acted: Acted, now: float) -> None:
         """An alert is told once; an act begins the cool-down; a try that came to nothing is repeated, ever later."""
         self.shown = replace(self.shown, said=acted.text)
-        told = self._past.told | decision.gates.keys()
+        told = told_now(self._past.told, decision, now)
         if not acted.done:
             wait = min(FIRST_RETRY_S * 2**self._tries, LAST_RETRY_S)
             self._tries += 1

@@ -14,7 +14,7 @@ from migration_plan.gates.judge import Finding
 from migration_plan.journey import Stand
 from migration_plan.plan import Stage, Stages
 from migration_plan.steward.act import Acted
-from migration_plan.steward.decide import KEPT, POLL_S, Decision, Look, Past, decide
+from migration_plan.steward.decide import KEPT, POLL_S, Decision, Look, Past, decide, told_now
 from migration_plan.steward.waves import Wave
 
 ROLLBACK = Stage("rollback", failure_limit=2)
@@ -45,7 +45,7 @@ def run(
         if decision.action in ("rollback", "freeze"):
             past = Past(now, past.told)
         elif decision.action == "alert":
-            past = dataclasses.replace(past, told=past.told | decision.gates.keys())
+            past = dataclasses.replace(past, told=told_now(past.told, decision, now))
     return found
 
 
@@ -89,9 +89,9 @@ def test_what_was_told_is_not_told_again_while_it_lasts(stage: Stage, looks: lis
         gate
         for _, decision, _ in run(stage, looks, cooldown_s=1e9)
         if decision.action == "alert"
-        for gate in decision.gates
+        for gate in decision.gates.items()
     ]
-    assert len(alerts) == len(set(alerts))
+    assert len([*alerts]) == len({(name, phase == "failed") for name, phase in alerts})
 
 
 def test_old_looks_decide_nothing() -> None:
@@ -145,3 +145,14 @@ def test_another_stand_begins_anew_but_the_cool_down_goes_on() -> None:
 def test_nobody_watches_a_wave_at_legacy() -> None:
     wave = wave_at(Stand("legacy"))
     assert {fail(wave, at).action for at in range(0, 60, 2)} == {"nothing"}
+
+
+def test_a_quiet_night_is_told_once_and_a_gate_that_flaps_not_before_the_cool_down() -> None:
+    wave, alerts = wave_at(Stand("canary", 10), canary=Stage("alert", failure_limit=0, inconclusive_limit=2)), []
+    for number in range(300):
+        what: Measurement = "pass" if number % 10 == 0 else "fail" if number % 10 == 9 else "inconclusive"
+        decision = wave.judge(Look(2.0 * number, {"errors": what}), [], frozen=False)
+        if decision.action == "alert":
+            alerts.append((2 * number, dict(decision.gates)))
+            wave.acted(decision, Acted(True, "told"), 2.0 * number)
+    assert alerts == [(6, {"errors": "inconclusive"}), (18, {"errors": "failed"}), (338, {"errors": "failed"})]
