@@ -32,6 +32,7 @@ class Options:
     customers: int = 50
     prices_since: int | None = None  # None: all ten years
     meters: int = 5
+    steward: bool = True  # not where parts are broken on purpose, and the steps go on over it
 
 
 def run_step(config: Config, name: str, command: list[str], env: dict[str, str], timeout: float = 300.0) -> str:
@@ -86,8 +87,9 @@ def boot(config: Config, supervisor: Supervisor, options: Options, progress: Pro
         fleet = agents.specs(config, options.agents)
         supervisor.start_all(fleet)
         progress("agents", f"{len(fleet)} battery agents")
-    for spec in (specs.verify(config), specs.steward(config)):  # nobody waits for them
-        supervisor.launch(spec)
+    supervisor.launch(specs.verify(config))  # nobody waits for these two
+    if options.steward:
+        supervisor.launch(specs.steward(config))
     supervisor.on_change()
     supervisor.watch()
 
