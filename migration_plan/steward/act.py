@@ -16,6 +16,9 @@ from migration_plan.steward.decide import Decision
 #: Where a rollback from each phase leads. From `service` the verb's own next station: its last canary step.
 BACK = {"canary": "shadow", "shadow": "legacy"}
 
+#: Characters of a reason, which travels in a header of the admin API too.
+LONGEST = 800
+
 
 @dataclass(frozen=True, slots=True)
 class Acted:
@@ -51,7 +54,7 @@ def act(
     except Busy as busy:
         return Acted(False, f"{busy}: whoever is at work goes first")
     except PlanError as error:
-        return Acted(False, f"{domain} cannot be frozen: {error}")
+        return Acted(False, f"{domain} is left as it is: {error}")
     if decision.action == "freeze":
         return Acted(True, f"{domain} frozen at {stand}", frozen=True, run_id=frozen.run_id)
     return _back(context, domain, wave, stand, why, newly=frozen.changed)
@@ -90,7 +93,8 @@ def reason(decision: Decision, findings: Sequence[Finding]) -> str:
         f"{name} {phase}: {by_name[name].measured}" if name in by_name else f"{name} {phase}"
         for name, phase in decision.gates.items()
     ]
-    return "; ".join(said) or "nothing"
+    text = "; ".join(said)
+    return text if len(text) <= LONGEST else f"{text[: LONGEST - 2]} …"
 
 
 def _first(reasons: Sequence[str]) -> str:
