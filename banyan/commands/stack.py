@@ -82,6 +82,7 @@ def require_as_asked(
 )
 @click.option("--agents", type=click.IntRange(0, 50), help="Battery agents to run [default: 3].")
 @click.option("--workers", type=click.IntRange(1, 16), help="Gateway workers [default: 1].")
+@click.option("--steward/--no-steward", default=True, help="Whether failing gates take a step back by themselves.")
 @click.option("--fresh", is_flag=True, help="Throw away the data of the last stack first.")
 @click.option("--dry-run", is_flag=True, help="Say what would be started, and with which data; change nothing.")
 def up(
@@ -90,6 +91,7 @@ def up(
     console_port: int | None,
     agents: int | None,
     workers: int | None,
+    steward: bool,
     fresh: bool,
     dry_run: bool,
 ) -> None:
@@ -131,7 +133,7 @@ def up(
             boot.boot(
                 settings,
                 supervisor,
-                boot.Options(agents=_AGENTS if agents is None else agents),
+                boot.Options(agents=_AGENTS if agents is None else agents, steward=steward),
                 say_step(time.monotonic()),
             )
             supervisor.on_change = lambda: boot.announce(settings, supervisor, ready=True)

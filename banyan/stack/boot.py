@@ -33,6 +33,7 @@ class Options:
     prices_since: int | None = None  # None: all ten years
     meters: int = 5
     domains: tuple[str, ...] = SERVICES  # whose services and streams run; the monolith has all of them
+    steward: bool = True  # not where parts are broken on purpose, and the steps go on over it
 
 
 def run_step(config: Config, name: str, command: list[str], env: dict[str, str], timeout: float = 300.0) -> str:
@@ -91,8 +92,9 @@ def boot(config: Config, supervisor: Supervisor, options: Options, progress: Pro
         fleet = agents.specs(config, options.agents)
         supervisor.start_all(fleet)
         progress("agents", f"{len(fleet)} battery agents")
-    for spec in (specs.verify(config, options.domains), specs.steward(config)):  # nobody waits for them
-        supervisor.launch(spec)
+    supervisor.launch(specs.verify(config, options.domains))  # nobody waits for these two
+    if options.steward:
+        supervisor.launch(specs.steward(config))
     supervisor.on_change()
     supervisor.watch()
 

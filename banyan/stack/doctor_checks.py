@@ -87,7 +87,7 @@ def stack(home: Home) -> list[Check]:
         "gateway": f"{env['BANYAN_GATEWAY_ADMIN_URL']}/readyz",
         "console": f"{env['BANYAN_CONSOLE_URL']}/readyz",
         "verify": f"{env['BANYAN_VERIFY_URL']}/readyz",
-        "steward": f"{env['BANYAN_STEWARD_URL']}/readyz",
+        **({"steward": f"{env['BANYAN_STEWARD_URL']}/readyz"} if "steward" in running.restarts else {}),
         **{
             f"cdc-{s}-{d}": f"{env[f'BANYAN_CDC_{s.upper()}_{d.upper()}_URL']}/readyz"
             for s in SERVICES

@@ -16,11 +16,15 @@ from migration_plan.steward.decide import Decision
 #: Where a rollback from each phase leads. From `service` the verb's own next station: its last canary step.
 BACK = {"canary": "shadow", "shadow": "legacy"}
 
+#: Characters of a reason, which travels in a header of the admin API too.
+LONGEST = 800
+
 
 @dataclass(frozen=True, slots=True)
 class Acted:
     """What came of it. `done`: something was changed, or need not be; else `text` says why, and it is tried again.
-    `back`: where the wave stands after a rollback."""
+    `frozen`: that is
+    news; `back`: where the wave stands after a rollback."""
 
     done: bool
     text: str
@@ -50,13 +54,13 @@ def act(
     except Busy as busy:
         return Acted(False, f"{busy}: whoever is at work goes first")
     except PlanError as error:
-        return Acted(False, f"{domain} cannot be frozen: {error}")
+        return Acted(False, f"{domain} is left as it is: {error}")
     if decision.action == "freeze":
         return Acted(True, f"{domain} frozen at {stand}", frozen=True, run_id=frozen.run_id)
-    return _back(context, domain, wave, stand, why)
+    return _back(context, domain, wave, stand, why, newly=frozen.changed)
 
 
-def _back(context: Context, domain: str, wave: int, stand: Stand, why: str) -> Acted:
+def _back(context: Context, domain: str, wave: int, stand: Stand, why: str, *, newly: bool) -> Acted:
     to = BACK.get(stand.phase)
     try:
         if stand.owner == "service":
@@ -69,7 +73,7 @@ def _back(context: Context, domain: str, wave: int, stand: Stand, why: str) -> A
     except (Refused, Aborted) as error:
         return Acted(True, f"{domain} frozen at {stand}; it did not go back: {error}", True)
     except PlanError as error:
-        return Acted(False, f"{domain} frozen at {stand}, but could not go back: {error}", True)
+        return Acted(False, f"{domain} frozen at {stand}, but could not go back yet: {error}", newly)
     return Acted(True, f"{domain} taken back from {stand} to {done.after}, and frozen", True, done.after, done.run_id)
 
 
@@ -89,7 +93,8 @@ def reason(decision: Decision, findings: Sequence[Finding]) -> str:
         f"{name} {phase}: {by_name[name].measured}" if name in by_name else f"{name} {phase}"
         for name, phase in decision.gates.items()
     ]
-    return "; ".join(said) or "nothing"
+    text = "; ".join(said)
+    return text if len(text) <= LONGEST else f"{text[: LONGEST - 2]} …"
 
 
 def _first(reasons: Sequence[str]) -> str:

@@ -7,7 +7,7 @@ look every POLL_S a gate that fails in every look is acted on after `failure_lim
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from migration_plan.gates.analysis import WITHIN_S, Measurement, Phase, assess
@@ -30,13 +30,17 @@ class Look:
     measured: Mapping[str, Measurement]
 
 
+#: A gate, and whether it failed (else nothing could be said of it).
+Told = tuple[str, bool]
+
+
 @dataclass(frozen=True, slots=True)
 class Past:
-    """What the steward did to the wave before. `told`: gates that somebody was told about, and that have not passed
-    since; `retry_at`: not before then, since the last try came to nothing."""
+    """What the steward did to the wave before. `told`: what somebody was told about, and when; `retry_at`: not before
+    then, since the last try came to nothing."""
 
     acted_at: float | None = None
-    told: frozenset[str] = frozenset()
+    told: Mapping[Told, float] = field(default_factory=dict)
     retry_at: float | None = None
 
 
@@ -66,15 +70,24 @@ def decide(
     untold = {
         name: phase
         for name, phase in phases.items()
-        if phase in ("failed", "inconclusive", "error") and name not in past.told
+        if phase in ("failed", "inconclusive", "error") and (name, phase == "failed") not in past.told
     }
     return Decision("alert" if untold and fresh else "nothing", untold)
 
 
-def still_told(history: Sequence[Look], told: frozenset[str]) -> frozenset[str]:
-    """Of what somebody was told about, what has not passed since."""
+def still_told(history: Sequence[Look], told: Mapping[Told, float], now: float, cooldown_s: float) -> dict[Told, float]:
+    """What is not told again: that there is no data, in this stage ever (a quiet night has many such minutes); a gate
+    that failed until it has passed, and not before the cool-down is over."""
     newest = history[-1].measured if history else {}
-    return frozenset(name for name in told if newest.get(name) != "pass")
+    return {
+        (name, failed): at
+        for (name, failed), at in told.items()
+        if not failed or newest.get(name) != "pass" or now - at < cooldown_s
+    }
+
+
+def told_now(told: Mapping[Told, float], decision: Decision, now: float) -> dict[Told, float]:
+    return {**told, **{(name, phase == "failed"): now for name, phase in decision.gates.items()}}
 
 
 def _rows(history: Sequence[Look]) -> dict[str, list[tuple[float, Measurement]]]:

@@ -24,7 +24,7 @@ from migration_plan.steward.act import Acted, act, reason
 from migration_plan.steward.announce import Announcement, Announcer
 from migration_plan.steward.decide import POLL_S, Decision, Look
 from migration_plan.steward.looks import DomainLook, Seen, measurements, watched
-from migration_plan.steward.waves import Wave, forced_gates
+from migration_plan.steward.waves import Wave, forced_gates, last_act
 
 ACTOR = "steward"
 WATCHED = ("shadow", "canary", "service")
@@ -156,14 +156,14 @@ class Steward:
             return
         rows = self._context.ledger().history(state.domain, limit=200)
         if wave is None:
-            wave = self.waves[key] = Wave(plan.stages, state.stand, self._acted_at(rows))
+            wave = self.waves[key] = Wave(plan.stages, state.stand, self._acted_at(rows, state.wave))
         wave.arrive(state.stand, forced_gates(rows, state.wave, state.stand))
         self._recent[state.domain].forget()
 
-    def _acted_at(self, rows: list[Row]) -> float | None:
-        """The cool-down outlives this process: when a steward acted last, by the ledger."""
-        acted = [row.at for row in rows if row.entry.actor == ACTOR and row.entry.verb in ("freeze", "rollback")]
-        return self._clock() - (datetime.now(UTC) - acted[-1]).total_seconds() if acted else None
+    def _acted_at(self, rows: list[Row], wave: int) -> float | None:
+        """The cool-down outlives this process."""
+        act = last_act(rows, ACTOR, wave)
+        return self._clock() - (datetime.now(UTC) - act.at).total_seconds() if act is not None else None
 
     def _judge(self, state: State, findings: list[Finding], gateway: bool, seen: Seen | None, now: float) -> None:
         key = (state.domain, state.wave)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import deque
+from datetime import UTC, datetime
 from typing import Any
 
 from hypothesis import given
@@ -12,10 +13,11 @@ from hypothesis import strategies as st
 from migration_plan.gates.analysis import Measurement
 from migration_plan.gates.judge import Finding
 from migration_plan.journey import Stand
+from migration_plan.ledger import Entry, Row
 from migration_plan.plan import Stage, Stages
-from migration_plan.steward.act import Acted
-from migration_plan.steward.decide import KEPT, POLL_S, Decision, Look, Past, decide
-from migration_plan.steward.waves import Wave
+from migration_plan.steward.act import Acted, reason
+from migration_plan.steward.decide import KEPT, POLL_S, Decision, Look, Past, decide, told_now
+from migration_plan.steward.waves import Wave, forced_gates, last_act
 
 ROLLBACK = Stage("rollback", failure_limit=2)
 MEASURED = st.sampled_from(["pass", "fail", "inconclusive", "error"])
@@ -45,7 +47,7 @@ def run(
         if decision.action in ("rollback", "freeze"):
             past = Past(now, past.told)
         elif decision.action == "alert":
-            past = dataclasses.replace(past, told=past.told | decision.gates.keys())
+            past = dataclasses.replace(past, told=told_now(past.told, decision, now))
     return found
 
 
@@ -89,9 +91,9 @@ def test_what_was_told_is_not_told_again_while_it_lasts(stage: Stage, looks: lis
         gate
         for _, decision, _ in run(stage, looks, cooldown_s=1e9)
         if decision.action == "alert"
-        for gate in decision.gates
+        for gate in decision.gates.items()
     ]
-    assert len(alerts) == len(set(alerts))
+    assert len([*alerts]) == len({(name, phase == "failed") for name, phase in alerts})
 
 
 def test_old_looks_decide_nothing() -> None:
@@ -142,6 +144,54 @@ def test_another_stand_begins_anew_but_the_cool_down_goes_on() -> None:
     assert fail(wave, 304).action == "rollback"
 
 
+def test_who_takes_it_forward_again_has_it_watched_at_once() -> None:
+    wave = wave_at(Stand("shadow"), acted_at=-10)
+    wave.arrive(Stand("canary", 10), frozenset())
+    assert [fail(wave, at).action for at in (0, 2, 4)] == ["nothing", "nothing", "rollback"]
+
+
+def row(
+    number: int, actor: str, verb: str, before: str | None = None, after: str | None = None, **measured: Any
+) -> Row:
+    wave = 0 if before else None
+    entry = Entry("toys", verb, "done", "r", actor, wave, before=before, after=after, measured=measured)
+    return Row(number, datetime(2026, 1, 1, tzinfo=UTC), entry, "", "")
+
+
+def test_a_steward_that_starts_knows_of_the_last_act_unless_somebody_went_forward_since() -> None:
+    back = [row(1, "steward", "freeze"), row(2, "steward", "rollback", "canary 10 %", "shadow")]
+    assert last_act(back, "steward", 0) == back[1]
+    on = [*back, row(3, "ann", "unfreeze"), row(4, "ann", "advance", "shadow", "canary 10 %")]
+    assert last_act(on[:3], "steward", 0) == back[1]
+    assert last_act(on, "steward", 0) is None
+    assert last_act([], "steward", 0) is None
+
+
+def test_a_gate_that_somebody_forced_on_the_way_is_not_held_against_the_stage() -> None:
+    gates = {"shadow": "fail: 3 differ", "lag": "pass", "verify": "inconclusive"}
+    rows = [row(1, "ann", "advance", "shadow", "canary 10 %", gates=gates), row(2, "ann", "freeze")]
+    assert forced_gates(rows, 0, Stand("canary", 10)) == {"shadow", "verify"}
+    assert forced_gates(rows, 0, Stand("canary", 50)) == frozenset()
+
+
+def test_a_reason_fits_into_a_header() -> None:
+    findings = [Finding(f"gate{n}", "fail", "9 of 9 requests failed" * 9, "look") for n in range(12)]
+    decision = Decision("rollback", {finding.gate: "failed" for finding in findings})
+    assert reason(decision, findings[:1]).startswith("gate0 failed: 9 of 9 requests failed")
+    assert len(reason(decision, findings)) == 800
+
+
 def test_nobody_watches_a_wave_at_legacy() -> None:
     wave = wave_at(Stand("legacy"))
     assert {fail(wave, at).action for at in range(0, 60, 2)} == {"nothing"}
+
+
+def test_a_quiet_night_is_told_once_and_a_gate_that_flaps_not_before_the_cool_down() -> None:
+    wave, alerts = wave_at(Stand("canary", 10), canary=Stage("alert", failure_limit=0, inconclusive_limit=2)), []
+    for number in range(300):
+        what: Measurement = "pass" if number % 10 == 0 else "fail" if number % 10 == 9 else "inconclusive"
+        decision = wave.judge(Look(2.0 * number, {"errors": what}), [], frozen=False)
+        if decision.action == "alert":
+            alerts.append((2 * number, dict(decision.gates)))
+            wave.acted(decision, Acted(True, "told"), 2.0 * number)
+    assert alerts == [(6, {"errors": "inconclusive"}), (18, {"errors": "failed"}), (338, {"errors": "failed"})]
