@@ -58,6 +58,8 @@ class Stage:
     def controller(self, verb: str, stop: str = "", *force: str) -> subprocess.Popen[str]:
         """A verb in a process of its own; both its streams are ours."""
         command = [sys.executable, "-m", "load.drill.controller", verb, DOMAIN, "--stop", stop]
+        # By name, so that the same command, given again, does nothing more than what is left to do.
+        command += ["--to", "canary"] if verb == "rollback" else []
         command += [word for gate in force for word in ("--force", gate)]
         env = {**os.environ, **self.settings.env, **self.steering, "BANYAN_HOME": str(self.home.path)}
         return subprocess.Popen(

@@ -150,7 +150,8 @@ class _Play:
         if "Traceback" in said:
             problems.append(f"the verb ended with a traceback: {said.strip().splitlines()[-1]}")
         if controller.returncode == 0:
-            return f"done, pause {json.loads(said.strip().splitlines()[-1])['pause_ms']:.0f} ms"
+            pause = json.loads(said.strip().splitlines()[-1])["pause_ms"]
+            return f"done, pause {pause:.0f} ms" if pause is not None else "done, nothing was left to do"
         if controller.returncode < 0:
             return f"killed ({-controller.returncode})"
         return said.strip().splitlines()[-1] if said.strip() else f"exit code {controller.returncode}"
