@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import httpx
+
 from banyan.stack import boot, config
 from banyan.stack.config import Config
 from banyan.stack.home import Home
@@ -149,8 +151,6 @@ def _last(said: str) -> str:
 
 def table_of(made: Stage) -> dict[str, object]:
     """What the gateway routes by."""
-    import httpx
-
     url = f"{made.straight['BANYAN_GATEWAY_ADMIN_URL']}/v1/table"
     token = {"Authorization": f"Bearer {made.straight['GATEWAY_ADMIN_TOKEN']}"}
     found: dict[str, object] = json.loads(httpx.get(url, headers=token, timeout=5).raise_for_status().content)
