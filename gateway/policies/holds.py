@@ -38,7 +38,9 @@ class Holds:
             waves = tuple(wave for wave in domain.waves if wave.hold or wave.owner == "moving")
             known = self._holds.get(name)
             if waves:
-                found[name] = known if known is not None and known.waves == waves else _Hold(waves, until, now)
+                if known is None or known.waves != waves:
+                    known = _Hold(waves, until, known.since if known is not None else now)
+                found[name] = known
         self._holds = found
 
     def left(self, domain: str) -> float:

@@ -19,6 +19,7 @@ def main() -> int:
     parser.add_argument("verb", choices=["advance", "switch", "rollback"])
     parser.add_argument("domain")
     parser.add_argument("--stop", default="")
+    parser.add_argument("--to", default=None)
     parser.add_argument("--force", action="append", default=[])
     asked = parser.parse_args()
 
@@ -30,7 +31,7 @@ def main() -> int:
     with Context.from_env(os.environ, "drill") as context:
         try:
             verb = getattr(verbs, asked.verb)
-            result = verb(context, asked.domain, reason="drill", forced=asked.force, hook=stop)
+            result = verb(context, asked.domain, to=asked.to, reason="drill", forced=asked.force, hook=stop)
         except PlanError as error:
             print(f"{type(error).__name__}: {error}", flush=True)
             return error.exit_code if isinstance(getattr(error, "exit_code", None), int) else 1

@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import httpx
+
 from banyan.stack import boot, config
 from banyan.stack.config import Config
 from banyan.stack.home import Home
@@ -58,6 +60,8 @@ class Stage:
     def controller(self, verb: str, stop: str = "", *force: str) -> subprocess.Popen[str]:
         """A verb in a process of its own; both its streams are ours."""
         command = [sys.executable, "-m", "load.drill.controller", verb, DOMAIN, "--stop", stop]
+        # By name, so that the same command, given again, does nothing more than what is left to do.
+        command += ["--to", "canary"] if verb == "rollback" else []
         command += [word for gate in force for word in ("--force", gate)]
         env = {**os.environ, **self.settings.env, **self.steering, "BANYAN_HOME": str(self.home.path)}
         return subprocess.Popen(
@@ -147,8 +151,6 @@ def _last(said: str) -> str:
 
 def table_of(made: Stage) -> dict[str, object]:
     """What the gateway routes by."""
-    import httpx
-
     url = f"{made.straight['BANYAN_GATEWAY_ADMIN_URL']}/v1/table"
     token = {"Authorization": f"Bearer {made.straight['GATEWAY_ADMIN_TOKEN']}"}
     found: dict[str, object] = json.loads(httpx.get(url, headers=token, timeout=5).raise_for_status().content)

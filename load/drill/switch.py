@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import select
 import shutil
@@ -12,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import httpx
 import msgspec
 import psycopg
 
@@ -24,6 +26,7 @@ from load.drill.owners import QUERY, Watch
 from load.drill.stage import DOMAIN, Stage, stage, table_of
 from load.drill.world import DrillError
 from migration_plan.context import Context
+from migration_plan.errors import PlanError
 from migration_plan.ledger import Ledger
 
 RATE, CLIENTS = 100, 10
@@ -150,7 +153,8 @@ class _Play:
         if "Traceback" in said:
             problems.append(f"the verb ended with a traceback: {said.strip().splitlines()[-1]}")
         if controller.returncode == 0:
-            return f"done, pause {json.loads(said.strip().splitlines()[-1])['pause_ms']:.0f} ms"
+            pause = json.loads(said.strip().splitlines()[-1])["pause_ms"]
+            return f"done, pause {pause:.0f} ms" if pause is not None else "done, nothing was left to do"
         if controller.returncode < 0:
             return f"killed ({-controller.returncode})"
         return said.strip().splitlines()[-1] if said.strip() else f"exit code {controller.returncode}"
@@ -187,12 +191,15 @@ class _Play:
         """Why it is not: databases, ledger and gateway name one owner, and nothing is held."""
         if (owners := self._owners()) != {goal}:
             return f"the databases say {owners}"
-        wave: Any = table_of(self.made)
-        wave = wave["domains"][DOMAIN]["waves"][0]
+        try:
+            table: Any = table_of(self.made)
+            with Context.from_env(self.made.straight, "drill") as context:
+                state = context.ledger().states()[DOMAIN, 0]
+        except (httpx.HTTPError, PlanError) as error:
+            return f"who could say it does not answer: {error}"
+        wave = table["domains"][DOMAIN]["waves"][0]
         if wave["owner"] != goal or wave.get("hold"):
             return f"the gateway says {wave}"
-        with Context.from_env(self.made.straight, "drill") as context:
-            state = context.ledger().states()[DOMAIN, 0]
         return None if state.owner == goal else f"the ledger says {state}"
 
     def _kept(self, fleet: Fleet, failed: int, stale: int) -> list[str]:
@@ -241,9 +248,9 @@ def _evidence(made: Stage, outcome: Outcome, folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     shutil.copytree(made.home.logs, folder / "log", dirs_exist_ok=True)
     (folder / "outcome.json").write_bytes(msgspec.json.format(msgspec.json.encode(outcome)))
-    with Context.from_env(made.straight, "drill") as context:
+    with contextlib.suppress(PlanError), Context.from_env(made.straight, "drill") as context:
         rows = [msgspec.to_builtins(row, enc_hook=str) for row in context.ledger().history(DOMAIN, limit=100)]
-    (folder / "ledger.json").write_bytes(msgspec.json.format(msgspec.json.encode(rows, enc_hook=str)))
+        (folder / "ledger.json").write_bytes(msgspec.json.format(msgspec.json.encode(rows, enc_hook=str)))
     return folder
 
 

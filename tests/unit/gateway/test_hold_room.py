@@ -126,3 +126,16 @@ def test_a_hold_that_goes_on_or_begins_anew_has_its_own_time() -> None:
     assert holds.left("library") == 0
     holds.take(table(wave(hold=True, owner="moving", epoch=1)))
     assert holds.left("library") == 3
+
+
+def test_writes_since_the_first_of_two_holds_count_until_nothing_is_held() -> None:
+    clock, wall = Clock(), Clock()
+    holds = Holds(3, clock, wall)
+    assert holds.since("library") == float("inf")
+    holds.take(table(wave(hold=True)))
+    began = wall.now
+    wall.now += 1
+    holds.take(table(wave(hold=True, epoch=1)))
+    assert holds.since("library") == began
+    holds.take(table(wave()))
+    assert holds.since("library") == float("inf")
