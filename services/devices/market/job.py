@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator, Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import httpx
 import structlog
@@ -28,6 +28,9 @@ from services.devices.market.source import Source
 from services.devices.store import imbalance
 
 log = structlog.get_logger()
+
+#: Messages die after a minute; a fleet's parts of a fortnight would be gigabytes.
+FORGET_AFTER = timedelta(hours=2)
 
 
 def until_next_minute() -> float:
@@ -50,7 +53,7 @@ class Job:
         self._engine, self._source, self._now, self._wait, self._pause = engine, source, now, wait, pause
         self._metrics = MarketMetrics(metrics.registry)
         self._pipeline = Pipeline(self._metrics, rules, now)
-        self._relay = Relay(engine, self._pipeline.consumers(), metrics)
+        self._relay = Relay(engine, self._pipeline.consumers(), metrics, forget_after=FORGET_AFTER)
 
     async def once(self, client: httpx.AsyncClient) -> bool:
         """One run; whether this process told the minute's price. A source that is away does not end the last price."""
