@@ -43,6 +43,7 @@ class Job:
         self,
         engine: AsyncEngine,
         metrics: Metrics,
+        counts: MarketMetrics,
         source: Source,
         *,
         rules: Rules = Rules(),
@@ -51,13 +52,13 @@ class Job:
         pause: float = 0.5,
     ) -> None:
         self._engine, self._source, self._now, self._wait, self._pause = engine, source, now, wait, pause
-        self._metrics = MarketMetrics(metrics.registry)
-        self._pipeline = Pipeline(self._metrics, rules, now)
+        self._counts = counts
+        self._pipeline = Pipeline(counts, rules, now)
         self._relay = Relay(engine, self._pipeline.consumers(), metrics, forget_after=FORGET_AFTER)
 
     async def once(self, client: httpx.AsyncClient) -> bool:
         """One run; whether this process told the minute's price. A source that is away does not end the last price."""
-        await ingest(self._engine, self._source, client, self._metrics, self._now(), self._pause)
+        await ingest(self._engine, self._source, client, self._counts, self._now(), self._pause)
         async with transaction(self._engine) as connection:
             price = await imbalance.newest(connection, self._source.area, self._now())
             return await self._pipeline.tick(connection, price, self._now())

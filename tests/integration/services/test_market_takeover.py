@@ -24,6 +24,7 @@ from services.chassis.database import create_engine
 from services.chassis.metrics import Metrics
 from services.chassis.settings import sqlalchemy_url
 from services.devices.market.job import Job
+from services.devices.market.metrics import MarketMetrics
 from services.devices.market.source import Source
 from tests.integration.services.conftest import settings
 from tests.integration.services.market_source import serving
@@ -95,7 +96,9 @@ async def both(databases: tuple[str, str]) -> AsyncIterator[Both]:
     engine, clock = create_engine(settings("devices", service)), [FIRST]
     with ExitStack() as stack:
         source = stack.enter_context(serving())
-        job = Job(engine, Metrics("devices"), Source(source.url, "elia", "NL"), now=lambda: clock[0], pause=0.001)
+        metrics = Metrics("devices")
+        counts = MarketMetrics(metrics.registry)
+        job = Job(engine, metrics, counts, Source(source.url, "elia", "NL"), now=lambda: clock[0], pause=0.001)
         made = Both(legacy, service, job, source.tell, clock)
         stack.callback(made.close)
         made.prepare()
