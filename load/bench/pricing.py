@@ -128,7 +128,7 @@ def _wrong(dsn: str) -> int:
             amount = fixed_amount(energy, rate_sum, vat_rate)
         else:
             amount = dynamic_amount(energy, market_sum, hours, vat_rate)
-        wrong += int(amount * 100) != made[row, column]
+        wrong += int(amount * 100) != int(made[row, column])
     return wrong
 
 

@@ -77,6 +77,7 @@ class Misdirected(Problem):
             headers={"Banyan-Owner": owner, "Banyan-Epoch": str(epoch)},
             type_="urn:banyan:misdirected",
         )
+        self.wave = wave
 
     def to_response(self, request: Request[Any, Any, Any]) -> Response[Any]:
         """problem+json on every path: it is for the gateway, not for the monolith's clients."""

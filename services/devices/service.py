@@ -11,7 +11,10 @@ from litestar.datastructures import State
 from services.chassis.application import create_app
 from services.chassis.settings import Settings
 from services.devices.market.job import Job
+from services.devices.market.metrics import MarketMetrics
 from services.devices.market.source import Source
+from services.devices.optimizer.metrics import PlannerMetrics
+from services.devices.optimizer.planner import Planner
 from services.devices.routes import ROUTES
 from services.devices.store.devices import device_lookup
 
@@ -24,9 +27,9 @@ def devices(settings: Settings, market: Source | None = None) -> Litestar:
     def job(state: State) -> AbstractAsyncContextManager[None]:
         assert market is not None
         state.market = True
-        return Job(state.engine, state.metrics, market).running()
+        return Job(state.engine, state.metrics, counts, market).running()
 
-    return create_app(
+    app = create_app(
         settings,
         ROUTES,
         migrations=MIGRATIONS,
@@ -34,3 +37,7 @@ def devices(settings: Settings, market: Source | None = None) -> Litestar:
         device_lookup=device_lookup,
         background=None if market is None else job,
     )
+    registry = app.state.metrics.registry
+    counts = MarketMetrics(registry)
+    app.state.planner = Planner(PlannerMetrics(registry))
+    return app

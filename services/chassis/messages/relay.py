@@ -44,12 +44,20 @@ class Relay:
     """Delivers waiting messages; several processes may run one over the same outbox."""
 
     def __init__(
-        self, engine: AsyncEngine, consumers: Sequence[Consumer], metrics: Metrics, *, poll_seconds: float = 1.0
+        self,
+        engine: AsyncEngine,
+        consumers: Sequence[Consumer],
+        metrics: Metrics,
+        *,
+        poll_seconds: float = 1.0,
+        forget_after: timedelta = FORGET_AFTER,
     ) -> None:
+        """`forget_after`: less than the default only where messages die by themselves, long before."""
         self._engine = engine
         self._consumers = consumers
         self._metrics = metrics
         self._poll = poll_seconds
+        self._forget_after = forget_after
         self._forget_at = 0.0
 
     async def attempt(self, connection: AsyncConnection, message: Message) -> Exception | None:
@@ -100,7 +108,7 @@ class Relay:
         await self.drain()
         if (now := time.monotonic()) >= self._forget_at:
             self._forget_at = now + FORGET_EVERY
-            await self.forget(FORGET_AFTER)
+            await self.forget(self._forget_after)
 
     async def run(self) -> None:
         """Poll for ever. While the database is away it asks less and less often, up to every 30 s."""

@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator, Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import httpx
 import structlog
@@ -29,6 +29,9 @@ from services.devices.store import imbalance
 
 log = structlog.get_logger()
 
+#: Messages die after a minute; a fleet's parts of a fortnight would be gigabytes.
+FORGET_AFTER = timedelta(hours=2)
+
 
 def until_next_minute() -> float:
     """Seconds."""
@@ -40,6 +43,7 @@ class Job:
         self,
         engine: AsyncEngine,
         metrics: Metrics,
+        counts: MarketMetrics,
         source: Source,
         *,
         rules: Rules = Rules(),
@@ -48,13 +52,13 @@ class Job:
         pause: float = 0.5,
     ) -> None:
         self._engine, self._source, self._now, self._wait, self._pause = engine, source, now, wait, pause
-        self._metrics = MarketMetrics(metrics.registry)
-        self._pipeline = Pipeline(self._metrics, rules, now)
-        self._relay = Relay(engine, self._pipeline.consumers(), metrics)
+        self._counts = counts
+        self._pipeline = Pipeline(counts, rules, now)
+        self._relay = Relay(engine, self._pipeline.consumers(), metrics, forget_after=FORGET_AFTER)
 
     async def once(self, client: httpx.AsyncClient) -> bool:
         """One run; whether this process told the minute's price. A source that is away does not end the last price."""
-        await ingest(self._engine, self._source, client, self._metrics, self._now(), self._pause)
+        await ingest(self._engine, self._source, client, self._counts, self._now(), self._pause)
         async with transaction(self._engine) as connection:
             price = await imbalance.newest(connection, self._source.area, self._now())
             return await self._pipeline.tick(connection, price, self._now())

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -62,7 +62,9 @@ class Tick:
 class Pipeline:
     """`now` is asked when a message is handled, which may be long after it was made."""
 
-    def __init__(self, metrics: MarketMetrics, rules: Rules = Rules(), now: Any = lambda: datetime.now(UTC)) -> None:
+    def __init__(
+        self, metrics: MarketMetrics, rules: Rules = Rules(), now: Callable[[], datetime] = lambda: datetime.now(UTC)
+    ) -> None:
         self._metrics = metrics
         self._rules = rules
         self._now = now
@@ -89,7 +91,7 @@ class Pipeline:
             return
         policy = await self._policy(connection, tick)
         members = await fleet.active(connection)
-        ids = concerned(members, policy, tick.price, self._rules)
+        ids = concerned(members, policy, tick, self._rules)
         for start in range(0, len(ids), PART):
             part = {**tick.payload(), "ids": ids[start : start + PART]}
             await put_once(connection, DECIDE, part, _id(DECIDE, tick.area, tick.minute, start))
@@ -162,13 +164,13 @@ def as_arrays(members: Sequence[Member], now: datetime) -> Fleet:
     )
 
 
-def concerned(members: Sequence[Member], policy: Policy, price: float, rules: Rules) -> list[int]:
+def concerned(members: Sequence[Member], policy: Policy, tick: Tick, rules: Rules) -> list[int]:
     """Who must be looked at: ordered as waves are cut, so that a part of the fleet mostly has one owner."""
     if not members:
         return []
-    arrays = as_arrays(members, datetime.now(UTC))
+    arrays = as_arrays(members, tick.minute)
     idle_class = policy.has_nothing_to_do(rules.begin_gain)[arrays.kind]
-    looked = ~idle_class | (arrays.mode != 0) | (by_price(price, rules) != 0)
+    looked = ~idle_class | (arrays.mode != 0) | (by_price(tick.price, rules) != 0)
     ids = [member.id for member, yes in zip(members, looked, strict=True) if yes]
     return sorted(ids, key=lambda id_: (writing.bucket(id_), id_))
 

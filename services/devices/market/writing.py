@@ -11,7 +11,6 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -70,7 +69,7 @@ async def _part(connection: AsyncConnection, part: Sequence[NewCommand], times: 
 
 async def _try(
     connection: AsyncConnection, part: Sequence[NewCommand], times: tuple[datetime, datetime]
-) -> tuple[Written | None, Any]:
+) -> tuple[Written | None, int | None]:
     """What was written; or None and the wave for which it was refused."""
     try:
         async with connection.begin_nested():
@@ -79,7 +78,7 @@ async def _try(
         refusal = problem_of(error)
         if not isinstance(refusal, Misdirected):
             raise
-        return None, (refusal.extra or {}).get("wave") if isinstance(refusal.extra, dict) else None
+        return None, refusal.wave
     return Written(written, len(part) - written), None
 
 

@@ -16,7 +16,6 @@ from services.chassis.localtime import day_bounds, to_local
 from services.devices.optimizer import accuracy, horizon
 from services.devices.optimizer.battery import Battery
 from services.devices.optimizer.errors import BadInput
-from services.devices.optimizer.metrics import PlannerMetrics
 from services.devices.optimizer.models import Model, levels_of
 from services.devices.optimizer.planner import Answer, Planner
 from services.devices.optimizer.planning import Question
@@ -84,9 +83,6 @@ class OptimizeV2(Controller):
 
 
 def _planner(state: State) -> Planner:
-    """One for the process, made when somebody asks first."""
-    if "planner" not in state:
-        state.planner = Planner(PlannerMetrics(state.metrics.registry))
     planner: Planner = state.planner
     return planner
 

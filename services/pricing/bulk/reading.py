@@ -36,8 +36,9 @@ _QUOTES = """
     COPY (
         SELECT coalesce(t.number, -1)::int4, (q.energy_kwh * 1000)::int8, (q.amount * 100)::int8
         FROM quotes AS q
-        LEFT JOIN (SELECT code, number - 1 AS number FROM unnest({codes}) WITH ORDINALITY AS t (code, number)) AS t
-             ON t.code = q.tariff_code
+        LEFT JOIN (
+            SELECT code, place - 1 AS number FROM unnest({codes}::text[]) WITH ORDINALITY AS u (code, place)
+        ) AS t ON t.code = q.tariff_code
         WHERE q.state = 'open'
     ) TO STDOUT (FORMAT binary)
 """
@@ -51,7 +52,7 @@ TARIFFS = """
     LEFT JOIN LATERAL (
         SELECT sum(price) AS price_sum, count(*) AS hours FROM market_prices
         WHERE area = %(area)s AND starts_at >= (
-            SELECT date_trunc('day', max(starts_at), %(zone)s) FROM market_prices WHERE area = %(area)s
+            SELECT date_trunc('day', max(starts_at), %(zone)s::text) FROM market_prices WHERE area = %(area)s
         )
     ) AS m ON t.kind = 'dynamic'
     WHERE t.state = 'active' ORDER BY t.code

@@ -19,6 +19,7 @@ READERS: dict[str, tuple[str, ...]] = {
     "services": SERVICES,
     "services' Alembic": tuple(f"{name}-migrate" for name in SERVICES),
     "notifications": ("notifications",),
+    "devices": ("devices",),
     "gateway": ("gateway",),
     "cli": ("plan",),
     "plan": ("plan",),

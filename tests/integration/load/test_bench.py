@@ -114,3 +114,23 @@ def _report(bench: str, *arguments: str) -> Any:
     report = msgspec.json.decode(done.stdout.strip().splitlines()[-1])
     assert report["bench"] == bench
     return report
+
+
+@pytest.mark.bench
+def test_pricing_makes_every_calculation_and_each_of_a_sample_is_decimals() -> None:
+    command = ["bench", "pricing", "--quotes", "20000", "--tariffs", "5", "--turns", "1", "--json"]
+    done = CliRunner().invoke(cli, command, catch_exceptions=False)
+    assert done.exit_code == 0
+    report = msgspec.json.decode(done.stdout.strip().splitlines()[-1])
+    assert report["bench"] == "pricing"
+    assert report["figures"]["calculations_per_s_per_core"] > 0
+    assert report["figures"]["differing_from_decimal"] == 0
+
+
+@pytest.mark.bench
+def test_a_minute_of_a_whole_fleet_is_decided_and_told() -> None:
+    done = CliRunner().invoke(cli, ["bench", "decide", "--batteries", "1000", "--json"], catch_exceptions=False)
+    assert done.exit_code == 0
+    report = msgspec.json.decode(done.stdout.strip().splitlines()[-1])
+    assert report["figures"]["tick_p99_ms"] > 0
+    assert report["figures"]["acting_p50"] > 0

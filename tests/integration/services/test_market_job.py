@@ -21,6 +21,7 @@ from services.chassis.auth import token_sha1
 from services.chassis.database import create_engine
 from services.chassis.metrics import Metrics
 from services.devices.market.job import Job
+from services.devices.market.metrics import MarketMetrics
 from services.devices.market.source import Source
 from services.devices.service import devices
 from tests.integration.services.conftest import settings
@@ -79,7 +80,7 @@ class World:
     def __init__(self, engine: AsyncEngine, source: MarketSource) -> None:
         self.clock, self.metrics = Clock(), Metrics("devices")
         where = Source(source.url, "elia", "NL")
-        self.job = Job(engine, self.metrics, where, now=self.clock, pause=0.001)
+        self.job = Job(engine, self.metrics, MarketMetrics(self.metrics.registry), where, now=self.clock, pause=0.001)
 
     async def minute(self) -> bool:
         """Ask, tell, deliver; whether there was a price to tell."""
