@@ -97,6 +97,9 @@ class Downstream(asyncio.Protocol):
 
     def _on_head(self, data: bytes) -> None:
         if self._buffer:
+            if b"\n" not in data and len(self._buffer) + len(data) <= MAX_HEAD:  # nothing new can be told from it
+                self._buffer += data
+                return
             data = self._buffer + data
             self._buffer = b""
         elif data[:2] != b"\r\n":  # empty lines are no sign of life
