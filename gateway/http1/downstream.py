@@ -245,6 +245,7 @@ class Downstream(asyncio.Protocol):
     def open_tunnel(self, data: bytes) -> None:
         self._mode = _TUNNEL
         self.write(data)
+        self.resume()  # it may have said more than may wait
         early, self._buffer = self._buffer, b""
         if early and self._exchange is not None:
             self._exchange.on_request_body(early)
