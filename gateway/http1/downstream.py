@@ -122,6 +122,9 @@ class Downstream(asyncio.Protocol):
         self.keep_alive = request.keep_alive and not self._gateway.draining
         exchange = self._exchange = Exchange(self._gateway, self, request)
         rest = data[end:] if len(data) > end else b""
+        if request.special and request.max_forwards == 0:
+            self._answer_options(request, rest)
+            return
         if request.special and request.has_body:
             self._begin_body(request, rest)
             if self._eof and self._mode != _BUSY:  # the rest will never come
@@ -131,13 +134,13 @@ class Downstream(asyncio.Protocol):
             return
         self._mode = _BUSY
         self._buffer = rest
-        if request.special and request.max_forwards == 0:
-            self._answer_options()
-        else:
-            exchange.start()
+        exchange.start()
 
-    def _answer_options(self) -> None:
-        """Max-Forwards says that it ends here (RFC 9110 §7.6.2)."""
+    def _answer_options(self, request: Request, rest: bytes) -> None:
+        """Max-Forwards says that it ends here (RFC 9110 §7.6.2); a body, if any, is not waited for."""
+        self._mode = _BUSY
+        self._buffer = rest
+        self.keep_alive = self.keep_alive and not request.has_body
         allow = b", ".join(sorted(METHODS))
         close = b"" if self.keep_alive else b"Connection: close\r\n"
         self.write(b"HTTP/1.1 204 No Content\r\n%bAllow: %b\r\n%b\r\n" % (date_line(), allow, close))
