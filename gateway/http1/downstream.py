@@ -127,7 +127,7 @@ class Downstream(asyncio.Protocol):
             return
         if request.special and request.has_body:
             self._begin_body(request, rest)
-            if self._eof and self._mode != _BUSY:  # the rest will never come
+            if self._eof and self._mode == _BODY and not self._has_more:  # the rest will never come
                 self._transport.close()
             else:
                 self._start_when_due(exchange)
@@ -188,7 +188,27 @@ class Downstream(asyncio.Protocol):
             self._buffer = intake.rest
             self._intake = None
             exchange.on_request_end()
+        elif intake.more:
+            self._transport.pause_reading()
+            self._gateway.loop.call_soon(self._go_on)
         self._start_when_due(exchange)
+
+    def _go_on(self) -> None:
+        """With a body of which more was read than is taken at once; others have had their turn."""
+        if self._paused or self._transport.is_closing():
+            return
+        if self._has_more:
+            self._on_payload(b"")
+        if self._has_more:
+            return
+        if self._eof and self._mode == _BODY:
+            self._transport.close()  # the rest will never come
+        elif not self._paused:
+            self._transport.resume_reading()
+
+    @property
+    def _has_more(self) -> bool:
+        return self._mode == _BODY and self._intake is not None and self._intake.more
 
     def _start_when_due(self, exchange: Exchange) -> None:
         """Most bodies come with their head: then one write carries both. Bodies that drip may occupy half of the
@@ -216,7 +236,10 @@ class Downstream(asyncio.Protocol):
             self._paused = False
             if self._exchange is not None and self._intake is not None:
                 self._begin_window(self._exchange, self._intake)
-            self._transport.resume_reading()
+            if self._has_more:
+                self._gateway.loop.call_soon(self._go_on)
+            else:
+                self._transport.resume_reading()
 
     @property
     def is_paused(self) -> bool:
