@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 TICK = 0.1  # seconds
 TICKS_PER_SWEEP = 5  # connections are looked at less often than requests
-PIECE_SECONDS = 0.0005  # of looking, before others have their turn
-PIECE_ENDED = 4  # the same, in connections that it was the end of
+PIECE_SECONDS = 0.0002  # of looking, before others have their turn
+PIECE_ENDED = 2  # the same, in connections that it was the end of
 
 T = TypeVar("T")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 
 from gateway.http1.lines import Malformed
 
@@ -10,6 +11,7 @@ LAST_CHUNK = b"0\r\n\r\n"
 MAX_LINE = 256  # bytes of a size line with its extensions
 MAX_TRAILERS = 8 * 1024  # bytes
 MOST_TRAILERS = 32
+MOST_PIECES = 512  # of a client's body in one go: one read has room for 40,000, and everybody else would wait
 
 # RFC 9112 allows white space before `;`, but nobody sends it, and other parsers refuse it.
 _SIZE = re.compile(rb"([0-9A-Fa-f]{1,15})(?:;[\t -~\x80-\xff]*)?")
@@ -42,10 +44,11 @@ def _too_many() -> Malformed:
 class ChunkedDecoder:
     """Takes the bytes of a chunked body, gives its payload, and in the end its trailers.
 
-    Trailers that belong in a head are left out; `strict` refuses the message.
+    Trailers that belong in a head are left out. `strict`, for what clients send: they refuse the message; and `feed`
+    stops after MOST_PIECES with `more`, to go on by `feed(b"")`.
     """
 
-    __slots__ = ("_buffer", "_remaining", "_size", "_state", "_strict", "done", "rest", "trailers")
+    __slots__ = ("_buffer", "_most", "_remaining", "_size", "_state", "_strict", "done", "more", "rest", "trailers")
 
     def __init__(self, *, strict: bool) -> None:
         self._buffer = b""
@@ -53,7 +56,9 @@ class ChunkedDecoder:
         self._size = 0  # of the trailers, also of those left out
         self._state = "size"
         self._strict = strict
+        self._most = MOST_PIECES if strict else sys.maxsize
         self.done = False
+        self.more = False
         self.rest = b""  # what follows the body, once done
         self.trailers: list[bytes] = []  # lines without their CRLF
 
@@ -64,8 +69,12 @@ class ChunkedDecoder:
             data = self._buffer + data
             self._buffer = b""
         at, end = 0, len(data)
+        self.more = False
         while at < end and not self.done:
             if self._state == "data":
+                if len(pieces) >= self._most:
+                    self.more = True
+                    break
                 piece = data[at : at + self._remaining]
                 pieces.append(piece)
                 at += len(piece)

@@ -97,6 +97,9 @@ class Downstream(asyncio.Protocol):
 
     def _on_head(self, data: bytes) -> None:
         if self._buffer:
+            if b"\n" not in data and len(self._buffer) + len(data) <= MAX_HEAD:  # nothing new can be told from it
+                self._buffer += data
+                return
             data = self._buffer + data
             self._buffer = b""
         elif data[:2] != b"\r\n":  # empty lines are no sign of life
@@ -119,22 +122,25 @@ class Downstream(asyncio.Protocol):
         self.keep_alive = request.keep_alive and not self._gateway.draining
         exchange = self._exchange = Exchange(self._gateway, self, request)
         rest = data[end:] if len(data) > end else b""
+        if request.special and request.max_forwards == 0:
+            self._answer_options(request, rest)
+            return
         if request.special and request.has_body:
             self._begin_body(request, rest)
-            if self._eof and self._mode != _BUSY:  # the rest will never come
+            if self._eof and self._mode == _BODY and not self._has_more:  # the rest will never come
                 self._transport.close()
             else:
                 self._start_when_due(exchange)
             return
         self._mode = _BUSY
         self._buffer = rest
-        if request.special and request.max_forwards == 0:
-            self._answer_options()
-        else:
-            exchange.start()
+        exchange.start()
 
-    def _answer_options(self) -> None:
-        """Max-Forwards says that it ends here (RFC 9110 §7.6.2)."""
+    def _answer_options(self, request: Request, rest: bytes) -> None:
+        """Max-Forwards says that it ends here (RFC 9110 §7.6.2); a body, if any, is not waited for."""
+        self._mode = _BUSY
+        self._buffer = rest
+        self.keep_alive = self.keep_alive and not request.has_body
         allow = b", ".join(sorted(METHODS))
         close = b"" if self.keep_alive else b"Connection: close\r\n"
         self.write(b"HTTP/1.1 204 No Content\r\n%bAllow: %b\r\n%b\r\n" % (date_line(), allow, close))
@@ -182,7 +188,27 @@ class Downstream(asyncio.Protocol):
             self._buffer = intake.rest
             self._intake = None
             exchange.on_request_end()
+        elif intake.more:
+            self._transport.pause_reading()
+            self._gateway.loop.call_soon(self._go_on)
         self._start_when_due(exchange)
+
+    def _go_on(self) -> None:
+        """With a body of which more was read than is taken at once; others have had their turn."""
+        if self._paused or self._transport.is_closing():
+            return
+        if self._has_more:
+            self._on_payload(b"")
+        if self._has_more:
+            return
+        if self._eof and self._mode == _BODY:
+            self._transport.close()  # the rest will never come
+        elif not self._paused:
+            self._transport.resume_reading()
+
+    @property
+    def _has_more(self) -> bool:
+        return self._mode == _BODY and self._intake is not None and self._intake.more
 
     def _start_when_due(self, exchange: Exchange) -> None:
         """Most bodies come with their head: then one write carries both. Bodies that drip may occupy half of the
@@ -210,7 +236,10 @@ class Downstream(asyncio.Protocol):
             self._paused = False
             if self._exchange is not None and self._intake is not None:
                 self._begin_window(self._exchange, self._intake)
-            self._transport.resume_reading()
+            if self._has_more:
+                self._gateway.loop.call_soon(self._go_on)
+            else:
+                self._transport.resume_reading()
 
     @property
     def is_paused(self) -> bool:
@@ -242,6 +271,7 @@ class Downstream(asyncio.Protocol):
     def open_tunnel(self, data: bytes) -> None:
         self._mode = _TUNNEL
         self.write(data)
+        self.resume()  # it may have said more than may wait
         early, self._buffer = self._buffer, b""
         if early and self._exchange is not None:
             self._exchange.on_request_body(early)

@@ -34,5 +34,10 @@ class Intake:
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     @property
+    def more(self) -> bool:
+        """`feed(b"")` would go on with what it has."""
+        return self._decoder is not None and self._decoder.more
+
+    @property
     def trailers(self) -> list[bytes]:
         return [] if self._decoder is None else self._decoder.trailers

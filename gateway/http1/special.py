@@ -52,9 +52,9 @@ def read_special(request: Request) -> None:
         if not length.isdigit() or len(length) > 18:
             raise Malformed(400, "Content-Length is not a number")
         request.length = int(length)
-    expect = request.header(b"expect")
-    if expect is not None:
-        if expect.lower() != b"100-continue":
+    expected = all_values(request.low, request.low, b"expect")
+    if expected:
+        if expected != [b"100-continue"]:
             raise Malformed(417, "the only expectation understood is 100-continue")
         request.expects = request.v11 and request.has_body
     request.upgrade = request.upgrade and request.method == b"GET" and request.v11 and not request.has_body
@@ -70,12 +70,12 @@ def _takes_trailers(request: Request) -> bool:
 
 
 def _max_forwards(request: Request) -> int | None:
-    given = request.header(b"max-forwards")
-    if given is None:
+    given = all_values(request.head, request.low, b"max-forwards")
+    if not given:
         return None
-    if not given.isdigit() or len(given) > 9:
+    if len(given) > 1 or not given[0].isdigit() or len(given[0]) > 9:
         raise Malformed(400, "Max-Forwards is not a number")
-    return int(given)
+    return int(given[0])
 
 
 def _passes(request: Request) -> int:

@@ -85,6 +85,8 @@ def _expectations() -> list[Case]:
         refused("Expect: unknown", "9110 §10.1.1", request(_POST, "Expect: tea", "Content-Length: 3"), status=417),
         refused("Expect: a list", "9110 §10.1.1", request(_POST, "Expect: 100-continue, tea", "Content-Length: 3"),
                 status=417),
+        refused("Expect: two of them", "9110 §10.1.1",
+                expecting("Expect: tea", "Content-Length: 3"), status=417),
         refused("Expect: 200-ok", "9110 §10.1.1", request(_GET, "Expect: 200-ok"), status=417),
     ]  # fmt: skip
 

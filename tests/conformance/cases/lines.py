@@ -105,6 +105,12 @@ def _targets() -> list[Case]:
             "OPTIONS with Max-Forwards 3", "9110 §7.6.2", request("OPTIONS /a HTTP/1.1", "Max-Forwards: 3"),
             saw=Saw("/a", "OPTIONS", has={"max-forwards": "2"}),
         ),
+        Case(
+            "OPTIONS with Max-Forwards 0 and a body", "9110 §7.6.2",
+            (request(_OPTIONS, "Max-Forwards: 0", "Content-Length: 3") + b"abc",), (204,), "closed",
+        ),
+        refused("OPTIONS with two Max-Forwards", "9110 §7.6.2",
+                request(_OPTIONS, "Max-Forwards: 0", "Max-Forwards: 5")),
         refused("OPTIONS with Max-Forwards x", "9110 §7.6.2", request(_OPTIONS, "Max-Forwards: x")),
         passed(
             "GET with Max-Forwards 0", "9110 §7.6.2", request("GET /a HTTP/1.1", "Max-Forwards: 0"),

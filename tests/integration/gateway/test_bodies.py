@@ -6,7 +6,9 @@ import asyncio
 import contextlib
 
 import msgspec
+import pytest
 
+from load.bench.wire import read_answer
 from tests.integration.gateway.stage import Stage, staged, until
 from tests.integration.gateway.upstream import HangUp, Seen
 
@@ -23,6 +25,53 @@ async def test_a_body_with_a_length_and_a_chunked_body_arrive_whole(stage: Stage
     answer = await stage.client.post("/items", content=pieces())
     assert answer.content == b"abc" * 5000
     assert stage.legacy.seen[1].headers["transfer-encoding"] == "chunked"
+
+
+TINY = b"POST /items HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n" + b"1\r\nx\r\n" * 20_000
+
+
+@pytest.mark.parametrize("ends", [True, False], ids=["then the client ends", "then it waits"])
+async def test_thousands_of_tiny_chunks_are_taken_in_turns_and_arrive_whole(stage: Stage, ends: bool) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", stage.port)
+    for _ in range(2):
+        writer.write(TINY + b"0\r\n\r\n")
+    if ends:
+        writer.write_eof()
+    async with asyncio.timeout(10):
+        for _ in range(2):
+            answer = await read_answer(reader, "POST")
+            assert (answer.status, answer.body) == (200, b"x" * 20_000)
+    writer.close()
+
+
+async def test_tiny_chunks_that_have_no_end_end_with_their_client(stage: Stage) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", stage.port)
+    writer.write(b"GET /items HTTP/1.1\r\nHost: a\r\n\r\n" + TINY)  # behind another one: read before their turn
+    writer.write_eof()
+    async with asyncio.timeout(10):
+        assert (await read_answer(reader, "GET")).status == 200
+        assert await reader.read() == b""
+    await until(lambda: not stage.gateway.clients and not stage.gateway.active)
+
+
+async def test_an_answer_before_the_end_of_tiny_chunks_arrives(stage: Stage) -> None:
+    async def early(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if b"/health" not in await reader.readuntil(b"\r\n\r\n"):
+            writer.write(b"HTTP/1.1 409 Conflict\r\nContent-Length: 2\r\n\r\nno")
+            await reader.read()
+        writer.close()
+
+    server = await asyncio.start_server(early, "127.0.0.1", 0)
+    stage.gateway.pools["legacy"].endpoints[0].port = server.sockets[0].getsockname()[1]
+    reader, writer = await asyncio.open_connection("127.0.0.1", stage.port)
+    writer.write(TINY)
+    async with asyncio.timeout(10):
+        answer = await read_answer(reader, "POST")
+        assert (answer.status, answer.body) == (409, b"no")
+        assert await reader.read() == b""
+    writer.close()
+    await until(lambda: not stage.gateway.clients and not stage.gateway.active)
+    server.close()
 
 
 async def test_a_chunked_response_arrives_whole(stage: Stage) -> None:

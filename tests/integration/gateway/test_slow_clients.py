@@ -65,6 +65,27 @@ async def test_dripping_is_answered_408_in_time(first: bytes, drop: bytes) -> No
         await until(lambda: not stage.gateway.clients)
 
 
+@pytest.mark.parametrize(
+    ("first", "piece", "last", "status"),
+    [
+        (b"GET /", b"x" * 5000, b"", 414),
+        (HEAD + b"X-A: ", b"x" * 5000, b"", 431),
+        (HEAD + b"X-A: ", b"x" * 50, b"\n", 400),
+        (HEAD + b"X-A: ", b"x" * 50, b"\r\n\r\n", 200),
+    ],
+    ids=["a long line", "a long head", "a bare LF", "a whole one"],
+)
+async def test_a_head_in_pieces_is_judged_as_one(
+    stage: Stage, first: bytes, piece: bytes, last: bytes, status: int
+) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", stage.port)
+    for part in (first, *[piece] * 7, last):
+        writer.write(part)
+        await asyncio.sleep(0.01)  # a read of its own, most likely
+    assert (await read_answer(reader, "GET")).status == status
+    writer.close()
+
+
 async def test_bodies_that_drip_leave_connections_to_the_others(stage: Stage) -> None:
     """More of them than there are connections to the server: the others are answered all the same."""
     dripping = []

@@ -12,6 +12,7 @@ from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosed, ConnectionClosedError
 from websockets.http11 import Request, Response
 
+from gateway.http1.downstream import MOST_PIPELINED
 from tests.integration.gateway.stage import Stage, staged, until
 
 Handler = Callable[[ServerConnection], Awaitable[None]]
@@ -217,3 +218,26 @@ async def test_a_drain_ends_though_a_tunnel_stays_open() -> None:
         await asyncio.wait_for(stage.gateway.drain(), 10)
         await client.send("still here until the process ends")
         assert await client.recv()
+
+
+async def test_who_speaks_at_length_before_the_switch_is_heard_after_it(stage: Stage) -> None:
+    """More than is kept of what comes before an answer: reading had stopped, and goes on."""
+    early, late = b"e" * (3 * MOST_PIPELINED), b"l" * 1000
+
+    async def serve_one(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if b"/health" not in await reader.readuntil(b"\r\n\r\n"):
+            await until(lambda: next(iter(stage.gateway.clients)).is_paused)
+            writer.write(SWITCHED)
+            writer.write(await reader.readexactly(len(early + late)))
+        writer.close()
+
+    server = await asyncio.start_server(serve_one, "127.0.0.1", 0)
+    stage.gateway.pools["legacy"].endpoints[0].port = server.sockets[0].getsockname()[1]
+    reader, writer = await asyncio.open_connection("127.0.0.1", stage.port)
+    writer.write(UPGRADE + early)
+    async with asyncio.timeout(10):
+        assert b" 101 " in await reader.readuntil(b"\r\n\r\n")
+        writer.write(late)
+        assert await reader.readexactly(len(early + late)) == early + late
+    writer.close()
+    server.close()

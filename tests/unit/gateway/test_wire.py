@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.http1.chunked import LAST_CHUNK, ChunkedDecoder, encode_chunk
+from gateway.http1.chunked import LAST_CHUNK, MOST_PIECES, ChunkedDecoder, encode_chunk
 from gateway.http1.forward import client_head, upstream_head
 from gateway.http1.head import Malformed, Request, parse_request, parse_response
 from gateway.http1.hops import Hops
@@ -49,6 +49,19 @@ def test_what_is_encoded_is_decoded(pieces: list[bytes]) -> None:
     decoder = ChunkedDecoder(strict=True)
     assert b"".join(decoder.feed(b"".join(map(encode_chunk, pieces)) + LAST_CHUNK)) == b"".join(pieces)
     assert decoder.done
+
+
+def test_a_client_with_tiny_chunks_has_so_many_taken_at_once_and_no_more() -> None:
+    decoder = ChunkedDecoder(strict=True)
+    sent = bytes(range(256)) * 5
+    got = decoder.feed(b"".join(encode_chunk(b"%c" % byte) for byte in sent) + LAST_CHUNK + b"GET /")
+    turns = 1
+    while decoder.more:
+        assert len(got) == turns * MOST_PIECES
+        got += decoder.feed(b"")
+        turns += 1
+    assert (b"".join(got), decoder.done, decoder.rest) == (sent, True, b"GET /")
+    assert turns == 3
 
 
 @pytest.mark.parametrize(
