@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import json
 import logging
 import os
@@ -18,7 +17,7 @@ from typing import Any
 import click
 import structlog
 
-from cdc import streams
+from cdc import interpreter, streams
 from cdc.apply.route import DomainMapping, routes
 from cdc.beacon import Heartbeat, Tables
 from cdc.commands.parked import parked
@@ -79,9 +78,9 @@ def run(path: Path) -> None:
     stream, runner = _runner(path, lambda: halves.Process(path))
     redis_url = _redis_url(stream)
     health = Health(stream.listen, runner.status)
-    _spare_the_collector()
-    # Blocked before any thread starts, so that every thread inherits it and only sigtimedwait below sees the signals.
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})
+    interpreter.suit()
+    # Blocked before any thread starts, so that every thread inherits it and only asked_to_end below sees the signals.
+    signal.pthread_sigmask(signal.SIG_BLOCK, interpreter.ENDING)
     structlog.get_logger("cdc").info("started", stream=stream.name, listen=health.url)
     stop = threading.Event()
     failure: list[BaseException] = []
@@ -102,7 +101,7 @@ def run(path: Path) -> None:
 
         Publisher(redis_url, runner.status, stop).start()
     while worker.is_alive():
-        if signal.sigtimedwait({signal.SIGTERM, signal.SIGINT}, 0.2) is not None:
+        if interpreter.asked_to_end(0.2):
             stop.set()
             break
     worker.join(GRACE)
@@ -225,13 +224,6 @@ main.add_command(kafka_commands.relay)
 main.add_command(kafka_commands.consume)
 main.add_command(kafka_commands.move)
 main.add_command(kafka_commands.connector)
-
-
-def _spare_the_collector() -> None:
-    """Batches are many short-lived objects without cycles; the default thresholds walk them for nothing."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(100_000, 20, 50)
 
 
 def _runner(path: Path, relay: halves.Start | None = None) -> tuple[Stream, Runner]:

@@ -18,6 +18,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from cdc.interpreter import ENDING, asked_to_end
+
 JVM = ["-Xms256m", "-Xmx768m", "-XX:-UsePerfData"]
 
 
@@ -40,7 +42,7 @@ def run(engines: list[dict[str, Any]], tell: Callable[[str], None], jvm_options:
     for worker in workers:
         worker.start()
     while all(worker.is_alive() for worker in workers):
-        if signal.sigtimedwait({signal.SIGTERM, signal.SIGINT}, 0.2) is not None:
+        if asked_to_end(0.2):
             for engine in built:
                 engine.close()
             return
@@ -96,7 +98,7 @@ def properties(dsn: dict[str, Any], slot: str, publication: str, tables: list[st
 
 
 def main() -> None:
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})  # before the JVM's threads inherit it
+    signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)  # before the JVM's threads inherit it
     engines = json.loads(Path(sys.argv[1]).read_text())
     out = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # the engine logs to standard output, which is ours

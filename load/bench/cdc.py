@@ -13,7 +13,7 @@ from pathlib import Path
 
 from load.bench.cdc_contestants import Direct, Native
 from load.bench.cdc_lag import lag
-from load.bench.cdc_rig import Contestant, Rig, drain, rig
+from load.bench.cdc_rig import Behind, Contestant, Rig, drain, rig
 from load.bench.report import Report, show
 
 # Contestants that need more than PostgreSQL: module:class, raising Unavailable with the reason where they cannot be.
@@ -44,6 +44,7 @@ def run(
     """
     figures: dict[str, float | int | None] = {}
     notes: list[str] = []
+    behind: set[str] = set()  # they have still to do with a backlog before
     contestants = [one for one in _contestants(peers, notes) if not only or one.name in only]
     with tempfile.TemporaryDirectory(prefix="banyan-bench-") as name, rig(Path(name)) as ground:
         for contestant in list(contestants):
@@ -55,8 +56,11 @@ def run(
         for workload in WORKLOADS:
             changes = ground.write(_statement(workload, rows))
             for contestant in contestants:
+                if contestant.name in behind:
+                    figures[f"{contestant.name}_{workload}_per_s"] = None
+                    continue
                 tell(f"{workload}: {contestant.name}, {changes:,} changes")
-                figures[f"{contestant.name}_{workload}_per_s"] = _rate(ground, contestant, changes, notes)
+                figures[f"{contestant.name}_{workload}_per_s"] = _rate(ground, contestant, changes, notes, behind)
         for number, contestant in enumerate(contestants):
             if contestant.landing(ground) is not None:
                 tell(f"lag at {LAG_PER_S:,} changes/s: {contestant.name}")
@@ -64,13 +68,14 @@ def run(
     return _report(figures, notes)
 
 
-def _rate(ground: Rig, contestant: Contestant, changes: int, notes: list[str]) -> int | None:
+def _rate(ground: Rig, contestant: Contestant, changes: int, notes: list[str], behind: set[str]) -> int | None:
     """None for a peer that does not come to the end: the others are measured all the same."""
     try:
         return round(changes / drain(ground, contestant))
-    except TimeoutError as e:
+    except (Behind, TimeoutError) as e:
         notes.append(str(e))
-        return None
+        behind.add(contestant.name)
+        return e.per_s or None if isinstance(e, Behind) else None
 
 
 def _contestants(peers: bool, notes: list[str]) -> list[Contestant]:

@@ -22,6 +22,7 @@ class Direct:
     """`python -m cdc run`: captured, mapped and applied by one process, no broker between."""
 
     name, slot = "direct", "bench_direct"
+    bound, captured = None, 0
 
     def prepare(self, rig: Rig) -> None:
         database(rig.target, "direct", TARGET)
@@ -51,6 +52,7 @@ class Native:
     """A subscription: the same tables with the same columns, no mapping. The bound of what can be had."""
 
     name, slot = "native", "bench_native"
+    bound, captured = None, 0
 
     def prepare(self, rig: Rig) -> None:
         dsn = database(rig.target, "native", SOURCE)

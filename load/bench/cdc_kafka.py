@@ -26,6 +26,7 @@ class Kafka:
     """`python -m cdc run` of a stream whose transport is kafka."""
 
     name, slot = "kafka", "bench_kafka"
+    bound, captured = None, 0
 
     def __init__(self) -> None:
         self._broker: Broker | None = None

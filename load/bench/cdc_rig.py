@@ -141,6 +141,8 @@ class Contestant(Protocol):
 
     name: str
     slot: str
+    bound: float | None  # seconds after which its rate is that of what it has `captured` by then
+    captured: int  # changes since it runs, where it is bound
 
     def prepare(self, rig: Rig) -> None:
         """Slot, target database, tables: before any backlog is written."""
@@ -175,13 +177,24 @@ def database(server: Postgres, name: str, tables: str) -> str:
     return server.dsn(name)
 
 
+class Behind(Exception):
+    """A contestant was not at the end of the backlog when its time was over: `captured` changes in `seconds`."""
+
+    def __init__(self, name: str, captured: int, seconds: float) -> None:
+        super().__init__(f"{name} had captured {captured:,} changes after {seconds:.0f} s, which is its rate")
+        self.per_s = round(captured / seconds)
+
+
 def drain(rig: Rig, contestant: Contestant, timeout: float = 120.0) -> float:
-    """Seconds from the slot being read until the last marker has arrived."""
+    """Seconds from the slot being read until the last marker has arrived. Raises: Behind, TimeoutError."""
     deadline = time.monotonic() + timeout
     with psycopg.connect(rig.source_dsn, autocommit=True) as source, contestant.running(rig) as arrived:
         wait_active(source, contestant, deadline)
         began = time.monotonic()
         while not arrived(rig.marker):
+            took = time.monotonic() - began
+            if contestant.bound is not None and took > contestant.bound:
+                raise Behind(contestant.name, contestant.captured, took)
             pause(deadline, f"{contestant.name} does not come to the end of the backlog")
         return time.monotonic() - began
 

@@ -63,7 +63,7 @@ class StreamProcess:
         return f"stream {self.stream.name}"
 
     def start(self) -> None:
-        home = {"BANYAN_HOME": str(self.file.parent)}  # not the user's
+        home = {"BANYAN_HOME": str(self.file.parent), "PYTHONFAULTHANDLER": "1"}  # not the user's
         env = {**os.environ, "SOURCE_DSN": self.source, "TARGET_DSN": self.target, **home, **self.more}
         log = self.file.with_suffix(".log").open("ab")
         with log:
@@ -83,7 +83,8 @@ class StreamProcess:
     def require_alive(self) -> None:
         """A stream survives the death of either database. Raises: DrillError."""
         if self.process is not None and self.process.poll() not in (None, -signal.SIGKILL):
-            raise DrillError(f"{self.name} ended by itself: {next(iter(self._said(1)), 'without a word')}")
+            code, words = self.process.returncode, "\n".join(self._said(20))
+            raise DrillError(f"{self.name} ended by itself with {code}; its last words:\n{words}")
 
     def stop(self) -> None:
         if self.process is not None:

@@ -369,6 +369,24 @@ def test_a_source_server_that_restarts_stops_at_once_and_the_stream_goes_on(shop
         server.stop()
 
 
+def test_a_process_that_was_stopped_and_goes_on_is_not_asked_to_end() -> None:
+    program = (
+        "import signal; from cdc.interpreter import ENDING, asked_to_end\n"
+        "signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)\n"
+        "while not asked_to_end(0.02): print('here', flush=True)\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        for _ in range(5):
+            assert process.stdout.readline() == b"here\n"
+            process.send_signal(signal.SIGSTOP)
+            time.sleep(0.05)  # longer than the wait that is cut off: what is tested is that the time has passed
+            process.send_signal(signal.SIGCONT)
+        assert [process.stdout.readline() for _ in range(9)] == [b"here\n"] * 9
+        process.terminate()
+        assert process.wait(5) == 0
+
+
 def test_variables_and_stream_files_are_found_where_the_local_stack_put_them(shop: Shop) -> None:
     stream = shop.prepare("forward")
     home = shop.folder / "home"
