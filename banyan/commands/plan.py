@@ -201,7 +201,7 @@ def _step(
             _ask(step(dry_run=True))
         try:
             with views.verify_progress(quiet=as_json) as progress:
-                result = step(dry_run=dry_run, progress=progress)
+                result = step(dry_run=dry_run, progress=progress, hook=views.live_steps(quiet=as_json))
         except KeyboardInterrupt as error:
             raise Interrupted(domain) from error
     if as_json:

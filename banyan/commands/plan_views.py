@@ -14,6 +14,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from migration_plan.ledger import Row
 from migration_plan.plan import Plan
 from migration_plan.repairing import Repair
+from migration_plan.switch.recorder import Hook, nobody_dies
+from migration_plan.switch.steps import STEPS
 from migration_plan.verbs import Gate, Prepared, Published, Result
 from migration_plan.verbs.inplace import Part
 from migration_plan.verification import Verification
@@ -129,6 +131,19 @@ def verify_progress(quiet: bool) -> Iterator[Callable[[str, int, int], None]]:
             bars.update(tasks[table], completed=done, total=max(total, done))  # type: ignore[arg-type]
 
         yield advance
+
+
+def live_steps(quiet: bool) -> Hook:
+    """Tells each numbered step of a switch as it begins, to a person at a terminal."""
+    if quiet or not err.is_terminal:
+        return nobody_dies
+    numbers = {step.name: step.number for step in STEPS}
+
+    def tell(step: str, when: str) -> None:
+        if when == "before":
+            err.print(f"[dim]{numbers[step]} {step.replace('_', ' ')}[/]")
+
+    return tell
 
 
 def show_verified(result: Verification) -> None:

@@ -52,7 +52,7 @@ class Loop:
         stop.wait(self.delay_s)
         while not stop.is_set():
             try:
-                if not self._left():
+                if not self.left():
                     stop.wait(self.pause_s)
                     continue
                 self.once()
@@ -63,7 +63,7 @@ class Loop:
                 self._tell_problem()
                 stop.wait(AFTER_FAILURE_S)
 
-    def _left(self) -> bool:
+    def left(self) -> bool:
         """Whether there is anything to compare; of a retired domain the reference data. Raises: psycopg.Error."""
         with _connect(self.service_dsn) as service:
             if is_retired(service, self.mapping.domain):

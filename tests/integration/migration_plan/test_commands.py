@@ -63,6 +63,9 @@ def test_a_step_that_compares_shows_its_progress_on_a_terminal(toys: Toys) -> No
     assert "toy" not in on_a_terminal(toys, "advance", "--to", "shadow")
     assert "public.toy" in on_a_terminal(toys, "advance", "--to", "10")
     assert "public.toy" not in on_a_terminal(toys, "verify", "--json")
+    on_a_terminal(toys, "advance", "--to", "50")
+    told = on_a_terminal(toys, "switch")
+    assert told.index("3 fence") < told.index("6 cross") < told.index("8 verify")
 
 
 def test_the_whole_journey_there_and_back(toys: Toys) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,7 +11,10 @@ import psycopg
 import pytest
 
 from cdc import errors as cdc_errors
+from cdc import mapping as mappings
 from cdc import retire
+from cdc.runner import Runner
+from cdc.verify.loop import Loop
 from migration_plan import verbs
 from migration_plan.errors import Refused, Unfinished
 from migration_plan.ledger import Entry
@@ -109,6 +113,29 @@ def test_a_domain_leaves_for_good(moved: Toys, code: Path) -> None:
     assert banyan(moved, "prepare", "--all").returncode == 0
     assert "retired" in banyan(moved, "verify", moved.domain, "--yes").stderr
     assert "no step is left" in banyan(moved, "preflight", moved.domain).stdout
+
+
+def test_processes_that_start_later_find_that_it_has_left(moved: Toys, code: Path) -> None:
+    with moved.context() as context:
+        verbs.complete(context, moved.domain, source=code, forced=PASSING[:1])
+    stream, stop = moved.stream("reverse"), threading.Event()
+    mapping = mappings.load(moved.folder / "toys.yaml")
+    runner = Runner(stream, mapping, moved.service, moved.legacy)
+    thread = threading.Thread(target=runner.run, args=[stop], daemon=True)
+    thread.start()
+    until(lambda: runner.status.state == "retired", "the reverse stream's process to wait")
+    assert runner.status.ready(), "whoever keeps processes shall not start it again and again"
+    assert runner.status.alarms() == []
+    stop.set()
+    thread.join(5)
+    loop = Loop(mapping, moved.legacy, moved.service, {})
+    assert loop.left()
+    assert [table.legacy for table in loop.mapping.tables] == ["public.maker"]
+    moved.stop_stream("forward")
+    moved.start_stream("forward")
+    with psycopg.connect(moved.legacy) as connection:
+        connection.execute("INSERT INTO maker VALUES (2, 'bob')")
+    until(lambda: makers(moved) == ["bob"], "reference data comes after a restart, too")
 
 
 def test_while_the_monolith_reads_its_tables_it_stays_unless_they_stay_too(moved: Toys, code: Path) -> None:
