@@ -53,7 +53,16 @@ class Demo:
     invoices: list[dict[str, int]] = field(default_factory=list)
 
     def run(self) -> None:
-        """legacy → shadow → canary 10 → canary 50 → service → (kill -9, restart) → canary 50; nobody may notice."""
+        """legacy → shadow → canary 10 → canary 50 → service → (kill -9, restart) → canary 50; nobody may notice.
+
+        Raises: DemoFailed.
+        """
+        try:
+            self._run()
+        except httpx.HTTPError as error:
+            raise DemoFailed(f"{error}; on a machine that is very busy try again with a lower --rate") from error
+
+    def _run(self) -> None:
         self._stay("legacy")
         self._bill()
         for phase in ("shadow", "canary 10 %", "canary 50 %"):
@@ -112,7 +121,12 @@ class Demo:
             headers={"X-Api-Key": self.config["LEGACY_BACKOFFICE_KEY"]},
             timeout=60,
         )
-        invoices = response.raise_for_status().json()["invoices"]
+        if response.is_error:
+            raise DemoFailed(
+                f"billing: POST /api/billing/run was answered {response.status_code}: `banyan logs legacy` may say why;"
+                " on a machine that is very busy try again with a lower --rate"
+            )
+        invoices = response.json()["invoices"]
         self.invoices.append({str(invoice["contract_id"]): invoice["total_cents"] for invoice in invoices})
         total = sum(invoice["total_cents"] for invoice in invoices)
         same = "" if len(self.invoices) == 1 else " (as before)" if self.invoices_equal() else " (NOT as before)"
