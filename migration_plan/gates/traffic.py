@@ -20,8 +20,8 @@ class Cell:
     histogram: tuple[int, ...]
 
     def since(self, before: Cell) -> Cell | None:
-        """None when a counter fell: the node began anew."""
-        if self.count < before.count:
+        """None when a counter fell, or has other buckets: the node began anew."""
+        if self.count < before.count or len(self.histogram) != len(before.histogram):
             return None
         grown = tuple(b - a for a, b in zip(before.histogram, self.histogram, strict=True))
         return Cell(self.count - before.count, self.errors - before.errors, grown) if min(grown) >= 0 else None
