@@ -170,7 +170,9 @@ def _within(done: Sequence[Move]) -> str:
 def _steps(done: Sequence[Move], percent: float) -> dict[str, float]:
     names = list(done[0].result.step_ms) if done else []
     inside = [name for name in names if name not in ("preflight", "verify")]
-    return {name: round(percentile([one.result.step_ms[name] for one in done], percent), 1) for name in inside}
+    took = {name: [one.result.step_ms[name] for one in done] for name in inside}
+    took["ledger"] = [one.ledger_ms for one in done]
+    return {name: round(percentile(values, percent), 1) for name, values in took.items()}
 
 
 def show_report(report: Report) -> None:

@@ -41,6 +41,7 @@ class Move:
     result: verbs.Result
     held: float
     released: float
+    ledger_ms: float = 0.0  # the one write inside the pause, after the fence
     given_up: list[str] = field(default_factory=list)
 
 
@@ -121,7 +122,8 @@ def move(context: Context, verb: str, attempts: int = 5) -> Move:
             if len(given_up) >= attempts:
                 raise
         else:
-            return Move(verb, result, marks["hold", "before"], marks["publish", "after"], given_up)
+            ledger_ms = (marks["catch_up", "before"] - marks["fence", "after"]) * 1000
+            return Move(verb, result, marks["hold", "before"], marks["publish", "after"], ledger_ms, given_up)
 
 
 class Clients:

@@ -45,7 +45,7 @@ def test_pauses_are_told_as_the_switch_and_as_clients_see_them_and_held_to_their
     assert (figures["pause_p50_ms"], figures["pause_p99_ms"], figures["pause_max_ms"]) == (50.0, 95.0, 95.0)
     assert (figures["clients_pause_p50_ms"], figures["clients_pause_max_ms"]) == (55.0, 110.0)
     assert figures["calm_max_ms"] == 7.0
-    assert figures["steps_p50_ms"] == {"hold": 5.0, "publish": 7.0}
+    assert figures["steps_p50_ms"] == {"hold": 5.0, "publish": 7.0, "ledger": 0.0}
     assert (figures["writes_per_s"], figures["reads_per_s"]) == (100.0, 200.0)
     assert {"Vitess MoveTables", "gh-ost", "Ghostferry", "pg_easy_replicate"} <= figures["published"].keys()
     assert done.notes == []
