@@ -26,7 +26,7 @@ from cdc.config import Stream, dsn, load_mapping, load_stream
 from cdc.environment import acting, load_environment
 from cdc.errors import CdcError
 from cdc.foreign import foreign_writes, settle_foreign_writes
-from cdc.health import Health
+from cdc.health import serve
 from cdc.kafka import commands as kafka_commands
 from cdc.kafka import halves
 from cdc.options import stream_option
@@ -77,7 +77,7 @@ def run(path: Path) -> None:
     """Fill the target if it is new, then stream until SIGTERM."""
     stream, runner = _runner(path, lambda: halves.Process(path))
     redis_url = _redis_url(stream)
-    health = Health(stream.listen, runner.status)
+    health = serve(stream.listen, runner.status)
     interpreter.suit()
     # Blocked before any thread starts, so that every thread inherits it and only asked_to_end below sees the signals.
     signal.pthread_sigmask(signal.SIG_BLOCK, interpreter.ENDING)

@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
-
-import orjson
-from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
-from cdc.config import listen_address
-from cdc.errors import ConfigError
+from cdc.state_server import ALIVE, Answer, StateServer, as_json, as_metrics, missing
 from cdc.status import BATCHES, Status
 
 SLOT_STATES = ("reserved", "extended", "unreserved", "lost", "missing")
@@ -82,72 +76,25 @@ class _Figures(Collector):
         return sizes
 
 
-class Health:
-    """Listens from the start, so that a failing stream can be asked why."""
+def serve(listen: str, status: Status) -> StateServer:
+    """Raises: ConfigError when it cannot listen there."""
+    registry = CollectorRegistry()
+    registry.register(_Figures(status))
 
-    def __init__(self, listen: str, status: Status) -> None:
-        """Raises: ConfigError when the port is taken."""
-        registry = CollectorRegistry()
-        registry.register(_Figures(status))
+    def answer(path: str) -> Answer:
+        match path:
+            case "/livez":
+                return ALIVE
+            case "/readyz":
+                return as_json({"state": status.state, "problem": status.problem}, 200 if status.ready() else 503)
+            case "/status":
+                return as_json(status.document())
+            case "/watermark":
+                watermark = status.watermark() or {}
+                return as_json({"stream": status.stream, **watermark}, 200 if watermark else 503)
+            case "/metrics":
+                return as_metrics(registry)
+            case _:
+                return missing("/status, /watermark, /metrics, /livez or /readyz")
 
-        class Handler(BaseHTTPRequestHandler):
-            timeout = 5
-            server_version = "banyan-cdc"
-            sys_version = ""
-
-            def do_GET(self) -> None:
-                code, kind, body = _answer(self.path.partition("?")[0], status, registry)
-                self.send_response(code)
-                self.send_header("Content-Type", kind)
-                self.send_header("Content-Length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body)
-
-            def log_message(self, format: str, *args: Any) -> None:
-                """Scrapes are not worth a line each."""
-
-        try:
-            self._server = ThreadingHTTPServer(listen_address(listen), Handler)
-        except OSError as e:
-            raise ConfigError(
-                f"cannot listen on {listen}: {e.strerror}: choose another port, or 0 for a free one"
-            ) from e
-        self._server.daemon_threads = True
-        threading.Thread(target=self._server.serve_forever, name="health", daemon=True).start()
-
-    @property
-    def url(self) -> str:
-        host, port = self._server.server_address[:2]
-        return f"http://{host!s}:{port}"
-
-    def close(self) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-
-
-def _answer(path: str, status: Status, registry: CollectorRegistry) -> tuple[int, str, bytes]:
-    match path:
-        case "/livez":
-            return 200, "application/json", b'{"status":"ok"}'
-        case "/readyz":
-            return (
-                (200 if status.ready() else 503),
-                "application/json",
-                orjson.dumps({"state": status.state, "problem": status.problem}),
-            )
-        case "/status":
-            return 200, "application/json", orjson.dumps(status.document())
-        case "/watermark":
-            watermark = status.watermark()
-            body = orjson.dumps({"stream": status.stream, **watermark} if watermark else {"stream": status.stream})
-            return (200 if watermark else 503), "application/json", body
-        case "/metrics":
-            return 200, "text/plain; version=0.0.4; charset=utf-8", generate_latest(registry)
-        case _:
-            problem = {
-                "type": "about:blank",
-                "title": "Not Found",
-                "status": 404,
-                "detail": "try /status, /watermark, /metrics, /livez or /readyz",
-            }
-            return 404, "application/problem+json", orjson.dumps(problem)
+    return StateServer(listen, "banyan-cdc", answer)

@@ -18,7 +18,7 @@ from migration_plan.context import Context
 from migration_plan.errors import PlanError
 from migration_plan.steward.announce import WEBHOOK, Announcer, Webhook
 from migration_plan.steward.decide import POLL_S
-from migration_plan.steward.serve import Server
+from migration_plan.steward.serve import serve
 from migration_plan.steward.watch import ACTOR, Steward
 
 
@@ -47,7 +47,7 @@ def steward(listen: str | None, dry_run: bool) -> None:
     try:
         webhook = Webhook(env[WEBHOOK]) if env.get(WEBHOOK) else None
         made = Steward(functools.partial(Context.from_env, env, ACTOR), Announcer(webhook), dry_run=dry_run)
-        server = Server(address, made)
+        server = serve(address, made)
     except PlanError as error:
         raise Failure(error) from error
     log, stop = structlog.get_logger("steward"), threading.Event()

@@ -17,7 +17,7 @@ from cdc.environment import home
 from cdc.errors import ConfigError
 from cdc.mapping import Mapping
 from cdc.verify.loop import DELAY_S, PAUSE_S, RATE, Loop
-from cdc.verify.serve import Server
+from cdc.verify.serve import serve
 from cdc.verify.touches import Carrier
 
 
@@ -38,7 +38,7 @@ def verify_loop(paths: tuple[str, ...], rate: float, pause: float, delay: float,
     address = listen or urlsplit(os.environ.get("BANYAN_VERIFY_URL", "")).netloc or "127.0.0.1:0"
     os.nice(10)  # whoever serves clients goes first
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})
-    server, stop = Server(address, loops), threading.Event()
+    server, stop = serve(address, loops), threading.Event()
     structlog.get_logger("cdc").info("started", domains=[loop.mapping.domain for loop in loops], listen=server.url)
     for loop in loops:
         threading.Thread(target=loop.run, args=(stop,), name=f"verify-{loop.mapping.domain}", daemon=True).start()

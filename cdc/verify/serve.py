@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-import orjson
-from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
-from cdc.config import listen_address
-from cdc.errors import ConfigError
+from cdc.state_server import ALIVE, Answer, StateServer, as_json, as_metrics, missing
 from cdc.verify.loop import Loop
 
 COUNTERS = {
@@ -52,56 +48,24 @@ class _Figures(Collector):
         yield failing
 
 
-class Server:
-    def __init__(self, listen: str, loops: Sequence[Loop]) -> None:
-        """Raises: ConfigError when the port is taken."""
-        registry = CollectorRegistry()
-        registry.register(_Figures(loops))
+def serve(listen: str, loops: Sequence[Loop]) -> StateServer:
+    """Raises: ConfigError when it cannot listen there."""
+    registry = CollectorRegistry()
+    registry.register(_Figures(loops))
 
-        class Handler(BaseHTTPRequestHandler):
-            timeout = 5
-            server_version = "banyan-verify"
-            sys_version = ""
+    def answer(path: str) -> Answer:
+        match path:
+            case "/livez" | "/readyz":
+                return ALIVE
+            case "/status":
+                return as_json({loop.mapping.domain: _told(loop) for loop in loops})
+            case "/metrics":
+                return as_metrics(registry)
+            case _:
+                return missing("/status or /metrics")
 
-            def do_GET(self) -> None:
-                code, kind, body = _answer(self.path.partition("?")[0], loops, registry)
-                self.send_response(code)
-                self.send_header("Content-Type", kind)
-                self.send_header("Content-Length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body)
-
-            def log_message(self, format: str, *args: Any) -> None:
-                """Scrapes are not worth a line each."""
-
-        try:
-            self._server = ThreadingHTTPServer(listen_address(listen), Handler)
-        except OSError as e:
-            raise ConfigError(f"cannot listen on {listen}: {e.strerror}: choose another port, or 0") from e
-        self._server.daemon_threads = True
-        threading.Thread(target=self._server.serve_forever, name="health", daemon=True).start()
-
-    @property
-    def url(self) -> str:
-        host, port = self._server.server_address[:2]
-        return f"http://{host!s}:{port}"
-
-    def close(self) -> None:
-        self._server.shutdown()
-        self._server.server_close()
+    return StateServer(listen, "banyan-verify", answer)
 
 
-def _answer(path: str, loops: Sequence[Loop], registry: CollectorRegistry) -> tuple[int, str, bytes]:
-    match path:
-        case "/livez" | "/readyz":
-            return 200, "application/json", b'{"status":"ok"}'
-        case "/status":
-            said = {
-                loop.mapping.domain: {**(asdict(loop.kept) if loop.kept else {}), "problem": loop.problem}
-                for loop in loops
-            }
-            return 200, "application/json", orjson.dumps(said)
-        case "/metrics":
-            return 200, "text/plain; version=0.0.4; charset=utf-8", generate_latest(registry)
-    missing = {"type": "about:blank", "title": "Not Found", "status": 404, "detail": "try /status or /metrics"}
-    return 404, "application/problem+json", orjson.dumps(missing)
+def _told(loop: Loop) -> dict[str, Any]:
+    return {**(asdict(loop.kept) if loop.kept else {}), "problem": loop.problem}

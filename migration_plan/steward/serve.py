@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-import msgspec
-from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
-from cdc.config import listen_address
+from cdc.errors import ConfigError
+from cdc.state_server import ALIVE, Answer, StateServer, as_json, as_metrics, missing
 from migration_plan.errors import NotConfigured
 from migration_plan.steward.watch import Steward
 
@@ -57,47 +55,28 @@ class _Figures(Collector):
             yield told
 
 
-class Server:
-    def __init__(self, listen: str, steward: Steward) -> None:
-        """Raises: NotConfigured when the port is taken."""
-        registry = CollectorRegistry()
-        registry.register(_Figures(steward))
+def serve(listen: str, steward: Steward) -> StateServer:
+    """Raises: NotConfigured when it cannot listen there."""
+    registry = CollectorRegistry()
+    registry.register(_Figures(steward))
 
-        class Handler(BaseHTTPRequestHandler):
-            timeout = 5
-            server_version = "banyan-steward"
-            sys_version = ""
+    def answer(path: str) -> Answer:
+        match path:
+            case "/livez":
+                return ALIVE
+            case "/readyz":
+                return _ready(steward)
+            case "/status":
+                return as_json(status(steward))
+            case "/metrics":
+                return as_metrics(registry)
+            case _:
+                return missing("/status or /metrics")
 
-            def do_GET(self) -> None:
-                code, kind, body = _answer(self.path.partition("?")[0], steward, registry)
-                self.send_response(code)
-                self.send_header("Content-Type", kind)
-                self.send_header("Content-Length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body)
-
-            def log_message(self, format: str, *args: Any) -> None:
-                """Scrapes are not worth a line each."""
-
-        try:
-            self._server = ThreadingHTTPServer(listen_address(listen), Handler)
-        except ValueError as error:
-            raise NotConfigured(f"{error}: say, for example, --listen 127.0.0.1:9150") from error
-        except OSError as error:
-            raise NotConfigured(
-                f"cannot listen on {listen}: {error.strerror}: choose another port, or 0 for a free one"
-            ) from error
-        self._server.daemon_threads = True
-        threading.Thread(target=self._server.serve_forever, name="health", daemon=True).start()
-
-    @property
-    def url(self) -> str:
-        host, port = self._server.server_address[:2]
-        return f"http://{host!s}:{port}"
-
-    def close(self) -> None:
-        self._server.shutdown()
-        self._server.server_close()
+    try:
+        return StateServer(listen, "banyan-steward", answer)
+    except ConfigError as error:
+        raise NotConfigured(str(error)) from error
 
 
 def status(steward: Steward) -> dict[str, Any]:
@@ -119,18 +98,8 @@ def status(steward: Steward) -> dict[str, Any]:
     }
 
 
-def _answer(path: str, steward: Steward, registry: CollectorRegistry) -> tuple[int, str, bytes]:
-    match path:
-        case "/livez":
-            return 200, "application/json", b'{"status":"ok"}'
-        case "/readyz":
-            polled = steward.figures.polled_at
-            ready = polled is not None and time.monotonic() - polled <= STALE_S
-            body = {"status": "ready" if ready else "does not look", "problem": steward.figures.problem}
-            return 200 if ready else 503, "application/json", msgspec.json.encode(body)
-        case "/status":
-            return 200, "application/json", msgspec.json.encode(status(steward))
-        case "/metrics":
-            return 200, "text/plain; version=0.0.4; charset=utf-8", generate_latest(registry)
-    missing = {"type": "about:blank", "title": "Not Found", "status": 404, "detail": "try /status or /metrics"}
-    return 404, "application/problem+json", msgspec.json.encode(missing)
+def _ready(steward: Steward) -> Answer:
+    polled = steward.figures.polled_at
+    ready = polled is not None and time.monotonic() - polled <= STALE_S
+    body = {"status": "ready" if ready else "does not look", "problem": steward.figures.problem}
+    return as_json(body, 200 if ready else 503)
