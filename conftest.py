@@ -5,6 +5,8 @@ import shutil
 import sys
 from pathlib import Path
 
+from hypothesis import settings
+
 # Each worker, and each process that a test starts, would compile all its modules anew: more than half of its CPU.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
@@ -19,5 +21,9 @@ if (worker := os.environ.get("PYTEST_XDIST_WORKER", "")).startswith("gw"):
 memory = Path("/dev/shm")  # noqa: S108
 if memory.is_dir() and os.access(memory, os.W_OK) and shutil.disk_usage(memory).free > 8 << 30:
     os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(memory))
+
+# No test is judged by its time on a machine that does other things too.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 pytest_plugins = ["tests.fixtures.places", "tests.fixtures.servers", "tests.fixtures.kafka"]
