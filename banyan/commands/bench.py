@@ -135,13 +135,14 @@ def websocket(messages: int, as_json: bool) -> None:
 
 @bench.command()
 @click.option("--connections", type=click.IntRange(10, 50_000), default=2000, show_default=True, help="Slow ones.")
-@click.option("--seconds", type=click.IntRange(2, 600), default=8, show_default=True, help="Of each phase.")
+@click.option("--seconds", type=click.IntRange(1, 600), default=4, show_default=True, help="Of each half of a round.")
+@click.option("--rounds", type=click.IntRange(1, 100), default=5, show_default=True, help="The median counts.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object as the last line.")
-def slowloris(connections: int, seconds: int, as_json: bool) -> None:
+def slowloris(connections: int, seconds: int, rounds: int, as_json: bool) -> None:
     """Clients that drip or do not read, beside normal ones: these must not notice, those must be cut off."""
     from load.bench.slowloris import run, show_report
 
-    _show(run(connections, seconds, _progress), show_report, as_json)
+    _show(run(connections, seconds, rounds, _progress), show_report, as_json)
 
 
 @bench.command()

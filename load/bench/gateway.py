@@ -7,8 +7,6 @@ of them. Load and backend share the other core. A second course has all reads co
 from __future__ import annotations
 
 import contextlib
-import os
-import shutil
 import statistics
 import tempfile
 from collections.abc import Callable, Iterator
@@ -21,6 +19,7 @@ from banyan.servers.ports import free_port
 from load.bench import contestants, footprint, wrk
 from load.bench.contestants import Running
 from load.bench.report import Report, show
+from load.bench.rig import pins
 
 CONNECTIONS = 32
 ROUND_SECONDS = 1  # short, so that a disturbance hits all contestants alike
@@ -45,15 +44,6 @@ class Rounds:
             "resident_mb": round(self.resident_mb, 1),
             "errors": sum(m.errors for m in self.measured),
         }
-
-
-def pins() -> tuple[list[str], list[str]]:
-    """(contestant's, load's) command prefixes that keep them on cores of their own."""
-    cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
-    taskset = shutil.which("taskset")
-    if taskset is None or len(cores) < 2:
-        return [], []
-    return [taskset, "-c", str(cores[0])], [taskset, "-c", str(cores[1])]
 
 
 def run(seconds: float, tell: Callable[[str], None] = lambda _: None) -> Report:

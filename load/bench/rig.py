@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -90,9 +91,18 @@ def server(module: str, *arguments: str, before: Sequence[str] = ()) -> Iterator
 
 @contextlib.contextmanager
 def rig(
-    folder: Path, legacy: int, service: int, *, workers: int = 1, table: dict[str, Any] | None = None, **settings: str
+    folder: Path,
+    legacy: int,
+    service: int,
+    *,
+    workers: int = 1,
+    table: dict[str, Any] | None = None,
+    before: Sequence[str] = (),
+    **settings: str,
 ) -> Iterator[Rig]:
-    """`legacy` and `service`: ports. `table`: what a domain has besides its service and operations."""
+    """`legacy` and `service`: ports. `table`: what a domain has besides its service and operations. `before`: words
+    before a worker's command.
+    """
     wave = {"wave": 0, "bucket_from": 0, "bucket_to": 1024, "phase": "canary", "canary_percent": 50}
     domain = {"service": "shop", "waves": [wave], "operations": OPERATIONS, **(table or {})}
     upstreams = {
@@ -114,7 +124,7 @@ def rig(
             for index in range(workers):
                 with bound_socket(Address("127.0.0.1", port)) as sock:
                     fd = sock.fileno()
-                    command = [sys.executable, "-m", "gateway", "worker", f"--index={index}", f"--plain={fd}"]
+                    command = [*before, sys.executable, "-m", "gateway", "worker", f"--index={index}", f"--plain={fd}"]
                     started.append(
                         subprocess.Popen(
                             command, stdin=subprocess.PIPE, stdout=log, stderr=log, env={**os.environ, **environment},
@@ -141,6 +151,15 @@ def _wait(made: Rig, folder: Path) -> None:
             tail = (folder / "gateway.log").read_text(errors="replace").strip().splitlines()[-3:]
             raise ServerFailed(f"the gateway did not become ready: {' / '.join(tail) or 'it said nothing'}")
         time.sleep(0.05)
+
+
+def pins() -> tuple[list[str], list[str]]:
+    """(measured one's, everybody else's) command prefixes that keep them on cores of their own."""
+    cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
+    taskset = shutil.which("taskset")
+    if taskset is None or len(cores) < 2:
+        return [], []
+    return [taskset, "-c", str(cores[0])], [taskset, "-c", str(cores[1])]
 
 
 def files_allowed(wanted: int) -> int:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import random
 import select
 import socket
 import sys
@@ -19,7 +20,7 @@ import uvloop
 
 from load.bench.wire import request
 
-DRIP_SECONDS = 0.5
+DRIP_SECONDS = 0.5  # about: they are strangers to each other
 BACK_SECONDS = 3.0
 LAST_SECONDS = 60.0  # for the last one to be cut off
 HEAD = b"GET /items HTTP/1.1\r\nHost: a\r\n"
@@ -60,7 +61,7 @@ class Slow:
                 while not (state.poll(0) or reader.at_eof() or self._refused(reader, kind)):
                     if drop:
                         writer.write(drop)
-                    await asyncio.sleep(DRIP_SECONDS)
+                    await asyncio.sleep(DRIP_SECONDS * random.uniform(0.5, 1.5))
             self.open -= 1
             self.cut_off[kind] += 1
             writer.transport.abort()
