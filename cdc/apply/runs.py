@@ -7,7 +7,7 @@ comes after what makes these rows: it writes other columns, and needs the row.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -54,3 +54,22 @@ def gather(operations: Iterable[Operation]) -> list[Run]:
         else:
             run.rows[op.key] = op.row
     return sorted(runs, key=lambda run: not run.route.makes) if late else runs
+
+
+def last_words(operations: Sequence[Operation]) -> list[Operation]:
+    """What whole rows that come and go amount to, table by table: first what goes, then what stays or comes, each key
+    once. It gives what the operations give one by one, or fails (unique values that wander between rows need their
+    order). Tables of which anything else is asked keep what is asked of them, in order.
+    """
+    lanes: dict[tuple[str, str], list[Operation]] = {}
+    for op in operations:
+        lanes.setdefault((op.route.target, op.route.source), []).append(op)
+    found: list[Operation] = []
+    for lane in lanes.values():
+        if any(op.kind not in ("upsert", "delete") for op in lane):
+            found += lane
+            continue
+        gone = {op.key: op for op in lane if op.kind == "delete"}
+        last = {op.key: op for op in lane}
+        found += [*gone.values(), *(op for op in last.values() if op.kind == "upsert")]
+    return found

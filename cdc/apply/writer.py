@@ -12,7 +12,7 @@ from cdc.apply import parked, statements
 from cdc.apply.operations import Operation, mapped, operation
 from cdc.apply.parked import Key
 from cdc.apply.route import Route, Routes
-from cdc.apply.runs import Run, gather
+from cdc.apply.runs import Run, gather, last_words
 from cdc.apply.session import is_poison, stream_error
 from cdc.change import Change, Row
 from cdc.errors import CdcError, RowMissing, SchemaChanged, TooManyParked, first_line
@@ -51,8 +51,10 @@ class Writer:
             self.connection.execute("SELECT 1 FROM banyan.stream WHERE stream = %s FOR UPDATE", [self.stream])
             self.parked = parked.load_keys(self.connection, self.stream)
 
-    def prepare(self, changes: Sequence[Change]) -> list[Run] | None:
-        """The runs of these changes when all of them can be written straight away, None when one needs care."""
+    def prepare(self, changes: Sequence[Change], net: bool = False) -> list[Run] | None:
+        """The runs of these changes when all of them can be written straight away, None when one needs care. `net`:
+        what they amount to; the target may refuse that, and then takes them one by one.
+        """
         operations: list[Operation] = []
         try:
             for change in changes:
@@ -64,7 +66,7 @@ class Writer:
             if is_poison(e):
                 return None
             raise
-        return gather(operations)
+        return gather(last_words(operations) if net else operations)
 
     def write(self, changes: Sequence[Change]) -> None:
         """With care: what fails is halved until the guilty changes are found and parked. Order per key is kept.

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import click
 
+from cdc import interpreter
 from cdc.apply.route import routes
 from cdc.apply.session import connect
 from cdc.beacon import Heartbeat
@@ -39,6 +40,7 @@ def relay(path: Path, until_eof: bool) -> None:
     source, target = dsn(stream.source_dsn_env), dsn(stream.target_dsn_env)
     mapping = load_mapping(stream, path)
     half = running.producer_of(stream, mapping, source, target)
+    interpreter.suit()
     stop = _stop_on_signals()
     if until_eof:
         threading.Thread(target=_wait_for_eof, args=(stop,), daemon=True).start()

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
@@ -24,7 +25,8 @@ from cdc.apply.route import Routes, key_text
 from cdc.errors import EnvelopeError
 from cdc.kafka import client, intact, marks
 from cdc.kafka.control import Control
-from cdc.kafka.errors import BrokerAway, Overtaken
+from cdc.kafka.ear import Ear
+from cdc.kafka.errors import Overtaken
 from cdc.kafka.guard import Keyed
 from cdc.kafka.marks import Mark, Place
 from cdc.kafka.records import Readers, read_header
@@ -38,16 +40,23 @@ BATCH_ROWS = 10_000
 # How long one poll lasts before the stop flag is looked at; shorter while a watermark waits for other members, ms.
 POLL_MS, WAIT_MS = 200, 5
 # Guards are forgotten at most this often, and offsets told to Kafka, seconds.
-FORGET_EVERY, COMMIT_EVERY = 1.0, 1.0
-# So long a member may be without partitions, seconds.
-JOIN = 10.0
-# A control record that waits for so long makes one look whether what it waits for is still in Kafka, seconds.
-STUCK = 5.0
+FORGET_EVERY, COMMIT_EVERY = 0.5, 1.0
 
 log = structlog.get_logger("cdc.kafka.consumer")
 
 Note = Callable[[Applied | None, int, int], None]
 """(watermark if it moved, rows applied, parked keys)."""
+
+
+@dataclass(slots=True)
+class _Batch:
+    """What one poll has brought of the tables: changes that count, and by partition where it was, is then, and how many
+    changes that is."""
+
+    changes: list[Keyed] = field(default_factory=list)
+    was: dict[Place, Mark] = field(default_factory=dict)
+    now: dict[Place, Mark] = field(default_factory=dict)
+    rows: dict[Place, int] = field(default_factory=dict)
 
 
 class Consumer:
@@ -72,7 +81,7 @@ class Consumer:
         self._readers = Readers()
         self._marks: dict[Place, Mark] = {}
         self._waiting = Waiting()
-        self._next_durable = self._stuck_at = self._partitions_at = 0.0
+        self._next_durable = 0.0
         self._ids: dict[str, str] = {}  # of the topics
         self._next_forget = self._next_commit = 0.0
         self._told: dict[Place, int] = {}
@@ -88,32 +97,27 @@ class Consumer:
         name = f"{self._stream} apply"
         tables = list(self._routes.by_source)
         with client.translated():
-            admin = client.admin(self._settings, name)
-            try:
+            with client.admin(self._settings, name) as admin:
                 self._ids = ensure(admin, self._topics, tables, self._settings)
-            finally:
-                admin.close()
-            kafka = client.consumer(self._settings, name, BATCH_ROWS)
-            try:
+            with client.consumer(self._settings, name, BATCH_ROWS) as kafka:
                 kafka.subscribe([*([self._topics.control] if self._leads else []), *map(self._topics.of, tables)])
                 log.info("consuming", stream=self._stream, group=self._settings.group_id)
-                self._partitions_at = time.monotonic()
+                ear = Ear(kafka, self._leads)
                 while not stop():
-                    self._once(kafka)
+                    self._once(kafka, ear)
                 self._tell(kafka, now=True)
-            finally:
-                kafka.close(autocommit=False, timeout_ms=2000)
 
-    def _once(self, kafka: KafkaConsumer) -> None:
+    def _once(self, kafka: KafkaConsumer, ear: Ear) -> None:
         """Raises: Moved, LogLost, Transient."""
-        hurry = self._has_partitions(kafka) and self._waiting.records
-        polled = kafka.poll(timeout_ms=WAIT_MS if hurry else POLL_MS, max_records=BATCH_ROWS)
+        hurry = ear.has_partitions() and self._waiting.records
+        found = ear.poll(WAIT_MS if hurry else POLL_MS, BATCH_ROWS)
         try:
-            found = {Place(p.topic, p.partition): records for p, records in polled.items() if records}
-            self._data(kafka, found)
+            batch = self._batch(kafka, found)
             if (records := found.get(self._control)) is not None and self._placed(kafka, self._control, records):
                 self._waiting.take(self._marks[self._control], records)
-            self._advance(kafka)
+            if batch.now and not self._together(kafka, ear, batch):
+                self._apply(batch)
+            self._advance(kafka, ear)
         except Overtaken as e:
             log.info("overtaken", stream=self._stream, reason=str(e))
             self.sink.rollback()
@@ -121,37 +125,50 @@ class Consumer:
             self._waiting.clear()
             self._seek_all(kafka)
             return
+        ear.require_heard(self._next_offsets)
         self._look_after(kafka)
 
-    def _has_partitions(self, kafka: KafkaConsumer) -> bool:
-        """The client can hang in a rebalance of which the broker knows nothing. Raises: BrokerAway, to begin anew."""
-        now = time.monotonic()
-        if kafka.assignment() or not self._leads:
-            self._partitions_at = now
-            return True
-        if now - self._partitions_at > JOIN:
-            raise BrokerAway(f"Kafka has given stream {self._stream} no partition for {JOIN:g} s")
-        return False
-
-    def _data(self, kafka: KafkaConsumer, found: dict[Place, list[Any]]) -> None:
-        was: dict[Place, Mark] = {}
-        now: dict[Place, Mark] = {}
-        rows: dict[Place, int] = {}
-        changes: list[Keyed] = []
+    def _batch(self, kafka: KafkaConsumer, found: dict[Place, list[Any]]) -> _Batch:
+        batch = _Batch()
         for place, records in found.items():
             if place.topic == self._topics.control or not self._placed(kafka, place, records):
                 continue
-            before = len(changes)
-            was[place] = self._marks[place]
-            now[place] = self._read(place, records, was[place], changes)
-            rows[place] = len(changes) - before
-        if not now:
-            return
-        if len(now) > 1:  # as near to the source's own order as partitions allow
-            changes.sort(key=lambda one: (one.change.tx.commit_lsn, one.change.lsn))
-        applied = self.sink.apply(changes, was, now, rows)
-        self._marks.update(now)
+            before = len(batch.changes)
+            batch.was[place] = self._marks[place]
+            batch.now[place] = self._read(place, records, batch.was[place], batch.changes)
+            batch.rows[place] = len(batch.changes) - before
+        if len(batch.now) > 1:  # as near to the source's own order as partitions allow
+            batch.changes.sort(key=lambda one: (one.change.tx.commit_lsn, one.change.lsn))
+        return batch
+
+    def _apply(self, batch: _Batch) -> None:
+        applied = self.sink.apply(batch.changes, batch.was, batch.now, batch.rows)
+        self._marks.update(batch.now)
         self._note(None, applied, len(self.sink.writer.parked))
+
+    def _together(self, kafka: KafkaConsumer, ear: Ear, batch: _Batch) -> bool:
+        """Rows and the watermark that they make true in one transaction: half the commits. False when that cannot be,
+        and nothing was done: there is more to it than a position, or there are others to ask.
+        """
+        waiting = self._waiting
+        if not waiting.records or self.sink.writer.parked or not self._has_all(kafka):
+            return False
+        reached = waiting.reached(self._marks | batch.now)
+        if not reached or any(one.messages or one.truncates for _, one in reached):
+            return False
+        mark, newest = reached[-1]
+        was = batch.was | {self._control: self._marks[self._control]}
+        done = self.sink.apply_and_advance(batch.changes, was, batch.now | {self._control: mark}, batch.rows, newest)
+        if done is None:
+            return False
+        rows, applied = done
+        self._marks |= batch.now
+        waiting.drop(len(reached))
+        self._stored(mark)
+        ear.moved()
+        self._note(None, rows, 0)
+        self._note(applied, 0, 0)
+        return True
 
     def _read(self, place: Place, records: Sequence[Any], mark: Mark, changes: list[Keyed]) -> Mark:
         """Appends the changes that count, and returns the place after them."""
@@ -178,10 +195,10 @@ class Consumer:
                 changes.append(Keyed(table, key, change))
         return Mark(records[-1].offset + 1, session, number)
 
-    def _advance(self, kafka: KafkaConsumer) -> None:
+    def _advance(self, kafka: KafkaConsumer, ear: Ear) -> None:
         """Pass what can be passed. A pulse is told at once, and stored now and then. Raises: Overtaken, LogLost."""
         waiting = self._waiting
-        passed, last = self._passed(kafka) if waiting.records else [], waiting.pulse
+        passed, last = self._passed(kafka, ear) if waiting.records else [], waiting.pulse
         last = passed[-1] if passed else last
         if last is None or (not passed and time.monotonic() < self._next_durable):
             return
@@ -194,27 +211,35 @@ class Consumer:
             self.sink.retry()
             controls = [one for _, one in passed] or [newest]
             applied = self.sink.advance(controls, self._marks[self._control], mark, self._control)
-            self._marks[self._control], waiting.pulse = mark, None
-            self._next_durable = time.monotonic() + DURABLE_EVERY
-            self._forgettable = True
+            self._stored(mark)
         self._note(applied, 0, len(self.sink.writer.parked))
 
-    def _passed(self, kafka: KafkaConsumer) -> list[tuple[Mark, Control]]:
+    def _stored(self, mark: Mark) -> None:
+        self._marks[self._control], self._waiting.pulse = mark, None
+        self._next_durable = time.monotonic() + DURABLE_EVERY
+        self._forgettable = True
+
+    def _has_all(self, kafka: KafkaConsumer) -> bool:
+        """No other member has a partition."""
+        return len(kafka.assignment()) == 1 + self._topics.partitions * len(self._routes.by_source)
+
+    def _passed(self, kafka: KafkaConsumer, ear: Ear) -> list[tuple[Mark, Control]]:
         """Where all partitions are ours, and have come to us, the target need not be asked how far they are.
 
         Raises: LogLost.
         """
-        ours = len(kafka.assignment()) == 1 + self._topics.partitions * len(self._routes.by_source)
+        ours = self._has_all(kafka)
         known = self._marks if ours else marks.load(self._target, self._stream)
-        passed, now = self._waiting.passed(known), time.monotonic()
+        passed = self._waiting.passed(known)
         if ours and not passed and self._waiting.needed() - known.keys():
             known = marks.load(self._target, self._stream)
             passed = self._waiting.passed(known)
-        if passed or not self._stuck_at:
-            self._stuck_at = now + STUCK
-        elif now > self._stuck_at:
-            self._stuck_at = now + STUCK
-            intact.require_log(kafka, *self._waiting.lacks(known))
+        if passed:
+            ear.moved()
+        elif ear.is_stuck():
+            late, ends = self._waiting.lacks(known)
+            intact.require_log(kafka, late, ends)
+            ear.require_given(late)
         return passed
 
     def _placed(self, kafka: KafkaConsumer, place: Place, records: Sequence[Any]) -> bool:
@@ -253,6 +278,12 @@ class Consumer:
             self._next_forget, self._forgettable = now + FORGET_EVERY, False
             self.sink.forget()
         self._tell(kafka)
+
+    def _next_offsets(self) -> dict[Place, int]:
+        known = {place: mark.offset for place, mark in marks.load(self._target, self._stream).items()}
+        if self._waiting.polled is not None:
+            known[self._control] = self._waiting.polled
+        return known
 
     def _tell(self, kafka: KafkaConsumer, now: bool = False) -> None:
         """Kafka's own offsets: how `kafka-consumer-groups` sees us. They decide nothing."""

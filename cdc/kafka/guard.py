@@ -38,7 +38,7 @@ Everything is one transaction with the rows themselves, so a crash between is no
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from hashlib import md5
 from typing import Any, NamedTuple
 
@@ -46,7 +46,9 @@ import psycopg
 
 from cdc.change import Change, lsn_number
 from cdc.errors import NotPrepared
+from cdc.kafka import marks
 from cdc.kafka.errors import Moved
+from cdc.kafka.marks import Mark, Place
 
 # A batch may hold several changes of a key; the claim is of the newest, and returns what the row had seen before.
 # Sorted by key, so that two consumers never wait for each other.
@@ -87,9 +89,32 @@ def begin_alone(stream: str) -> str:
     return f"BEGIN; SELECT pg_advisory_xact_lock({_lock(stream)})"
 
 
+def open_at(
+    connection: psycopg.Connection[Any],
+    stream: str,
+    was: Mapping[Place, Mark],
+    now: Mapping[Place, Mark],
+    rows: Mapping[Place, int],
+) -> int:
+    """Opens a transaction, moves the places first of all, and returns the floor; in one round trip.
+
+    Raises: Overtaken, NotPrepared, Moved.
+    """
+    with connection.pipeline():
+        for statement in begin(stream).split("; "):
+            connection.execute(statement)
+        moved = marks.move(connection, stream, was, now, rows)
+        found = connection.execute(FLOOR, [stream])
+    marks.require_moved(moved, stream, len(now))
+    return _floor(found.fetchone(), stream)
+
+
 def floor(connection: psycopg.Connection[Any], stream: str) -> int:
     """Everything that the source committed before it has been applied. Raises: NotPrepared, Moved."""
-    row = connection.execute(FLOOR, [stream]).fetchone()
+    return _floor(connection.execute(FLOOR, [stream]).fetchone(), stream)
+
+
+def _floor(row: tuple[Any, ...] | None, stream: str) -> int:
     if row is None or row[0] is None:
         raise NotPrepared(f"stream {stream} has no position in the target: run prepare")
     if row[1] != "kafka":

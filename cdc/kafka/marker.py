@@ -72,18 +72,14 @@ class Marker:
     def _session(self, stop: threading.Event) -> None:
         name = f"{self.stream.name} marker"
         with client.translated():
-            admin = client.admin(self.settings, name)
-            try:
+            with client.admin(self.settings, name) as admin:
                 ensure(admin, self.topics, self._tables, self.settings)
-            finally:
-                admin.close()
-            producer = client.producer(self.settings, name)
-            reader = client.consumer(self.settings, name, 1000, group=False)
-            try:
-                self._mark(producer, reader, stop)
-            finally:
-                reader.close()
-                producer.close(timeout=1)
+            with client.consumer(self.settings, name, 1000, group=False) as reader:
+                producer = client.producer(self.settings, name)
+                try:
+                    self._mark(producer, reader, stop)
+                finally:
+                    client.end(producer)
 
     def _mark(self, producer: KafkaProducer, reader: KafkaConsumer, stop: threading.Event) -> None:
         last = last_control(self.settings, self.topics, f"{self.stream.name} marker")
@@ -139,7 +135,7 @@ class _Fences:
         while any(reader.position(TopicPartition(*place)) < end for place, end in ends.items()):
             if time.monotonic() > deadline:
                 raise BrokerAway(f"Kafka does not give the records of {self._topic}")
-            for records in reader.poll(timeout_ms=100).values():
+            for records in client.poll(reader, 100, 1000).values():
                 self._take(records)
 
     def _take(self, records: Iterable[Any]) -> None:

@@ -91,14 +91,11 @@ def move(
     was: Mapping[Place, Mark],
     now: Mapping[Place, Mark],
     rows: Mapping[Place, int],
-) -> None:
-    """First thing in the transaction that applies: it also keeps a second consumer out until the end.
-
-    Raises: Overtaken when a partition is no longer where the records in hand began.
+) -> psycopg.Cursor[Any]:
+    """First thing in the transaction that applies: it also keeps a second consumer out until the end. May be sent in a
+    pipeline; whether it has moved all of them is for `require_moved` to say.
     """
     places = sorted(now)
-    if not places:
-        return
     columns: list[list[Any]] = [
         [p.topic for p in places],
         [p.partition for p in places],
@@ -108,7 +105,12 @@ def move(
         [now[p].number for p in places],
         [rows.get(p, 0) for p in places],
     ]
-    if connection.execute(MOVE, [*columns, stream]).rowcount != len(places):
+    return connection.execute(MOVE, [*columns, stream])
+
+
+def require_moved(done: psycopg.Cursor[Any], stream: str, places: int) -> None:
+    """Raises: Overtaken when a partition was no longer where the records in hand began."""
+    if done.rowcount != places:
         raise Overtaken(f"stream {stream}: another consumer has applied what was in hand")
 
 

@@ -31,12 +31,8 @@ def foresee(settings: Settings, name: str, tables: list[str]) -> str:
     """What moving to Kafka would find there; changes nothing. Raises: BrokerAway, ConfigError."""
     topics = Topics(settings.prefix, settings.partitions)
     wanted = {topics.control: 1, **{topics.of(table): topics.partitions for table in tables}}
-    with client.translated():
-        admin = client.admin(settings, name)
-        try:
-            found = partitions_of(admin, wanted)
-        finally:
-            admin.close()
+    with client.translated(), client.admin(settings, name) as admin:
+        found = partitions_of(admin, wanted)
     for topic in found:
         require_partitions(topic, found[topic], wanted[topic])
     made = len(wanted) - len(found)
@@ -47,16 +43,10 @@ def begin_kafka(connection: psycopg.Connection[Any], stream: str, settings: Sett
     """The stream's own session has nothing in hand, and its direct reader is closed."""
     topics = Topics(settings.prefix, settings.partitions)
     with client.translated():
-        admin = client.admin(settings, stream)
-        try:
+        with client.admin(settings, stream) as admin:
             ensure(admin, topics, tables, settings)
-        finally:
-            admin.close()
-        reader = client.consumer(settings, stream, 1, group=False)
-        try:
+        with client.consumer(settings, stream, 1, group=False) as reader:
             ends = client.ends(reader, {topics.control: 1, **{topics.of(t): topics.partitions for t in tables}})
-        finally:
-            reader.close()
     _set(connection, stream, "kafka", {Place(*place): offset for place, offset in ends.items()})
 
 

@@ -38,7 +38,8 @@ from cdc.schema import examine, store
 from cdc.schema.sentry import Sentry
 
 FIRST_PAUSE, LAST_PAUSE = 0.1, 5.0
-POLL = 0.25
+# How long one wait for events lasts, seconds; while a control record is on its way.
+POLL, TICK = 0.25, 0.01
 # Changes sent before the broker's acknowledgement is waited for.
 CHUNK = 5_000
 
@@ -80,11 +81,8 @@ class Relay:
     def _session(self, stop: threading.Event) -> None:
         name = f"{self.stream.name} relay"
         with client.translated():
-            admin = client.admin(self.settings, name)
-            try:
+            with client.admin(self.settings, name) as admin:
                 ensure(admin, self.topics, self.tables, self.settings)
-            finally:
-                admin.close()
             last = last_control(self.settings, self.topics, name)
         position, system, db = self._position(last)
         before = last.session if last is not None else ""
@@ -113,13 +111,15 @@ class Relay:
             self.problem = ""
             log.info("relaying", stream=self.stream.name, lsn=lsn_text(session.lsn), session=session.name)
             while not session.stopping:
-                events, _ = buffer.take(POLL)
+                events, _ = buffer.take(TICK if session.waiting else POLL)
                 admitted = foreign.admit(events)
-                for at in range(0, len(admitted), CHUNK):
+                for at in range(0, len(admitted) or 1, CHUNK):
                     if session.send(admitted[at : at + CHUNK]):
                         reader.applied = self.sent_lsn = session.lsn
                 for table in list(sentry.changed):
                     store.accept(target, self.stream.name, "source", {table: sentry.changed.pop(table)})
+            if session.finish():
+                reader.applied = self.sent_lsn = session.lsn
         finally:
             foreign.close()
             if reader is not None:
@@ -183,8 +183,7 @@ class Relay:
 
 def last_control(settings: Settings, topics: Topics, name: str) -> Control | None:
     """The newest control record: what it says is in Kafka for good."""
-    reader = client.consumer(settings, name, 1, group=False)
-    try:
+    with client.consumer(settings, name, 1, group=False) as reader:
         place = TopicPartition(topics.control, 0)
         reader.assign([place])
         (first,), (end,) = (found.values() for found in client.limits(reader, [(topics.control, 0)]))
@@ -193,11 +192,9 @@ def last_control(settings: Settings, topics: Topics, name: str) -> Control | Non
         reader.seek(place, end - 1)
         deadline = time.monotonic() + 10
         while time.monotonic() < deadline:
-            for found in reader.poll(timeout_ms=500).values():
+            for found in client.poll(reader, 500, 1).values():
                 return control.decode(found[-1].value)
         raise BrokerAway(f"Kafka does not give the last record of {topics.control}")
-    finally:
-        reader.close()
 
 
 def _tables(to: Routes) -> dict[str, Route]:

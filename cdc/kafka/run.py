@@ -91,19 +91,13 @@ def sent(target: psycopg.Connection[Any], stream: Stream, tables: list[str]) -> 
     settings = settings_of(stream)
     topics = Topics(settings.prefix, settings.partitions)
     with client.translated():
-        admin = client.admin(settings, stream.name)
-        try:
+        with client.admin(settings, stream.name) as admin:
             ids = ensure(admin, topics, tables, settings)
-        finally:
-            admin.close()
         known = marks.load(target, stream.name)
         for topic in {place.topic for place in known}:
             intact.require_topic(target, stream.name, topic, ids.get(topic, ""))
-        reader = client.consumer(settings, stream.name, 1, group=False)
-        try:
+        with client.consumer(settings, stream.name, 1, group=False) as reader:
             intact.require_log(reader, {place: mark.offset for place, mark in known.items()})
-        finally:
-            reader.close()
         last = last_control(settings, topics, stream.name)
     return last.lsn if last is not None else 0
 

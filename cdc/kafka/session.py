@@ -24,7 +24,6 @@ from cdc.apply.statements import table_name
 from cdc.capture.raw import Captured, as_event
 from cdc.capture.types import SESSION_OPTIONS
 from cdc.change import FENCE, Boundary, Change
-from cdc.errors import first_line
 from cdc.kafka import client, control, marks, records
 from cdc.kafka.control import Control, Sent, Truncated
 from cdc.kafka.errors import BrokerAway
@@ -69,13 +68,21 @@ class Session:
         self._messages: list[Sent] = []
         self._boundary: Boundary | None = None
         self._pulse = True  # nothing but pulses since the last control record
+        self._told: tuple[int, Any] | None = None  # the position that the control record on its way tells, its future
+        self._told_until = 0.0
 
     @property
     def stopping(self) -> bool:
         return self._stop.is_set()
 
+    @property
+    def waiting(self) -> bool:
+        """Whether a control record is on its way, which `send` looks after; also without events."""
+        return self._told is not None
+
     def send(self, events: Sequence[Captured]) -> bool:
-        """Send, wait for the acknowledgement, and put down how far that is; False inside a source transaction.
+        """Send, wait for the acknowledgement, and put down how far that is. The record that says so is not waited for:
+        it goes while the next changes are made ready. True when `lsn` has come to where such a record says.
 
         Raises: BrokerAway, after which the session is worth nothing.
         """
@@ -94,20 +101,39 @@ class Session:
                 else:
                     self._change(event)
             self._acknowledged()
-            if self._boundary is None:
-                return False
-            self.lsn = self._boundary.lsn
-            self.mark(at=self._boundary)
-            self._boundary = None
+            moved = self._heard(now=self._boundary is not None)
+            if self._boundary is not None:
+                at, self._boundary = self._boundary, None
+                self._told = at.lsn, self._tell(at.lsn, at)
+        return moved
+
+    def mark(self, truncates: list[Truncated] | None = None) -> None:
+        """Write a control record that says how far it was, and wait for it."""
+        self._heard(now=True)
+        future = self._tell(self.lsn, None, truncates)
+        self._wait(lambda: future.get(timeout=PATIENCE))
+
+    def finish(self) -> bool:
+        """Wait for the control record that is on its way. True when `lsn` has moved."""
+        return self._heard(now=True)
+
+    def _heard(self, now: bool) -> bool:
+        """Whether the control record on its way has been acknowledged; waited for if it must be `now`, or is late."""
+        if self._told is None:
+            return False
+        lsn, future = self._told
+        if not (now or future.is_done or time.monotonic() > self._told_until):
+            return False
+        self._wait(lambda: future.get(timeout=PATIENCE))
+        self._told, self.lsn = None, lsn
         return True
 
-    def mark(self, at: Boundary | None = None, truncates: list[Truncated] | None = None) -> None:
-        """Write a control record and wait for it."""
+    def _tell(self, lsn: int, at: Boundary | None, truncates: list[Truncated] | None = None) -> Any:
         found = Control(
             self.name,
             self._control,
             self._system,
-            self.lsn,
+            lsn,
             at.at if at is not None else records.now(),
             at.commit if at is not None else False,
             {topic: list(ends) for topic, ends in self._ends.items()},
@@ -115,18 +141,16 @@ class Session:
             truncates or [],
             pulse=at is not None and self._pulse and not (self._ends or self._messages),
         )
-        future = self._producer.send(self._relay.topics.control, control.encode(found), partition=0)
-        self._wait(lambda: future.get(timeout=PATIENCE))
         self._control += 1
         self._ends.clear()
         if at is not None:
             self._messages, self._pulse = [], True
+        self._told_until = time.monotonic() + client.DELIVERY_MS / 1000
+        with client.translated():
+            return self._producer.send(self._relay.topics.control, control.encode(found), partition=0)
 
     def close(self) -> None:
-        try:
-            self._producer.close(timeout=1)
-        except Exception as e:
-            log.warning("producer did not close", error=first_line(e))
+        client.end(self._producer)
 
     def _change(self, change: Change) -> None:
         route = self._relay.tables.get(change.relation.name) if change.relation is not None else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 import psycopg
@@ -15,7 +16,7 @@ from cdc.apply.runs import Run
 from cdc.apply.session import is_poison, stream_errors
 from cdc.apply.writer import BULK_ROWS, Writer
 from cdc.change import FENCE, Change, lsn_text
-from cdc.kafka import guard, marks
+from cdc.kafka import guard
 from cdc.kafka.control import Control, message_change, truncate_change
 from cdc.kafka.guard import Keyed
 from cdc.kafka.marks import Mark, Place
@@ -54,13 +55,29 @@ class Sink:
     ) -> int:
         """Returns how many changes their rows had not seen. Raises: Overtaken, Moved, and what concerns the stream."""
         with stream_errors():
-            applied = self._fast(changes, was, now, rows)
-            if applied is None:
-                admitted = self._open(changes, was, now, rows)
-                self.writer.write(admitted)
-                self._connection.execute("COMMIT")
-                applied = len(admitted)
-        return applied
+            if (done := self._fast(changes, was, now, rows)) is not None:
+                return done[0]
+            admitted = self._open(changes, was, now, rows)
+            self.writer.write(admitted)
+            self._connection.execute("COMMIT")
+        return len(admitted)
+
+    def apply_and_advance(
+        self,
+        changes: Sequence[Keyed],
+        was: Mapping[Place, Mark],
+        now: Mapping[Place, Mark],
+        rows: Mapping[Place, int],
+        last: Control,
+    ) -> tuple[int, Applied] | None:
+        """`apply`, and with it `last`, a control record with nothing but a position, whose place is in `was` and `now`
+        too. None where that needs care: nothing is written then.
+        """
+        with stream_errors():
+            done = self._fast(changes, was, now, rows, last)
+        if done is None or done[1] is None:
+            return None
+        return done[0], Applied(last.lsn, last.at, done[1], 0, last.commit)
 
     def advance(self, controls: Sequence[Control], was: Mark, now: Mark, place: Place) -> Applied:
         """All of `controls` have been passed: fences, truncates, the watermark, in that order.
@@ -69,10 +86,8 @@ class Sink:
         """
         connection, last = self._connection, controls[-1]
         with stream_errors():
-            connection.execute(self._begin)
+            floor = guard.open_at(connection, self._stream, {place: was}, {place: now}, {})
             self.writer.begin()
-            marks.move(connection, self._stream, {place: was}, {place: now}, {})
-            floor = guard.floor(connection, self._stream)
             for one in controls:
                 for truncated in one.truncates:
                     change = Keyed(truncated.table, "", truncate_change(truncated, one.at))
@@ -81,8 +96,7 @@ class Sink:
                     if sent.prefix == FENCE:
                         for statement in fence(connection, self._stream, message_change(sent, one.at), one.lsn):
                             connection.execute(statement)
-            parameters = {"lsn": lsn_text(last.lsn), "at": last.at, "stream": self._stream}
-            row = connection.execute(ADVANCE, parameters).fetchone()
+            row = connection.execute(ADVANCE, self._position(last)).fetchone()
             connection.execute("COMMIT")
         assert row is not None
         return Applied(last.lsn, last.at, row[0], 0, last.commit)
@@ -121,31 +135,40 @@ class Sink:
         was: Mapping[Place, Mark],
         now: Mapping[Place, Mark],
         rows: Mapping[Place, int],
-    ) -> int | None:
-        """Everything in one go; None when the target (or a parked key) asks for care, with nothing written."""
+        last: Control | None = None,
+    ) -> tuple[int, datetime | None] | None:
+        """Everything in one go: how many rows, and when `last` was written. None when the target (or a parked key) asks
+        for care, with nothing written.
+        """
         if self.writer.parked and changes:
             return None
         connection = self._connection
         try:
             admitted = self._open(changes, was, now, rows)
-            runs = self.writer.prepare(admitted)
+            runs = self.writer.prepare(admitted, net=True)
             if runs is None:
                 connection.execute("ROLLBACK")
                 return None
-            if all(_pipelines(run) for run in runs):
-                with connection.pipeline():
-                    for run in runs:
-                        self.writer.send(run)
-                    connection.execute("COMMIT")
-            else:
+            advanced = None
+            piped = all(_pipelines(run) for run in runs)
+            if not piped:
                 self.writer.write_runs(runs)
+            with connection.pipeline():
+                for run in runs if piped else ():
+                    self.writer.send(run)
+                if last is not None:
+                    advanced = connection.execute(ADVANCE, self._position(last))
                 connection.execute("COMMIT")
         except Exception as e:
             if not is_poison(e):
                 raise
             connection.execute("ROLLBACK")
             return None
-        return len(admitted)
+        row = advanced.fetchone() if advanced is not None else None
+        return len(admitted), row[0] if row is not None else None
+
+    def _position(self, last: Control) -> dict[str, Any]:
+        return {"lsn": lsn_text(last.lsn), "at": last.at, "stream": self._stream}
 
     def _open(
         self,
@@ -154,10 +177,8 @@ class Sink:
         now: Mapping[Place, Mark],
         rows: Mapping[Place, int],
     ) -> list[Change]:
-        self._connection.execute(self._begin)
+        floor = guard.open_at(self._connection, self._stream, was, now, rows)
         self.writer.begin()
-        marks.move(self._connection, self._stream, was, now, rows)
-        floor = guard.floor(self._connection, self._stream)
         return guard.admit(self._connection, self._stream, floor if self._commits else 0, changes)
 
 

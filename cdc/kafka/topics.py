@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from kafka import KafkaAdminClient
@@ -12,6 +13,7 @@ from kafka.errors import TopicAlreadyExistsError
 from kafka.partitioner.default import murmur2
 
 from cdc.errors import ConfigError
+from cdc.kafka.bounded import PATIENCE, within
 from cdc.kafka.settings import Settings
 
 # Kafka keeps what a consumer has not read for so long; a target that is away longer is filled again.
@@ -70,7 +72,8 @@ def ensure(admin: KafkaAdminClient, topics: Topics, tables: Iterable[str], setti
             }
             config["min.insync.replicas"] = str(max(1, replicas // 2 + 1) if replicas > 1 else 1)
             try:
-                admin.create_topics([NewTopic(name, count, replicas, topic_configs=config)])
+                made = [NewTopic(name, count, replicas, topic_configs=config)]
+                within(PATIENCE, "making a topic", partial(admin.create_topics, made))
             except TopicAlreadyExistsError:
                 found |= partitions_of(admin, [name])
         require_partitions(name, found.get(name, count), count)
@@ -92,6 +95,7 @@ def partitions_of(admin: KafkaAdminClient, names: Iterable[str]) -> dict[str, in
 
 
 def _described(admin: KafkaAdminClient, names: Iterable[str]) -> dict[str, dict[str, Any]]:
-    known = set(admin.list_topics())
+    known = set(within(PATIENCE, "the list of topics", admin.list_topics))
     names = [name for name in names if name in known]
-    return {topic["name"]: topic for topic in admin.describe_topics(names)} if names else {}
+    found = within(PATIENCE, "describing topics", lambda: admin.describe_topics(names)) if names else []
+    return {topic["name"]: topic for topic in found}

@@ -40,12 +40,20 @@ class Waiting:
                 self.records.append((mark, one))
         self.polled = records[-1].offset + 1
 
-    def passed(self, applied: Mapping[Place, Mark]) -> list[One]:
-        """Those that the target has come past, in order; they are taken out."""
+    def reached(self, applied: Mapping[Place, Mark]) -> list[One]:
+        """Those that the target has come past, in order."""
         offsets: dict[tuple[str, int], int] = {place: mark.offset for place, mark in applied.items()}
-        found = list(takewhile(lambda one: control.passed(one[1], offsets), self.records))
-        del self.records[: len(found)]
+        return list(takewhile(lambda one: control.passed(one[1], offsets), self.records))
+
+    def passed(self, applied: Mapping[Place, Mark]) -> list[One]:
+        """`reached`; they are taken out."""
+        found = self.reached(applied)
+        self.drop(len(found))
         return found
+
+    def drop(self, count: int) -> None:
+        """The first ones have been passed."""
+        del self.records[:count]
 
     def needed(self) -> set[Place]:
         """The partitions that the oldest waits for."""

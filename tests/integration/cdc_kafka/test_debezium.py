@@ -338,10 +338,9 @@ def test_a_stream_whose_topics_debezium_writes_is_applied_and_has_watermarks_and
 
 def publish(settings: Settings, events: Debezium) -> None:
     topics = Topics(settings.prefix, settings.partitions)
-    admin = client.admin(settings, "test")
-    ensure(admin, topics, [*MAPPED, "public.kind"], settings)
-    admin.create_topics([NewTopic(f"{settings.prefix}.message", 1, 1)])
-    admin.close()
+    with client.admin(settings, "test") as admin:
+        ensure(admin, topics, [*MAPPED, "public.kind"], settings)
+        admin.create_topics([NewTopic(f"{settings.prefix}.message", 1, 1)])
     producer = client.producer(settings, "test")
     for topic, key, value in zip(events.topics, events.keys, events.values, strict=True):
         if topic == "message":

@@ -17,13 +17,16 @@ import pytest
 from click.testing import CliRunner
 
 from banyan.servers.kafka import Kafka
+from banyan.servers.ports import free_port
 from cdc.__main__ import main
 from cdc.apply.route import routes
 from cdc.config import Stream
 from cdc.errors import ConfigError
+from cdc.kafka import client
 from cdc.kafka import relay as relaying
 from cdc.kafka import run as running
 from cdc.kafka.errors import BrokerAway
+from cdc.kafka.settings import Settings
 from cdc.runner import Runner
 from cdc.snapshot import ask
 from cdc.status import Status
@@ -228,6 +231,37 @@ def test_a_broker_that_crashes_and_comes_back_is_waited_for(shop: Shop, kafka: K
         kafka.start()
         writing.flows()
     assert_exactly_once(shop)
+
+
+def test_a_broker_that_freezes_and_dies_while_frames_are_under_way_is_waited_for(shop: Shop, kafka: Kafka) -> None:
+    if not kafka.own or "memory" in kafka.what:
+        pytest.skip(f"{kafka.what} is not ours to crash, or forgets")
+    hundred(shop)
+    shop.streaming()
+    execute(shop.service, NOTED)
+    with Writing(shop) as writing:
+        writing.flows()
+        assert kafka.process is not None
+        kafka.process.send_signal(signal.SIGSTOP)
+        before = writing.rounds
+        until(lambda: writing.rounds > before + 200, "changes that the broker does not take", 20)
+        kafka.kill()
+        kafka.start()
+        writing.flows()
+    assert_exactly_once(shop)
+
+
+def test_a_client_that_finds_no_broker_leaves_no_thread_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client, "BOOTSTRAP_MS", 200)
+    monkeypatch.setenv("NOBODY", f"127.0.0.1:{free_port()}")
+    settings = Settings("nobody", bootstrap_env="NOBODY")
+    clients = client.admin(settings, "lost"), client.consumer(settings, "lost", 1)
+    for one_of_them in clients:
+        with pytest.raises(BrokerAway, match="does it run"), one_of_them:
+            pass
+    with pytest.raises(BrokerAway, match="does it run"):
+        client.producer(settings, "lost")
+    until(lambda: not [one for one in threading.enumerate() if "lost" in one.name], "its threads to end", 5)
 
 
 def test_a_running_stream_moves_to_kafka_and_back_at_a_position(shop: Shop) -> None:

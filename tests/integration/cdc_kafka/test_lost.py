@@ -37,9 +37,8 @@ def settings(shop: Shop) -> Settings:
 
 @pytest.fixture
 def admin(shop: Shop) -> Iterator[KafkaAdminClient]:
-    found = client.admin(settings(shop), "test")
-    yield found
-    found.close()
+    with client.admin(settings(shop), "test") as found:
+        yield found
 
 
 @contextmanager

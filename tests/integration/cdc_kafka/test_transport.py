@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from kafka import KafkaConsumer, TopicPartition
+from kafka import TopicPartition
 
 from banyan.servers.kafka import Kafka
 from cdc import streams
@@ -23,16 +23,15 @@ def settings(shop: Shop) -> Settings:
 
 def records(shop: Shop, topic: str) -> list[tuple[bytes | None, dict[str, object] | None]]:
     """(key, payload) of everything in the topic so far, partition by partition."""
-    reader: KafkaConsumer = client.consumer(settings(shop), "test", 1000, group=False)
     places = [TopicPartition(topic, n) for n in range(settings(shop).partitions)]
-    reader.assign(places)
-    ends = reader.end_offsets(places)
-    reader.seek_to_beginning()
     found = []
-    while any(reader.position(place) < ends[place] for place in places):
-        for batch in reader.poll(timeout_ms=500).values():
-            found += [(record.key, json.loads(record.value) if record.value else None) for record in batch]
-    reader.close()
+    with client.consumer(settings(shop), "test", 1000, group=False) as reader:
+        reader.assign(places)
+        ends = reader.end_offsets(places)
+        reader.seek_to_beginning()
+        while any(reader.position(place) < ends[place] for place in places):
+            for batch in reader.poll(timeout_ms=500).values():
+                found += [(record.key, json.loads(record.value) if record.value else None) for record in batch]
     return found
 
 

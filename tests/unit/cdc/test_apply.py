@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from cdc.apply.operations import Operation, mapped, operation
 from cdc.apply.route import Routes, key_text, routes
-from cdc.apply.runs import gather
+from cdc.apply.runs import gather, last_words
 from cdc.apply.session import is_poison, stream_error
 from cdc.capture.buffer import Buffer
 from cdc.capture.slot import Slot, judge
@@ -176,6 +176,34 @@ def test_runs_leave_the_table_as_single_operations_would(changes: list[Change]) 
     for run in gather(ops):
         _apply(batched, run.kind, run.rows)
     assert batched == one
+
+
+WHOLE = st.lists(
+    st.one_of(
+        st.builds(lambda k, x: change("c", {"id": k, "x": x, "y": x}), st.integers(0, 4), st.integers(0, 9)),
+        st.builds(lambda k: change("d", before={"id": k}), st.integers(0, 4)),
+    ),
+    max_size=30,
+)
+
+
+@given(st.one_of(WHOLE, CHANGES))
+def test_last_words_leave_the_table_as_all_operations_would(changes: list[Change]) -> None:
+    ops = operations(routes(Domain(), "forward"), *changes)
+    one: dict[Any, Any] = {}
+    for op in ops:
+        _apply(one, op.kind, {op.key: op.row})
+    batched: dict[Any, Any] = {}
+    for run in gather(last_words(ops)):
+        _apply(batched, run.kind, run.rows)
+    assert batched == one
+
+
+def test_whole_rows_that_come_and_go_many_times_are_one_delete_and_one_upsert(to: Routes) -> None:
+    rows = [{"id": n % 3, "x": "a", "y": str(n)} for n in range(9)]
+    changes = [one for row in rows for one in (change("d", before={"id": row["id"]}), change("c", row))]
+    runs = gather(last_words(operations(to, *changes, change("d", before={"id": 0}))))
+    assert [(run.kind, sorted(run.rows)) for run in runs] == [("delete", [(0,), (1,), (2,)]), ("upsert", [(1,), (2,)])]
 
 
 def _apply(table: dict[Any, Any], kind: str, rows: Mapping[Any, Any]) -> None:

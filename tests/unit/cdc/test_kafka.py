@@ -10,12 +10,16 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from kafka import TopicPartition
 
 from cdc.change import FENCE, Boundary, Change, Message, Relation, Transaction
 from cdc.config import Stream
 from cdc.errors import ConfigError, EnvelopeError
 from cdc.kafka import control
+from cdc.kafka.bounded import within
 from cdc.kafka.control import Control
+from cdc.kafka.ear import Ear
+from cdc.kafka.errors import BrokerAway
 from cdc.kafka.marks import Mark, Place, continues, session_name
 from cdc.kafka.records import Readers, Writer, header, read_header
 from cdc.kafka.session import Session
@@ -135,6 +139,8 @@ def test_a_session_has_a_greater_name_than_the_one_before_whatever_the_clock_say
 class Broker:
     """Takes control records, and acknowledges them at once."""
 
+    is_done = True
+
     def __init__(self) -> None:
         self.controls: list[Control] = []
 
@@ -144,6 +150,79 @@ class Broker:
 
     def get(self, timeout: float) -> None:
         """It is acknowledged."""
+
+
+def test_a_position_counts_only_once_the_record_that_tells_it_is_acknowledged() -> None:
+    broker, relay = Broker(), SimpleNamespace(topics=Topics("shop", 1), tables={}, rows=0)
+    session = Session(relay, broker, "1", "legacy", 5, "", threading.Event())  # type: ignore[arg-type]
+    broker.is_done = False
+    assert not session.send([Boundary(10, AT)])
+    assert (session.waiting, session.lsn) == (True, 5)
+    assert not session.send([])
+    broker.is_done = True
+    assert session.send([])
+    assert (session.waiting, session.lsn) == (False, 10)
+    session.send([Boundary(20, AT)])
+    assert session.finish()
+    assert (session.lsn, [one.lsn for one in broker.controls]) == (20, [10, 20])
+
+
+def test_a_call_that_never_comes_back_is_given_up_and_one_that_fails_says_why() -> None:
+    never = threading.Event()
+    with pytest.raises(BrokerAway, match=r"does not come back from poll within 0\.05 s"):
+        within(0.05, "poll", never.wait)
+    never.set()
+    with pytest.raises(ZeroDivisionError):
+        within(5, "poll", lambda: 1 // 0)
+    assert within(5, "poll", lambda: [1]) == [1]
+
+
+class Deaf:
+    """A client that has a partition, of which it gives nothing."""
+
+    def __init__(self, end: int) -> None:
+        self.end = end
+
+    def assignment(self) -> set[TopicPartition]:
+        return {TopicPartition("item", 0)}
+
+    def poll(self, timeout_ms: int, max_records: int) -> dict[TopicPartition, list[Any]]:
+        return {}
+
+    def beginning_offsets(self, places: list[TopicPartition], timeout_ms: int) -> dict[TopicPartition, int]:
+        return dict.fromkeys(places, 0)
+
+    def end_offsets(self, places: list[TopicPartition], timeout_ms: int) -> dict[TopicPartition, int]:
+        return dict.fromkeys(places, self.end)
+
+
+def test_a_client_that_is_silent_is_given_up_only_where_there_is_something_to_hear() -> None:
+    now, deaf, places = [0.0], Deaf(5), {Place("item", 0): 5, Place("somebody else's", 0): 1}
+    ear = Ear(deaf, True, lambda: now[0])  # type: ignore[arg-type]
+    now[0] = 20.0
+    ear.require_heard(lambda: places)
+    deaf.end = 6
+    now[0] = 30.0
+    ear.require_heard(lambda: places)  # not silent for long enough since it was looked at
+    now[0] = 40.0
+    with pytest.raises(BrokerAway, match="item 0"):
+        ear.require_heard(lambda: places)
+
+
+def test_a_partition_of_ours_that_gives_nothing_of_what_is_waited_for_is_the_clients_fault() -> None:
+    now, late = [100.0], [Place("item", 0)]
+    ear = Ear(Deaf(9), True, lambda: now[0])  # type: ignore[arg-type]
+    ear.moved()
+    for _ in range(3):
+        now[0] += 6.0
+        assert ear.is_stuck()
+        assert not ear.is_stuck()
+        ear.require_given(late)
+    now[0] += 6.0
+    assert ear.is_stuck()
+    ear.require_given([Place("somebody else's", 0)])
+    with pytest.raises(BrokerAway, match="does not give records"):
+        ear.require_given(late)
 
 
 def test_a_fence_is_told_with_the_end_of_its_own_transaction_and_pulses_only_where_nothing_else_came() -> None:
