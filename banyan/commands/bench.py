@@ -19,7 +19,7 @@ def _progress(line: str) -> None:
 
 
 @contextlib.contextmanager
-def bar() -> Iterator[Callable[[str, int, int], None]]:
+def _bar() -> Iterator[Callable[[str, int, int], None]]:
     """A bar for what is done, of how much; lines where no person watches."""
     err = Console(stderr=True, highlight=False)
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
@@ -184,7 +184,7 @@ def switch(turns: int, rate: int, as_json: bool) -> None:
     from load.bench.switch import run, show_report
 
     raise_on_signals()
-    with bar() as tell:
+    with _bar() as tell:
         report = run(turns, rate, tell)
     _show(report, show_report, as_json)
 

@@ -33,7 +33,7 @@ BAR = {"pause_p99_ms": "< 200 (stretch < 60)", "failed": "= 0", "lost": "= 0", "
 #: What others say of theirs. None of them measures it on our machine, or by the same clock.
 PUBLISHED = (
     ("Vitess MoveTables", "usually a few seconds", "docs concepts/move-tables.md (server.go: 2 lock cycles of 100 ms)"),
-    ("PlanetScale (Vitess)", "typically less than 1 s", "their post of 2026-02-16"),
+    ("PlanetScale (Vitess)", "typically less than 1 s", "their post of 2026-02-16, by a digest of it"),
     ("gh-ost", "lock of at most 3 s, then tried again", "doc/cut-over.md, --cut-over-lock-timeout-seconds"),
     ("Ghostferry", "order of seconds", "docs/source/copydbinprod.rst"),
     ("pg_easy_replicate", "less than 1 minute", "README; switchover in lib/pg_easy_replicate/orchestrate.rb"),
