@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from cdc import errors as cdc_errors
 from cdc import retire, retired
@@ -63,13 +63,14 @@ def complete(
         recovered = [one.recover() for one in runs]
         stands = [one.stand for one in recovered]
         owned = [Owned(one.owner, one.epoch) for one in recovered]
-        if all(stand == RETIRED for stand in stands) and _ended(context, domain):
+        ended = _ended(context, domain) if all(stand == RETIRED for stand in stands) else None
+        if ended == "cut" or (ended == "fed" and not _freed(run, source)):
             return _nothing(run)
-        before = next((stand for stand in stands if stand != RETIRED), SERVICE)
+        before = next((stand for stand in stands if stand != RETIRED), RETIRED)
         for one in runs:
             one.announce(Move(SERVICE, RETIRED))
         passed: Sequence[gates.Finding] = ()
-        cut = _decided(context, domain)
+        cut = ended == "fed" or _decided(context, domain)
         if any(stand != RETIRED for stand in stands):
             say("1 gates")
             verify_if_stale(context, domain, run.options.progress)
@@ -77,8 +78,8 @@ def complete(
             findings = _findings(run, stands, holders, code_read=code_read, accepted=accept_readers)
             passed = gates.require(findings, run.options.forced)
             cut = _cuts(run, holders, code_read=code_read)
-            if cut:
-                _require_direct(context, domain)
+        if cut and (ended == "fed" or before != RETIRED):
+            _require_direct(context, domain)
         say("2 ledger: retired, from where there is no way back")
         for one, mine in zip(runs, owned, strict=True):
             one.journal.write([Note("complete", "begin", mine.epoch, {"cut": cut})], RETIRED, mine)
@@ -107,7 +108,8 @@ def look_at_completion(
     runs = _runs(context, domain, options)
     run = runs[0]
     stands = [one.recorded() or Stand("legacy") for one in runs]
-    if all(stand == RETIRED for stand in stands) and _ended(context, domain):
+    ended = _ended(context, domain) if all(stand == RETIRED for stand in stands) else None
+    if ended == "cut" or (ended == "fed" and not _freed(run, source)):
         return _nothing(run, dry_run=True)
     holders, code_read = _holders(context, domain, source)
     findings = _findings(run, stands, holders, code_read=code_read, accepted=accept_readers)
@@ -157,12 +159,15 @@ def _cuts(run: Run, holders: Sequence[Edge], *, code_read: bool) -> bool:
 def _findings(
     run: Run, stands: Sequence[Stand], holders: Sequence[Edge], *, code_read: bool, accepted: bool
 ) -> list[gates.Finding]:
+    reading = readers(run.domain, holders, code_read=code_read, accepted=accepted)
+    if all(stand == RETIRED for stand in stands):  # the rest of a run that broke off, or whose readers are gone
+        return [reading]
     waiting = _at_service_s(run, stands)
     found = [served(run.domain, waiting, run.plan.complete_after_s)]
     if waiting is not None:
         _, measured = run.judge(Move(SERVICE, Stand("canary", 100)))
         found += [finding for finding in measured if finding.gate in MEASURED]
-    return [*found, readers(run.domain, holders, code_read=code_read, accepted=accepted)]
+    return [*found, reading]
 
 
 def _at_service_s(run: Run, stands: Sequence[Stand]) -> float | None:
@@ -175,8 +180,18 @@ def _at_service_s(run: Run, stands: Sequence[Stand]) -> float | None:
     return min(ages, default=None)
 
 
-def _ended(context: Context, domain: str) -> bool:
-    return bool(context.ledger().history(domain, verb="complete", step="complete.done", limit=1))
+def _ended(context: Context, domain: str) -> Literal["cut", "fed"] | None:
+    """How the last run that came to its end left the domain."""
+    rows = context.ledger().history(domain, verb="complete", step="complete.done", limit=1)
+    if not rows:
+        return None
+    return "cut" if rows[-1].entry.measured.get("cut") else "fed"
+
+
+def _freed(run: Run, source: Path | None) -> bool:
+    """Whether the readers are gone for whom the tables of a retired domain stayed."""
+    holders, code_read = _holders(run.context, run.domain, source)
+    return _cuts(run, holders, code_read=code_read)
 
 
 def _decided(context: Context, domain: str) -> bool:

@@ -149,6 +149,12 @@ def test_while_the_monolith_reads_its_tables_it_stays_unless_they_stay_too(moved
     assert slots(moved) == {"forward", "reverse"}
     assert add(moved, "fed") == 201
     until(lambda: "fed" in moved.names("legacy"), "the monolith's readers are fed")
+    with moved.context() as context:
+        assert not verbs.complete(context, moved.domain, source=code).changed
+        (code / "report.py").unlink()
+        assert verbs.complete(context, moved.domain, source=code).changed, "the last reader is gone"
+    assert "toy" not in tables(moved)
+    assert slots(moved) == {"forward"}
 
 
 def test_it_is_refused_too_early_and_when_nobody_has_read_the_code(moved: Toys) -> None:
