@@ -51,7 +51,7 @@ class Both:
         """As a switch does: fenced at the one, opened at the other, then told to the first."""
         giver, taker = self._guards if owner == "service" else reversed(self._guards)
         (wave,) = read_ownership(giver, "devices")
-        moving = fence(giver, "devices", 0, wave.epoch, 1000)
+        moving = fence(giver, "devices", 0, wave.epoch, 900)
         (other,) = read_ownership(taker, "devices")
         set_owner(taker, "devices", 0, owner, other.epoch, moving.epoch)
         set_owner(giver, "devices", 0, owner, moving.epoch, moving.epoch)
