@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import time
 
 import pytest
 
+from gateway.http1.downstream import Downstream
 from load.bench.wire import read_answer, request
 from tests.integration.gateway.stage import Stage, staged, until
 from tests.integration.gateway.upstream import HangUp, Seen, answering
@@ -198,3 +200,46 @@ async def test_a_slow_reader_gets_all_of_it() -> None:
             assert buffered(stage) < MOST_BUFFERED
         assert got == size
         writer.close()
+
+
+async def crowd(stage: Stage, size: int) -> list[asyncio.StreamWriter]:
+    writers = []
+    for _ in range(size):
+        _, writer = await asyncio.open_connection("127.0.0.1", stage.port)
+        writer.write(HEAD)
+        writers.append(writer)
+    await until(lambda: len(stage.gateway.clients) == size)
+    return writers
+
+
+async def test_a_defect_in_one_connection_leaves_the_others_their_time_limits(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with staged(slow_timeout=0.6) as stage:
+        writers = await crowd(stage, 20)
+        broken = set(list(stage.gateway.clients)[::7])
+        check = Downstream.check
+
+        def defective(client: Downstream, now: float, idle: float, slow: float) -> bool:
+            assert client not in broken, "a defect"
+            return check(client, now, idle, slow)
+
+        monkeypatch.setattr(Downstream, "check", defective)
+        await until(lambda: stage.gateway.clients == broken, within=10)
+        for writer in writers:
+            writer.transport.abort()
+
+
+async def test_who_is_served_while_many_are_turned_away_has_the_time_of_now(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with staged() as stage:
+        writers = await crowd(stage, 50)
+        times: list[float] = []
+
+        def slow(client: Downstream, *_: float) -> bool:
+            time.sleep(0.002)  # as if it took the kernel long to end it
+            times.append(stage.gateway.now)
+            return True
+
+        monkeypatch.setattr(Downstream, "check", slow)
+        await until(lambda: len(times) >= 50)
+        assert len(set(times[:50])) > 10
+        for writer in writers:
+            writer.transport.abort()
