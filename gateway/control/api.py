@@ -23,7 +23,7 @@ from gateway.control.node import Node
 from gateway.control.roles import Tokens
 from gateway.control.scores import scores
 from gateway.control.status import counted, metrics, status
-from gateway.control.table import RouteTable, decode_checked
+from gateway.control.table import RouteTable, decode_table
 from gateway.errors import GatewayError, TableRefused, VersionConflict
 from gateway.routing.router import DEFAULT_DOMAIN
 from gateway.tail.relay import TooManyTails
@@ -133,7 +133,7 @@ def read_table(node: Node) -> Response[Any]:
 @put("/v1/table")
 async def put_table(request: Request[Any, Any, Any], node: Node) -> Response[dict[str, Any]]:
     actor, expected = _actor(request), _expected(request)
-    table = decode_checked(await request.body())  # its rules are checked when it has its version
+    table = decode_table(await request.body())
     reason = _why(request.headers.get("banyan-reason", ""))
     source, durable = _source(request), _durable(request)
     return _told(await node.keeper.change(expected, lambda _: table, actor, reason, source, durable=durable))
