@@ -124,7 +124,7 @@ class Stage(Struct, frozen=True, forbid_unknown_fields=True):
     """
 
     on_fail: Literal["rollback", "freeze", "alert"]
-    failure_limit: Annotated[int, Meta(ge=0, le=3)] = 3
+    failure_limit: Annotated[int, Meta(ge=0, le=3)] = 2
     inconclusive_limit: Annotated[int, Meta(ge=0, le=60)] = 30  # then somebody is told; nothing moves by it
     error_limit: Annotated[int, Meta(ge=0, le=60)] = 4  # looks in a row that came to nothing at all, likewise
 

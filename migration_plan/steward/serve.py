@@ -47,12 +47,11 @@ class _Figures(Collector):
         for key, count in list(figures.actions.items()):
             actions.add_metric(key, count)
         yield actions
-        webhook = self._steward.announcer.webhook
-        if webhook is not None:
-            told = CounterMetricFamily("banyan_steward_announcements", "to the webhook", labels=["outcome"])
+        told = CounterMetricFamily("banyan_steward_announcements", "to the webhook", labels=["outcome"])
+        if (webhook := self._steward.announcer.webhook) is not None:
             told.add_metric(["sent"], webhook.sent)
             told.add_metric(["failed"], webhook.failed)
-            yield told
+        yield told
 
 
 def serve(listen: str, steward: Steward) -> StateServer:

@@ -188,7 +188,7 @@ class Steward:
             self.figures.count(state.domain, decision.action)
             self._tell(state, decision, findings, acted)
         else:
-            log.warning("not done", domain=state.domain, why=acted.text)
+            log.warning("not done", domain=state.domain, why=acted.text, wanted=reason(decision, findings))
         return acted
 
     def _tell(self, state: State, decision: Decision, findings: list[Finding], acted: Acted) -> None:
