@@ -83,9 +83,10 @@ def _owner_short(wave: WaveStatus) -> str:
     return wave.owner or "[red]unknown[/]"
 
 
-def _stream(stream: StreamStatus | None) -> str:
+def _stream(domain: DomainStatus, direction: str) -> str:
+    stream = domain.streams.get(direction)
     if stream is None:
-        return "not prepared"
+        return "over" if domain.phase == "retired" else "not prepared"
     if stream.problem is not None:
         return _good("halted" if stream.state == "halted" else f"slot {stream.slot}", False)
     if stream.lag_ms is None or stream.state == "snapshot":
@@ -103,11 +104,11 @@ def _filling(stream: StreamStatus) -> str:
 
 
 def _forward(domain: DomainStatus) -> str:
-    return _stream(domain.streams.get("forward"))
+    return _stream(domain, "forward")
 
 
 def _reverse(domain: DomainStatus) -> str:
-    return _stream(domain.streams.get("reverse"))
+    return _stream(domain, "reverse")
 
 
 def _parked(domain: DomainStatus) -> str:

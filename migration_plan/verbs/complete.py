@@ -165,7 +165,7 @@ def _findings(
     waiting = _at_service_s(run, stands)
     found = [served(run.domain, waiting, run.plan.complete_after_s)]
     if waiting is not None:
-        _, measured = run.judge(Move(SERVICE, Stand("canary", 100)))
+        _, measured = run.judge(Move(SERVICE, Stand("canary", 100)))  # whether the service can be alone
         found += [finding for finding in measured if finding.gate in MEASURED]
     return [*found, reading]
 

@@ -88,7 +88,7 @@ class Run:
             return None, []
         source = move.before.owner
         measured = measure(self.context, self.domain, source)
-        if move.switches:
+        if move.switches and self.verb != "complete":
             measured = replace(measured, way_back=way_back(self.context, self.domain, source))
             return measured, gates.for_switch(measured, self.plan.gates, self.plan.budgets, source)
         return measured, gates.for_advance(measured, self.plan.gates, move.after)

@@ -92,6 +92,7 @@ def test_a_domain_leaves_for_good(moved: Toys, code: Path) -> None:
     looked = banyan(moved, "complete", moved.domain, "--dry-run", *named)
     assert looked.returncode == 0, looked.stderr
     assert "rename the monolith's tables to public.toy_retired" in looked.stdout
+    assert "service is healthy" in looked.stdout, "the one that will be alone is looked at"
     answer = step(moved, "complete", *named)
     assert (answer["before"], answer["after"]) == ("service", "retired")
     assert "toy" not in tables(moved)
