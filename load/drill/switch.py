@@ -62,9 +62,9 @@ def run(cells: Sequence[Cell], keep: Path, say: Say, seconds: float | None = Non
 
     Raises: DrillError, ServerMissing, ServerFailed.
     """
-    began = time.monotonic()
     outcomes: list[Outcome] = []
     with stage(say) as made:
+        began = time.monotonic()
         for number, cell in enumerate(cells, 1):
             if seconds is not None and time.monotonic() - began > seconds:
                 say(f"{len(cells) - number + 1} cells were left out: the time is up")
