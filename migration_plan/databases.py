@@ -39,22 +39,26 @@ def address(dsn: str) -> str:
 
 
 class Bounded(psycopg.Connection[Row]):
-    """No call waits for longer than ANSWER_S. A server that is frozen, or behind a network that carries nothing, closes
-    no connection: whoever fenced a wave must hear of it, to say so and to leave the rest to the next run.
+    """No call waits for longer than `answer_s`. A server that is frozen, or behind a network that carries nothing,
+    closes no connection: whoever fenced a wave must hear of it, to say so and to leave the rest to the next run.
     """
 
-    def wait(self, gen: Generator[Any, Any, T], *options: Any, **named: Any) -> T:
-        return super().wait(self._within(gen), *options, **named)
+    answer_s: float | None = None  # None: ANSWER_S
 
-    def _within(self, gen: Generator[Any, Any, T]) -> Generator[Any, Any, T]:
-        deadline = time.monotonic() + ANSWER_S
+    def wait(self, gen: Generator[Any, Any, T], *options: Any, **named: Any) -> T:
+        if named.get("timeout") is not None:  # for a notification: its caller says for how long
+            return super().wait(gen, *options, **named)
+        return super().wait(self._within(gen, self.answer_s or ANSWER_S), *options, **named)
+
+    def _within(self, gen: Generator[Any, Any, T], seconds: float) -> Generator[Any, Any, T]:
+        deadline = time.monotonic() + seconds
         try:
             wanted = next(gen)
             while True:
                 ready = yield wanted  # every 0.1 s at the latest, so that Ctrl-C is seen
                 if not ready and time.monotonic() > deadline:
                     self.pgconn.finish()
-                    raise psycopg.OperationalError(f"no answer within {ANSWER_S:.0f} s")
+                    raise psycopg.OperationalError(f"no answer within {seconds:g} s")
                 wanted = gen.send(ready)
         except StopIteration as end:
             answer: T = end.value

@@ -30,6 +30,7 @@ from migration_plan.errors import PlanError
 from migration_plan.ledger import Ledger
 
 RATE, CLIENTS = 100, 10
+SHELVES = 100  # a cell's tariffs and areas are its own, and are used again so much later
 WARM = 0.8  # seconds of load before a verb, and after all is well again
 REACHES = 30.0  # seconds for a verb to come to its point
 BACK = 75.0  # for the same verb, given again, to be done
@@ -61,9 +62,9 @@ def run(cells: Sequence[Cell], keep: Path, say: Say, seconds: float | None = Non
 
     Raises: DrillError, ServerMissing, ServerFailed.
     """
-    began = time.monotonic()
     outcomes: list[Outcome] = []
     with stage(say) as made:
+        began = time.monotonic()
         for number, cell in enumerate(cells, 1):
             if seconds is not None and time.monotonic() - began > seconds:
                 say(f"{len(cells) - number + 1} cells were left out: the time is up")
@@ -90,7 +91,12 @@ class _Play:
         tries = self._come_to_the_start(problems)
         key = made.straight["LEGACY_BACKOFFICE_KEY"]
         fleet = Fleet(
-            made.straight["BANYAN_GATEWAY_URL"], key, clients=CLIENTS, rate=RATE, seed=self.number, shelf="DR"
+            made.straight["BANYAN_GATEWAY_URL"],
+            key,
+            clients=CLIENTS,
+            rate=RATE,
+            seed=self.number,
+            shelf=f"D{self.number % SHELVES:02d}",
         )
         traffic = Traffic(fleet)
         watch = Watch(made.straight["BANYAN_LEGACY_DSN"], made.straight["BANYAN_PRICING_DSN"], DOMAIN)

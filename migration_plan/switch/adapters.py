@@ -13,7 +13,7 @@ from cdc.guard import errors as guard_errors
 from cdc.guard import ownership
 from cdc.streams import FenceListener
 from migration_plan.context import CONNECT_TIMEOUT_S, STATEMENT_TIMEOUT_MS, Context
-from migration_plan.databases import unreachable
+from migration_plan.databases import Bounded, unreachable
 from migration_plan.environment import need_dsn
 from migration_plan.errors import NotPrepared, PlanError, Unreachable
 from migration_plan.gates.measure import clashes
@@ -31,6 +31,8 @@ from migration_plan.switch.ports import (
     SequencesClash,
 )
 
+# The writes wait meanwhile: a target that does not say within this whether the marker is there is away.
+FENCE_ANSWER_S = 3.0
 _PARKED = 'SELECT DISTINCT "table", key::text FROM banyan.parked WHERE stream = %s ORDER BY 1, 2'
 
 
@@ -95,7 +97,7 @@ class CdcStream:
     def open(self) -> None:
         """Raises: Unreachable."""
         try:
-            self._connection = psycopg.connect(
+            connection = Bounded.connect(
                 self._dsn,
                 autocommit=True,
                 connect_timeout=CONNECT_TIMEOUT_S,
@@ -104,7 +106,9 @@ class CdcStream:
             )
         except psycopg.OperationalError as error:
             raise unreachable(self._what, self._dsn, error) from error
-        self._listener = FenceListener(self._connection)
+        connection.answer_s = FENCE_ANSWER_S
+        self._connection = connection
+        self._listener = FenceListener(connection)
 
     def close(self) -> None:
         if self._connection is not None:

@@ -136,6 +136,7 @@ async def test_who_wrote_since_a_hold_that_nobody_ends_reads_once_both_sides_hav
     stage.gateway.board.record("shop", [identity(b"me")])
     mine = asyncio.create_task(stage.client.get("/items", headers={"X-Client": "me"}))
     await until(lambda: mine.done() or len(stage.gateway.room) == 1)
+    assert not mine.done()
     stage.gateway.take_watermarks({"shop.forward": 4102444800.0, "shop.reverse": 4102444800.0})
     assert (await mine).status_code == 200
 

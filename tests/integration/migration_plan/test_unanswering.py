@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 
+import psycopg
 import pytest
 
 from load.drill.proxy import Proxies, Proxy
@@ -54,3 +55,25 @@ def test_an_answer_in_time_is_an_answer(way: tuple[Proxy, str], database: str, m
         row = connection.execute("SELECT pg_sleep(0.3), 7").fetchone()
     assert row is not None
     assert row[1] == 7
+
+
+def test_a_wait_for_a_notification_lasts_as_long_as_its_caller_says(
+    way: tuple[Proxy, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(databases, "ANSWER_S", 0.2)
+    with databases.Bounded.connect(way[1], autocommit=True) as connection:
+        connection.execute("LISTEN something")
+        assert list(connection.notifies(timeout=0.5)) == []
+        assert not connection.closed
+
+
+def test_a_call_that_may_take_less_time_than_others_is_given_up_earlier(
+    proxies: Proxies, way: tuple[Proxy, str]
+) -> None:
+    proxy, dsn = way
+    connection = databases.Bounded.connect(dsn, autocommit=True)
+    connection.answer_s = 0.3
+    proxies.tell(proxy.cut)
+    with pytest.raises(psycopg.OperationalError, match=r"within 0\.3 s"):
+        connection.execute("SELECT 1")
+    proxies.tell(proxy.heal)
