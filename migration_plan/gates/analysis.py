@@ -246,7 +246,7 @@ def _drift(watched: Watched) -> Finding:
 
 
 def _shadow(watched: Watched, gates: Gates) -> Finding:
-    figures, look = watched.gateway, f"see both answers: `banyan shadow {watched.domain}`"
+    figures, look = watched.gateway, f"see both answers: `banyan differences {watched.domain}`"
     if figures is None:
         return _found("shadow", None, "unknown", look)
     compared, wrong = figures.shadow_compared, figures.shadow_regressions

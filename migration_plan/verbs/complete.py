@@ -29,7 +29,7 @@ from migration_plan.graph.look import look as look_at_monolith
 from migration_plan.journey import RETIRED, SERVICE, Move, Stand
 from migration_plan.switch.ports import Note, Owned
 from migration_plan.verbs import inplace
-from migration_plan.verbs.look import not_approved
+from migration_plan.verbs.look import refused_by_people
 from migration_plan.verbs.options import Options
 from migration_plan.verbs.result import Gate, Result
 from migration_plan.verbs.run import Run
@@ -72,6 +72,7 @@ def complete(
         passed: Sequence[gates.Finding] = ()
         cut = ended == "fed" or _decided(context, domain)
         if any(stand != RETIRED for stand in stands):
+            run.require_unfrozen(Move(before, RETIRED))
             say("1 gates")
             verify_if_stale(context, domain, run.options.progress)
             holders, code_read = _holders(context, domain, source)
@@ -113,7 +114,8 @@ def look_at_completion(
         return _nothing(run, dry_run=True)
     holders, code_read = _holders(context, domain, source)
     findings = _findings(run, stands, holders, code_read=code_read, accepted=accept_readers)
-    why = not_approved(run) + [str(found) for found in gates.stopping(findings, run.options.forced)]
+    why = refused_by_people(run, Move(stands[0], RETIRED))
+    why += [str(found) for found in gates.stopping(findings, run.options.forced)]
     verdict = "would be refused now" if why else "would be done"
     return run.result(
         Move(stands[0], RETIRED),

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 from migration_plan import gates, journey
-from migration_plan.errors import Frozen, Refused
+from migration_plan.errors import Refused
 from migration_plan.journey import Move
 from migration_plan.roundtrip import lint_mapping
 from migration_plan.switch import describe, outlook
@@ -20,16 +21,12 @@ def look(run: Run) -> Result:
     if move.nothing:
         message = f"{run.domain}: already at {move.after}, nothing to do"
         return run.result(move, changed=False, message=message, dry_run=True, steps=_numbered(first, []))
-    try:
-        run.require_unfrozen(move)
-    except Frozen as error:
-        why = [*why, str(error)]
     if move.switches:
         try:
             run.routes.require_valid(move.after)
         except Refused as error:
             why = [*why, str(error)]
-    why += not_approved(run)
+    why += refused_by_people(run, move)
     measured, findings = run.judge(move)
     due = _due(run, move, measured) if measured is not None else {}
     why += [str(found) for found in gates.stopping(findings, run.options.forced) if found.gate not in due]
@@ -55,13 +52,15 @@ def _losses(run: Run) -> list[str]:
     return [str(finding) for finding in lint_mapping(run.context, run.domain) if finding.severity != "error"]
 
 
-def not_approved(run: Run) -> list[str]:
-    """Why this actor may not take the step; nothing when they may."""
-    try:
-        run.require_approver()
-    except Refused as error:
-        return [str(error)]
-    return []
+def refused_by_people(run: Run, move: Move) -> list[str]:
+    """That somebody froze the domain, or that the plan lets others take the step; nothing when it may be taken."""
+    found = []
+    for require in (partial(run.require_unfrozen, move), run.require_approver):
+        try:
+            require()
+        except Refused as error:
+            found.append(str(error))
+    return found
 
 
 def _due(run: Run, move: Move, measured: gates.Measured) -> dict[str, tuple[str, str]]:

@@ -67,7 +67,7 @@ class Run:
 
     def require_unfrozen(self, move: Move) -> None:
         """Asked before a step, and again after what takes its time. Raises: Frozen."""
-        if self.verb != "rollback" and not move.nothing:
+        if self.verb in FORWARD and not move.nothing:
             require_unfrozen(self.context, self.domain)
 
     def require_expected(self, stand: Stand) -> None:

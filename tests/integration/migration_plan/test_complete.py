@@ -16,7 +16,7 @@ from cdc import retire
 from cdc.runner import Runner
 from cdc.verify.loop import Loop
 from migration_plan import verbs
-from migration_plan.errors import Refused, Unfinished
+from migration_plan.errors import Frozen, Refused, Unfinished
 from migration_plan.ledger import Entry
 from migration_plan.switch.adapters import GuardTable
 from tests.integration.migration_plan.test_commands import banyan, step
@@ -85,6 +85,16 @@ def slots(toys: Toys) -> set[str]:
 
 def add(toys: Toys, name: str) -> int:
     return httpx.post(f"{toys.env['BANYAN_GATEWAY_URL']}/toys", content=name, timeout=10).status_code
+
+
+def test_a_frozen_domain_stays(moved: Toys, code: Path) -> None:
+    with moved.context() as context:
+        verbs.freeze(context, moved.domain, reason="nobody goes on tonight")
+        looked = verbs.complete(context, moved.domain, source=code, forced=["served"], dry_run=True)
+        assert any("is frozen by" in said for said in looked.refusal)
+        with pytest.raises(Frozen, match="nobody goes on tonight"):
+            verbs.complete(context, moved.domain, source=code, forced=["served"])
+        assert "toy" in tables(moved)
 
 
 def test_a_domain_leaves_for_good(moved: Toys, code: Path) -> None:
