@@ -323,6 +323,8 @@ def test_a_lost_slot_is_made_good_beside_a_direct_stream_which_then_goes_on_thro
         ask.ask(stream, shop.mapping, (shop.legacy, shop.service), [])
     first.stop()
     shop.running.clear()
+    free = "SELECT NOT active FROM pg_replication_slots WHERE slot_name = %s"
+    until(lambda: one(shop.legacy, free, [stream.slot]), "its slot to be let go")
     execute(shop.legacy, "SELECT pg_drop_replication_slot(%s)", [stream.slot])
     execute(shop.legacy, "DELETE FROM item WHERE id % 3 = 0")  # nobody captures it
     with (runner := Runner(stream, shop.mapping, shop.legacy, shop.service)).alone() as target:
