@@ -111,11 +111,8 @@ def check_mapping(
     try:
         tables: list[TableCheck] = []
         for side in sides:
-            there: Side = "service" if side == "legacy" else "legacy"
-            with roundtrip.connect(dsns[side]) as connection, roundtrip.connect(dsns[there]) as other:
-                for state in roundtrip.check_side(
-                    connection, mapping, side, only=table, limit=limit, pace=pace, other=other
-                ):
+            with roundtrip.connect(dsns[side]) as connection:
+                for state in roundtrip.check_side(connection, mapping, side, only=table, limit=limit, pace=pace):
                     if progress is not None:
                         progress(state)
                     if state.complete:

@@ -39,7 +39,7 @@ REQUEST_MS, CLOSE_MS = 10_000, 2_000
 # A broker that comes back is found again this soon, milliseconds.
 RECONNECT_MS = 500
 
-logging.getLogger("kafka").setLevel(logging.ERROR)  # what matters comes as an exception, and is told by us
+logging.getLogger("kafka").setLevel(logging.CRITICAL)  # what matters comes as an exception, and is told by us
 
 
 def producer(settings: Settings, name: str) -> KafkaProducer:

@@ -100,8 +100,10 @@ def move(path: Path, to: Transport, timeout: float, dry_run: bool) -> None:
         failure: list[BaseException] = []
 
         def work() -> None:
-            """Waits for the stream's origin while another process has it."""
+            """Once no other process has the stream's origin."""
             try:
+                while not stop.is_set() and _at_work(runner):
+                    stop.wait(standing.LOOK)
                 runner.run(stop)
             except BaseException as e:
                 failure.append(e)
@@ -139,6 +141,15 @@ def connector(path: Path) -> None:
     stream = load_stream(path)
     mapping, source = load_mapping(stream, path), dsn(stream.source_dsn_env)
     click.echo(json.dumps(registration(stream, running.settings_of(stream), mapping, source), indent=2))
+
+
+def _at_work(runner: Runner) -> bool:
+    """Whether the stream has a process of its own, or its target is away: then there is nothing to do."""
+    try:
+        runner.alone(take_over=False).close()
+    except Transient:
+        return True
+    return False
 
 
 def _stop_on_signals() -> threading.Event:

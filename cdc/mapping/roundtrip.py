@@ -1,8 +1,6 @@
 """The law over every real row of a side: read only, in short transactions of one batch each, so that nobody waits.
 
-Where the mapping has SQL the database carries the rows (proof.py), and Python only those of a batch in which one does
-not come back. Rows are seen as the streams see them: what Python cannot hold (infinity, year 10000) is PostgreSQL's
-text of it.
+Rows are seen as the streams see them: what Python cannot hold (infinity, year 10000) is PostgreSQL's text of it.
 """
 
 from __future__ import annotations
@@ -18,7 +16,7 @@ from psycopg.abc import Buffer
 from psycopg.adapt import Loader
 
 from cdc.capture.types import SESSION_OPTIONS, load_date, load_json, load_time, load_timestamp, load_timestamptz
-from cdc.mapping import law, proof, reader
+from cdc.mapping import law, reader
 from cdc.mapping.law import Violation
 from cdc.mapping.lint import carried
 from cdc.mapping.plan import Side
@@ -26,7 +24,6 @@ from cdc.mapping.reader import Shape
 from cdc.mapping.table import DomainMapping, TableMapping
 
 BATCH_ROWS = 5_000
-PROVEN = "SELECT {} FROM (SELECT * FROM {} {} ORDER BY {} LIMIT {}) AS t ORDER BY {}"
 ESTIMATE = "SELECT greatest(reltuples, 0)::bigint FROM pg_class WHERE oid = to_regclass(%s)"
 
 
@@ -72,7 +69,7 @@ def connect(dsn: str) -> psycopg.Connection[Any]:
         autocommit=True,
         connect_timeout=5,
         application_name="banyan-mapping-check",
-        options=f"{SESSION_OPTIONS} -c default_transaction_read_only=on -c jit=off",  # compiled anew for each batch
+        options=f"{SESSION_OPTIONS} -c default_transaction_read_only=on",
     )
     as_captured(connection)
     return connection
@@ -92,20 +89,17 @@ def check_side(
     limit: int | None = None,
     samples: int = 20,
     pace: Pace | None = None,
-    other: psycopg.Connection[Any] | None = None,
 ) -> Iterator[Checked]:
     """Yields the state of a table after each batch; the last of a table is `complete`. The same object each time.
 
-    `only`: this table of either side. `limit`: so many rows of each table. `other`: to the other side, whose types are
-    needed for the database to carry rows; without, Python carries them. Raises: MappingError, psycopg.Error.
+    `only`: this table of either side. `limit`: so many rows of each table. Raises: MappingError, psycopg.Error.
     """
     for table in mapping.tables:
         if (side == "service" and table.direction == "forward") or (
             only is not None and only not in (table.legacy, table.service)
         ):
             continue
-        alike = proof.alike(connection, other, table, side) if other is not None else None
-        yield from _check_table(connection, mapping, table, side, limit, samples, pace or Pace(), alike)
+        yield from _check_table(connection, mapping, table, side, limit, samples, pace or Pace())
 
 
 def _check_table(
@@ -116,7 +110,6 @@ def _check_table(
     limit: int | None,
     samples: int,
     pace: Pace,
-    alike: sql.Composable | None,
 ) -> Iterator[Checked]:
     plan, _ = law.plans(table, side)
     read = tuple(dict.fromkeys((*plan.source_key, *plan.source_columns, *_alike(table, side))))
@@ -126,11 +119,8 @@ def _check_table(
     checked = Checked(plan.source, side, plan.target, row[0] if row else 0)
     if table.direction == "both" and table.wide != side:  # of a wide row its owner's mapping tells
         checked.lost = dict.fromkeys(sorted(_columns(connection, plan.source) - known), 0)
-    for proven, batch in _batches(connection, shape, plan.source_key, list(checked.lost), limit, pace, alike):
-        if proven:
-            _count(checked, len(plan.source_key) + 1, list(zip(*batch, strict=True)))
-        else:
-            _take(checked, table, side, read, batch, samples)
+    for batch in _batches(connection, shape, plan.source_key, list(checked.lost), limit, pace):
+        _take(checked, table, side, read, batch, samples)
         yield checked
     checked.complete = True
     yield checked
@@ -150,8 +140,10 @@ def _take(
     batch: Sequence[tuple[Any, ...]],
     samples: int,
 ) -> None:
+    checked.rows += len(batch)
     turned = list(zip(*batch, strict=True))
-    _count(checked, len(names), turned)
+    for number, column in enumerate(checked.lost):
+        checked.lost[column] += sum(turned[len(names) + number])
     if law.all_survive(table, side, dict(zip(names, turned[: len(names)], strict=True))):
         return
     rows = (dict(zip(names, row[: len(names)], strict=True)) for row in batch)
@@ -166,13 +158,6 @@ def _take(
     checked.limited += len(broken) - sum(broken.values())
 
 
-def _count(checked: Checked, held: int, turned: Sequence[Sequence[Any]]) -> None:
-    """`held`: where the columns begin that say whether a row has a value in what is lost."""
-    checked.rows += len(turned[0])
-    for number, column in enumerate(checked.lost):
-        checked.lost[column] += sum(turned[held + number])
-
-
 def _batches(
     connection: psycopg.Connection[Any],
     shape: Shape,
@@ -180,16 +165,11 @@ def _batches(
     uncarried: Sequence[str],
     limit: int | None,
     pace: Pace,
-    alike: sql.Composable | None = None,
-) -> Iterator[tuple[bool, list[tuple[Any, ...]]]]:
-    """By key, each batch after the last key of the one before. True with rows of which the database has said that they
-    are all `alike`: only their key, and that.
-    """
+) -> Iterator[list[tuple[Any, ...]]]:
+    """By key, each batch after the last key of the one before."""
     names = sql.SQL(", ").join(map(sql.Identifier, key))
     held = [sql.SQL("({} IS NOT NULL)::integer").format(sql.Identifier(column)) for column in uncarried]
     columns = sql.SQL(", ").join([*shape.expressions, *held])
-    keys = [shape.expressions[shape.columns.index(name)] for name in key]
-    short = sql.SQL(", ").join([*keys, *([alike] if alike is not None else []), *held])
     marks = sql.SQL(", ").join([sql.SQL("%s")] * len(key))
     at = [shape.columns.index(name) for name in key]
     last: list[Any] | None = None
@@ -197,33 +177,17 @@ def _batches(
         began = pace.clock()
         after = sql.SQL("WHERE ({}) > ({})").format(names, marks) if last is not None else sql.SQL("")
         size = BATCH_ROWS if limit is None else min(limit, BATCH_ROWS)
-        parts = reader.name(shape.table), after, names, sql.Literal(size)
-        batch = _proven(connection, sql.SQL(PROVEN).format(short, *parts, names), last, len(key)) if alike else None
-        if proven := batch is not None:
-            rows, ends = batch or [], list(range(len(key)))
-        else:
-            query = sql.SQL("SELECT {} FROM {} {} ORDER BY {} LIMIT {}").format(columns, *parts)
-            rows, ends = connection.execute(query, last).fetchall(), at
-        if rows:
-            yield proven, rows
-        if len(rows) < size:
+        query = sql.SQL("SELECT {} FROM {} {} ORDER BY {} LIMIT {}").format(
+            columns, reader.name(shape.table), after, names, sql.Literal(size)
+        )
+        batch = connection.execute(query, last).fetchall()
+        if batch:
+            yield batch
+        if len(batch) < size:
             return
-        last = [rows[-1][n] for n in ends]
-        limit = None if limit is None else limit - len(rows)
-        pace.after(len(rows), began)
-
-
-def _proven(
-    connection: psycopg.Connection[Any], query: sql.Composed, last: list[Any] | None, said: int
-) -> list[tuple[Any, ...]] | None:
-    """The batch, if the database could carry all its rows and they are all alike."""
-    try:
-        rows = connection.execute(query, last).fetchall()
-    except psycopg.OperationalError:
-        raise
-    except psycopg.Error:  # a value that has no image, or types that only Python reconciles
-        return None
-    return rows if all(row[said] for row in rows) else None
+        last = [batch[-1][n] for n in at]
+        limit = None if limit is None else limit - len(batch)
+        pace.after(len(batch), began)
 
 
 def _columns(connection: psycopg.Connection[Any], table: str) -> set[str]:

@@ -13,7 +13,7 @@ from kafka import KafkaAdminClient, TopicPartition
 from cdc.beacon import Heartbeat
 from cdc.config import Stream
 from cdc.errors import ConfigError
-from cdc.kafka import client, consumer
+from cdc.kafka import client, ear
 from cdc.kafka import run as running
 from cdc.kafka.errors import BrokerAway, LogLost
 from cdc.kafka.relay import Relay
@@ -101,7 +101,7 @@ def test_a_target_that_is_behind_kafka_is_not_taken_for_one_that_lost_its_slot(
 def test_records_that_retention_took_before_they_were_applied_stop_the_stream_until_it_is_recovered(
     shop: Shop, admin: KafkaAdminClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(consumer, "STUCK", 0.5)
+    monkeypatch.setattr(ear, "STUCK", 0.5)
     stream = stopped(shop)
     sent(shop, stream, 11, 40)
     topic = Topics(settings(shop).prefix, 3).of("public.item")
