@@ -19,7 +19,7 @@ from cdc.kafka.marks import Place
 # So long a member may be without partitions, seconds.
 JOIN = 10.0
 # Who has heard nothing for so long looks whether there is something to hear, seconds.
-SILENCE = 15.0
+SILENCE = 10.0
 # A control record that waits for so long makes one look at what it waits for, seconds. So often in a row, and with a
 # partition of ours among what it waits for, is for the client to blame.
 STUCK, STUCK_OFTEN = 5.0, 4
@@ -30,14 +30,18 @@ class Ear:
 
     def __init__(self, kafka: KafkaConsumer, leads: bool, now: Callable[[], float] = time.monotonic) -> None:
         self._kafka, self._leads, self._now = kafka, leads, now
-        self._partitions_at = self._heard_at = now()
+        self._partitions_at = now()
+        self._quiet_since: float | None = now()  # polls have given nothing; the time between polls is ours
         self._stuck_at, self._stuck = 0.0, 0
 
     def poll(self, timeout_ms: int, records: int) -> dict[Place, list[Any]]:
         """Raises: BrokerAway."""
+        began = self._now()
         polled = client.poll(self._kafka, timeout_ms, records)
         if polled:
-            self._heard_at = self._now()
+            self._quiet_since = None
+        elif self._quiet_since is None:
+            self._quiet_since = began
         return {Place(at.topic, at.partition): found for at, found in polled.items() if found}
 
     def has_partitions(self) -> bool:
@@ -53,9 +57,9 @@ class Ear:
     def require_heard(self, next_offsets: Callable[[], Mapping[Place, int]]) -> None:
         """After a long silence: that nothing is there beyond these. Raises: BrokerAway."""
         now = self._now()
-        if not self._leads or now - self._heard_at <= SILENCE:
+        if not self._leads or self._quiet_since is None or now - self._quiet_since <= SILENCE:
             return
-        self._heard_at = now
+        self._quiet_since = now
         known = {place: offset for place, offset in next_offsets().items() if self._mine(place)}
         ends = client.limits(self._kafka, known)[1]
         missed = [f"{place.topic} {place.partition}" for place, offset in known.items() if ends[place] > offset]

@@ -182,12 +182,13 @@ class Deaf:
 
     def __init__(self, end: int) -> None:
         self.end = end
+        self.gives: list[object] = []
 
     def assignment(self) -> set[TopicPartition]:
         return {TopicPartition("item", 0)}
 
     def poll(self, timeout_ms: int, max_records: int) -> dict[TopicPartition, list[Any]]:
-        return {}
+        return {TopicPartition("item", 0): self.gives} if self.gives else {}
 
     def beginning_offsets(self, places: list[TopicPartition], timeout_ms: int) -> dict[TopicPartition, int]:
         return dict.fromkeys(places, 0)
@@ -199,12 +200,19 @@ class Deaf:
 def test_a_client_that_is_silent_is_given_up_only_where_there_is_something_to_hear() -> None:
     now, deaf, places = [0.0], Deaf(5), {Place("item", 0): 5, Place("somebody else's", 0): 1}
     ear = Ear(deaf, True, lambda: now[0])  # type: ignore[arg-type]
-    now[0] = 20.0
+    deaf.gives = [object()]
+    ear.poll(0, 1)
+    now[0] = 15.0  # so long we took to apply it
+    deaf.gives, deaf.end = [], 6
+    ear.require_heard(lambda: places)
+    deaf.end = 5
+    ear.poll(0, 1)
+    now[0] = 26.0
     ear.require_heard(lambda: places)
     deaf.end = 6
-    now[0] = 30.0
+    now[0] = 35.0
     ear.require_heard(lambda: places)  # not silent for long enough since it was looked at
-    now[0] = 40.0
+    now[0] = 37.0
     with pytest.raises(BrokerAway, match="item 0"):
         ear.require_heard(lambda: places)
 
