@@ -50,7 +50,7 @@ def banyan(folder: Path, gateway: Running, *arguments: str) -> subprocess.Comple
         "BANYAN_ACTOR": "ann", "GATEWAY_ADMIN_TOKEN": TOKEN,
         "BANYAN_GATEWAY_ADMIN_URL": f"http://{gateway.addresses['admin']}",
     }  # fmt: skip
-    return forked.run("banyan.cli", "shadow", *arguments, env=environment)
+    return forked.run("banyan.cli", "differences", *arguments, env=environment)
 
 
 async def read_often(gateway: Running, admin: AdminClient, count: int) -> dict[str, Any]:

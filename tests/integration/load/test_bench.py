@@ -116,7 +116,7 @@ def _report(bench: str, *arguments: str) -> Any:
     return report
 
 
-@pytest.mark.bench
+@pytest.mark.long
 def test_pricing_makes_every_calculation_and_each_of_a_sample_is_decimals() -> None:
     command = ["bench", "pricing", "--quotes", "20000", "--tariffs", "5", "--turns", "1", "--json"]
     done = CliRunner().invoke(cli, command, catch_exceptions=False)
@@ -127,7 +127,7 @@ def test_pricing_makes_every_calculation_and_each_of_a_sample_is_decimals() -> N
     assert report["figures"]["differing_from_decimal"] == 0
 
 
-@pytest.mark.bench
+@pytest.mark.long
 def test_a_minute_of_a_whole_fleet_is_decided_and_told() -> None:
     done = CliRunner().invoke(cli, ["bench", "decide", "--batteries", "1000", "--json"], catch_exceptions=False)
     assert done.exit_code == 0

@@ -12,6 +12,7 @@ import pytest
 
 from migration_plan.errors import NotConfigured
 from migration_plan.steward.announce import WAITING, Announcement, Webhook
+from tests.integration.migration_plan.toy import until
 
 TOLD = Announcement(
     "toys taken back", "rollback", "toys", 0, "canary 10 %", "2026-01-01", "steward", {"errors": "9 of 9"}
@@ -103,6 +104,8 @@ def test_who_is_too_slow_loses_announcements_and_holds_nothing_up() -> None:
         webhook.send(TOLD)
     assert webhook.failed >= 4
     waiting.set()
+    until(lambda: webhook.failed == WAITING + 5, "the rest to be given up")
+    webhook.close()
 
 
 @pytest.mark.parametrize("url", ["hooks.example.org", "ftp://example.org/x", "https://"])
