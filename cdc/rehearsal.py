@@ -26,8 +26,13 @@ from cdc.errors import first_line
 from cdc.mapping import reader, roundtrip
 from cdc.prepare import create_origin
 
-# The rows are clients' rows: who wants one meanwhile waits no longer than this. Milliseconds.
+# The rows are clients' rows. We wait for theirs no longer than LOCK_MS, they for ours no longer than a statement may
+# take, or than we may stand still between two: a machine that goes to sleep there lets go of them.
 LOCK_MS = 250
+_BOUNDS = (
+    f"SET LOCAL lock_timeout = {LOCK_MS}; SET LOCAL statement_timeout = '2s';"
+    " SET LOCAL idle_in_transaction_session_timeout = '1s'"
+)
 _NOWHERE = Transaction(0, 0, datetime(2000, 1, 1, tzinfo=UTC))
 
 
@@ -74,7 +79,7 @@ def _tables(
             continue
         target.execute("BEGIN")
         try:
-            target.execute(f"SET LOCAL lock_timeout = {LOCK_MS}")
+            target.execute(_BOUNDS)
             for change in _changes(table, taken, row, new_from):
                 parts = mapped(change, to)
                 writer.write_runs(gather([operation(part, route) for part, route in parts if route in taken]))
@@ -86,7 +91,8 @@ def _tables(
                 raise
             refused.append(f"{taken[0].target} refuses a row of {table}: {first_line(error)}")
         finally:
-            target.execute("ROLLBACK")
+            if not target.closed:
+                target.execute("ROLLBACK")
     return Rehearsed(rows, tuple(refused))
 
 
@@ -94,8 +100,9 @@ def _newest(source: psycopg.Connection[Any], table: str, taken: Sequence[Route])
     """By key; None of an empty table."""
     needed = (name for route in taken for name in (*route.source_key, *sorted(route.source_columns)))
     shape = reader.shape(source, table, tuple(dict.fromkeys(needed)))
-    key = sql.SQL(", ").join(sql.SQL("{} DESC").format(sql.Identifier(name)) for name in taken[0].source_key)
-    query = sql.SQL("SELECT {} FROM {} ORDER BY {} LIMIT 1").format(
+    # By the table's own column, whose index serves: the expression of some types is a text of the same name.
+    key = sql.SQL(", ").join(sql.SQL("{} DESC").format(sql.Identifier("t", name)) for name in taken[0].source_key)
+    query = sql.SQL("SELECT {} FROM {} AS t ORDER BY {} LIMIT 1").format(
         sql.SQL(", ").join(shape.expressions), reader.name(table), key
     )
     found = source.execute(query).fetchone()

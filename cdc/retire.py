@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -54,8 +55,10 @@ def rename(connection: psycopg.Connection[Any], names: Sequence[str], lock_timeo
     done = []
     try:
         with connection.transaction():
-            connection.execute("SELECT set_config('lock_timeout', %s, true)", [f"{lock_timeout_ms}ms"])
+            give_up = time.monotonic() + lock_timeout_ms / 1000  # for all of them: the first are locked meanwhile
             for name in names:
+                left_ms = max(1, int((give_up - time.monotonic()) * 1000))
+                connection.execute("SELECT set_config('lock_timeout', %s, true)", [f"{left_ms}ms"])
                 there = connection.execute("SELECT to_regclass(%s) IS NOT NULL", [name]).fetchone()
                 if there is None or not there[0]:
                     continue

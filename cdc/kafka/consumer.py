@@ -81,6 +81,7 @@ class Consumer:
         self._readers = Readers()
         self._marks: dict[Place, Mark] = {}
         self._waiting = Waiting()
+        self._late: dict[Place, int] = {}
         self._next_durable = 0.0
         self._ids: dict[str, str] = {}  # of the topics
         self._next_forget = self._next_commit = 0.0
@@ -238,6 +239,9 @@ class Consumer:
             ear.moved()
         elif ear.is_stuck():
             late, ends = self._waiting.lacks(known)
+            if late != self._late:  # long to apply, but not still
+                self._late = dict(late)
+                ear.moved()
             intact.require_log(kafka, late, ends)
             ear.require_given(late)
         return passed

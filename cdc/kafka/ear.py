@@ -31,17 +31,14 @@ class Ear:
     def __init__(self, kafka: KafkaConsumer, leads: bool, now: Callable[[], float] = time.monotonic) -> None:
         self._kafka, self._leads, self._now = kafka, leads, now
         self._partitions_at = now()
-        self._quiet_since: float | None = now()  # polls have given nothing; the time between polls is ours
+        self._quiet = 0.0  # seconds of polls in a row that gave nothing; the time between polls is ours
         self._stuck_at, self._stuck = 0.0, 0
 
     def poll(self, timeout_ms: int, records: int) -> dict[Place, list[Any]]:
         """Raises: BrokerAway."""
         began = self._now()
         polled = client.poll(self._kafka, timeout_ms, records)
-        if polled:
-            self._quiet_since = None
-        elif self._quiet_since is None:
-            self._quiet_since = began
+        self._quiet = 0.0 if polled else self._quiet + self._now() - began
         return {Place(at.topic, at.partition): found for at, found in polled.items() if found}
 
     def has_partitions(self) -> bool:
@@ -56,10 +53,9 @@ class Ear:
 
     def require_heard(self, next_offsets: Callable[[], Mapping[Place, int]]) -> None:
         """After a long silence: that nothing is there beyond these. Raises: BrokerAway."""
-        now = self._now()
-        if not self._leads or self._quiet_since is None or now - self._quiet_since <= SILENCE:
+        if self._quiet <= SILENCE:
             return
-        self._quiet_since = now
+        self._quiet = 0.0
         known = {place: offset for place, offset in next_offsets().items() if self._mine(place)}
         ends = client.limits(self._kafka, known)[1]
         missed = [f"{place.topic} {place.partition}" for place, offset in known.items() if ends[place] > offset]

@@ -16,6 +16,7 @@ import threading
 import time
 from collections.abc import Iterable
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import psycopg
@@ -31,6 +32,7 @@ from cdc.config import Stream
 from cdc.envelope import from_debezium_json
 from cdc.errors import Transient, first_line
 from cdc.kafka import client, control, marks
+from cdc.kafka.bounded import PATIENCE, within
 from cdc.kafka.control import Control
 from cdc.kafka.errors import BrokerAway
 from cdc.kafka.relay import last_control
@@ -124,19 +126,23 @@ class _Fences:
         """All that there is now. The connector makes the topic with its first message. Raises: BrokerAway."""
         reader = self._reader
         if not reader.assignment():
-            if self._topic not in reader.topics():
+            if self._topic not in within(PATIENCE, "topics", reader.topics):
                 return
-            reader.assign(
-                [TopicPartition(self._topic, n) for n in sorted(reader.partitions_for_topic(self._topic) or {0})]
-            )
+            numbers = within(PATIENCE, "partitions", partial(reader.partitions_for_topic, self._topic))
+            reader.assign([TopicPartition(self._topic, number) for number in sorted(numbers or {0})])
             reader.seek_to_beginning()
         places = sorted((place.topic, place.partition) for place in reader.assignment())
         ends, deadline = client.limits(reader, places)[1], time.monotonic() + READ
-        while any(reader.position(TopicPartition(*place)) < end for place, end in ends.items()):
+        while any(self._position(place) < end for place, end in ends.items()):
             if time.monotonic() > deadline:
                 raise BrokerAway(f"Kafka does not give the records of {self._topic}")
             for records in client.poll(reader, 100, 1000).values():
                 self._take(records)
+
+    def _position(self, place: tuple[str, int]) -> int:
+        """-1: not known yet."""
+        position = self._reader.position(TopicPartition(*place), timeout_ms=int(READ * 1000))
+        return -1 if position is None else int(position)
 
     def _take(self, records: Iterable[Any]) -> None:
         for record in records:

@@ -34,7 +34,9 @@ class File:
 
 
 def read(folder: Path, ignore: Sequence[str] = ()) -> list[File]:
-    """Every .py and .sql file; one that is no Python is passed over. Raises: PlanError when there is no such folder."""
+    """Every .py and .sql file. Raises: PlanError when there is no such folder, or a file in it cannot be read as code:
+    nobody would know what it touches.
+    """
     if not folder.is_dir():
         raise PlanError(f"no folder {folder}: say where the monolith's code is with --source, or correct legacy.source")
     found = []
@@ -42,20 +44,21 @@ def read(folder: Path, ignore: Sequence[str] = ()) -> list[File]:
         name = path.relative_to(folder).as_posix()
         if path.suffix not in (".py", ".sql") or any(fnmatchcase(name, pattern) for pattern in ignore):
             continue
-        if not path.is_file() or path.stat().st_size > MOST_BYTES:
+        if not path.is_file():
             continue
+        if path.stat().st_size > MOST_BYTES:
+            raise PlanError(f"{path} is larger than {MOST_BYTES} bytes: add it to legacy.ignore if it touches no table")
         text = path.read_text(errors="replace")
-        read_file = _python(name, text) if path.suffix == ".py" else File(name, texts=(Text(text, 1),))
-        if read_file is not None:
-            found.append(read_file)
+        try:
+            found.append(_python(name, text) if path.suffix == ".py" else File(name, texts=(Text(text, 1),)))
+        except (SyntaxError, ValueError) as error:
+            why = f"{path} is no Python ({error}): add it to legacy.ignore if it touches no table"
+            raise PlanError(why) from error
     return found
 
 
-def _python(name: str, text: str) -> File | None:
-    try:
-        tree = ast.parse(text)
-    except (SyntaxError, ValueError):
-        return None
+def _python(name: str, text: str) -> File:
+    tree = ast.parse(text)
     classes = [node for node in ast.walk(tree) if isinstance(node, ast.ClassDef)]
     return File(name, tuple(_routes(tree)), tuple(_texts(tree)), _declared(classes), _used(tree))
 

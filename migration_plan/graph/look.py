@@ -26,7 +26,7 @@ def look(context: Context, source: Path | None = None) -> Graph:
         files = code.read(folder, plan.legacy_ignore)
     with context.control(next(iter(plan.domains)), "legacy") as connection:
         schema = catalog.read(connection)
-    return build(schema, mapped(context), plan.domains, files, folder.resolve().name if folder else None)
+    return build(schema, mapped(context), plan.domains, files, folder.resolve().name if folder and files else None)
 
 
 def mapped(context: Context) -> dict[str, str]:

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from migration_plan.context import Context
-from migration_plan.errors import PlanError
 from migration_plan.gates.analysis import Measurement, Watched
 from migration_plan.gates.judge import Finding
 from migration_plan.gates.measure import gateway_part, last_verification, stream_figures
@@ -46,8 +45,8 @@ class DomainLook:
         except TooLate:
             self.problem = f"the databases of {self._domain} do not answer in {PATIENCE_S:.0f} s"
             return None
-        except PlanError as error:
-            self._asked, self.problem = None, str(error)
+        except Exception as error:  # of whatever kind: the next look asks anew
+            self._asked, self.problem = None, str(error) or type(error).__name__
             return None
         self._asked, self.problem = None, None
         return seen

@@ -119,10 +119,15 @@ class Steward:
             del self.waves[key]
         if not under_way:
             return
-        said = self._figures()
+        said, failures = self._figures(), list[Exception]()
         for name in dict.fromkeys(domain for domain, _ in under_way):
             mine = [state for (domain, _), state in under_way.items() if domain == name]
-            self._domain(name, mine, said)
+            try:
+                self._domain(name, mine, said)
+            except Exception as error:  # the others are looked at all the same
+                failures.append(error)
+        if failures:
+            raise failures[0]
 
     def _watches(self, state: State) -> bool:
         domain = self._context.plan.domains.get(state.domain)

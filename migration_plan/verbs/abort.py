@@ -18,7 +18,7 @@ from migration_plan.switch.ports import Note, Owned
 from migration_plan.switch.resolve import InFlight, locate
 from migration_plan.verbs.options import Options
 from migration_plan.verbs.result import Result
-from migration_plan.verbs.run import Run
+from migration_plan.verbs.run import FORWARD, Run
 
 ENDED = ("done", "failed")
 
@@ -48,9 +48,12 @@ def abort(context: Context, domain: str, **options: Any) -> Result:
 
 
 def half_done(rows: Sequence[Row], wave: int) -> Move | None:
-    """Pure. The step of reads that began last and did not end; `rows` are the newest, oldest first."""
+    """Pure. The step forward of reads that began last and did not end; `rows` are the newest, oldest first.
+
+    A rollback, or an abort, that broke off is ended in its own direction.
+    """
     steps = [row.entry for row in rows if row.entry.wave == wave and row.entry.before and row.entry.after]
-    if not steps or steps[-1].step != f"{steps[-1].verb}.begin":
+    if not steps or steps[-1].verb not in FORWARD or steps[-1].step != f"{steps[-1].verb}.begin":
         return None
     before, after = Stand.parse(str(steps[-1].before)), Stand.parse(str(steps[-1].after))
     return None if before.owner != after.owner or after.phase == "retired" else Move(before, after)

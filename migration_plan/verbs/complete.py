@@ -18,7 +18,7 @@ from typing import Any, Literal
 from cdc import errors as cdc_errors
 from cdc import retire, retired
 from cdc.kafka import standing
-from migration_plan import gates
+from migration_plan import gates, journey
 from migration_plan.compile import DIRECTIONS
 from migration_plan.context import SIDES, Context
 from migration_plan.environment import need_dsn
@@ -64,23 +64,27 @@ def complete(
         stands = [one.stand for one in recovered]
         owned = [Owned(one.owner, one.epoch) for one in recovered]
         ended = _ended(context, domain) if all(stand == RETIRED for stand in stands) else None
-        if ended == "cut" or (ended == "fed" and not _freed(run, source)):
+        if ended is not None and not _goes_on(run, ended, source, accepted=accept_readers):
             return _nothing(run)
         before = next((stand for stand in stands if stand != RETIRED), RETIRED)
         for one in runs:
             one.announce(Move(SERVICE, RETIRED))
         passed: Sequence[gates.Finding] = ()
-        cut = ended == "fed" or _decided(context, domain)
-        if any(stand != RETIRED for stand in stands):
+        decided = _decided(context, domain)
+        cut, first = ended == "fed" or decided, RETIRED not in stands
+        if first:
+            _require_at_service(stands)
             run.require_unfrozen(Move(before, RETIRED))
             say("1 gates")
             verify_if_stale(context, domain, run.options.progress)
             holders, code_read = _holders(context, domain, source)
             findings = _findings(run, stands, holders, code_read=code_read, accepted=accept_readers)
             passed = gates.require(findings, run.options.forced)
-            cut = _cuts(run, holders, code_read=code_read)
-        if cut and (ended == "fed" or before != RETIRED):
+            cut = _cuts(run, holders, code_read=code_read, accepted=accept_readers)
+        if cut and (first or ended == "fed"):
             _require_direct(context, domain)
+        if first or not decided:  # the comparison took its time; a run that broke off had been allowed to
+            run.require_unfrozen(Move(SERVICE, RETIRED))
         say("2 ledger: retired, from where there is no way back")
         for one, mine in zip(runs, owned, strict=True):
             one.journal.write([Note("complete", "begin", mine.epoch, {"cut": cut})], RETIRED, mine)
@@ -110,11 +114,15 @@ def look_at_completion(
     run = runs[0]
     stands = [one.recorded() or Stand("legacy") for one in runs]
     ended = _ended(context, domain) if all(stand == RETIRED for stand in stands) else None
-    if ended == "cut" or (ended == "fed" and not _freed(run, source)):
+    if ended is not None and not _goes_on(run, ended, source, accepted=accept_readers):
         return _nothing(run, dry_run=True)
     holders, code_read = _holders(context, domain, source)
     findings = _findings(run, stands, holders, code_read=code_read, accepted=accept_readers)
     why = refused_by_people(run, Move(stands[0], RETIRED))
+    try:
+        _require_at_service(stands)
+    except Refused as error:
+        why.append(str(error))
     why += [str(found) for found in gates.stopping(findings, run.options.forced)]
     verdict = "would be refused now" if why else "would be done"
     return run.result(
@@ -122,7 +130,7 @@ def look_at_completion(
         changed=False,
         message=f"{domain}: {stands[0]} → retired {verdict}; there is no way back from it",
         dry_run=True,
-        steps=_steps(context, domain, _cuts(run, holders, code_read=code_read)),
+        steps=_steps(context, domain, _cuts(run, holders, code_read=code_read, accepted=accept_readers)),
         gates=[Gate.of(finding) for finding in findings],
         refusal=why,
     )
@@ -148,21 +156,34 @@ def _require_direct(context: Context, domain: str) -> None:
     for direction in DIRECTIONS:
         stream = inplace.described(context, domain, direction)
         with context.control(domain, inplace.ends(direction)[1]) as connection:
-            if standing.stand(connection, stream.name)[0] == "kafka":
+            try:
+                transport = standing.stand(connection, stream.name)[0]
+            except cdc_errors.NotPrepared:
+                continue  # dropped by a run that broke off
+            if transport == "kafka":
                 first = f"`banyan stream move {stream.name} --to direct`"
                 raise Refused(f"{stream.name} goes through Kafka: {first} first (nothing was changed)")
 
 
-def _cuts(run: Run, holders: Sequence[Edge], *, code_read: bool) -> bool:
-    """Whether the tables go: nobody touches them, or a person says that this does not matter."""
-    return (not holders and code_read) or "readers" in run.options.forced
+def _require_at_service(stands: Sequence[Stand]) -> None:
+    """Whatever is forced. Raises: Refused."""
+    for stand in stands:
+        if stand != RETIRED:
+            journey.complete(stand)
+
+
+def _cuts(run: Run, holders: Sequence[Edge], *, code_read: bool, accepted: bool) -> bool:
+    """Whether the tables go: nobody touches them, or a person says that this does not matter. Who accepts readers may
+    know of some that are in no code.
+    """
+    return (not holders and code_read and not accepted) or "readers" in run.options.forced
 
 
 def _findings(
     run: Run, stands: Sequence[Stand], holders: Sequence[Edge], *, code_read: bool, accepted: bool
 ) -> list[gates.Finding]:
     reading = readers(run.domain, holders, code_read=code_read, accepted=accepted)
-    if all(stand == RETIRED for stand in stands):  # the rest of a run that broke off, or whose readers are gone
+    if RETIRED in stands:  # the rest of a run that broke off, or whose readers are gone
         return [reading]
     waiting = _at_service_s(run, stands)
     found = [served(run.domain, waiting, run.plan.complete_after_s)]
@@ -190,10 +211,16 @@ def _ended(context: Context, domain: str) -> Literal["cut", "fed"] | None:
     return "cut" if rows[-1].entry.measured.get("cut") else "fed"
 
 
-def _freed(run: Run, source: Path | None) -> bool:
-    """Whether the readers are gone for whom the tables of a retired domain stayed."""
+def _goes_on(run: Run, ended: Literal["cut", "fed"], source: Path | None, *, accepted: bool) -> bool:
+    """Whether something is left to do in a retired domain whose tables stayed for readers: they are gone, or a run
+    that had found them gone broke off.
+    """
+    if ended == "cut":
+        return False
+    if _decided(run.context, run.domain):
+        return True
     holders, code_read = _holders(run.context, run.domain, source)
-    return _cuts(run, holders, code_read=code_read)
+    return _cuts(run, holders, code_read=code_read, accepted=accepted)
 
 
 def _decided(context: Context, domain: str) -> bool:

@@ -43,6 +43,7 @@ def run_as_written(stack: Stack, script: str) -> None:
 
 
 @pytest.mark.e2e
+@pytest.mark.long  # minutes of clients, switches and comparisons
 @pytest.mark.timeout(420)
 def test_the_runbook_works_as_it_stands(own_stack: Stack):
     """On a stack of its own: a domain that is completed does not come back."""

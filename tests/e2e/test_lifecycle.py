@@ -118,6 +118,7 @@ def test_what_a_shell_put_in_the_background_ends_on_sigint_though_the_shell_had_
 
 
 @pytest.mark.e2e
+@pytest.mark.long  # starts a stack three times
 @pytest.mark.timeout(900)
 def test_a_killed_stack_leaves_nothing_running_and_goes_on_where_it_was_on_other_ports(tmp_path):
     home = tmp_path / "home"

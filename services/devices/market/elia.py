@@ -41,9 +41,9 @@ def parse(body: bytes, area: str = AREA) -> list[Price]:
     """The prices of an answer; a record without a price yet is left out. Raises: BadData."""
     try:
         page = _DECODER.decode(body)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        return once(_price(record, area) for record in page.results if record.imbalanceprice is not None)
+    except (msgspec.MsgspecError, UnicodeDecodeError, ArithmeticError) as error:
         raise BadData(f"not an answer of Elia's: {error}") from None
-    return once(_price(record, area) for record in page.results if record.imbalanceprice is not None)
 
 
 def _price(record: _Record, area: str) -> Price:

@@ -36,7 +36,7 @@ async def ingest(
         return None
     async with transaction(engine) as connection:
         new = await imbalance.append(connection, told) if told else 0
-        await imbalance.forget(connection, now)
+        await imbalance.forget(connection, where.area, now)
         newest = await imbalance.newest(connection, where.area, now)
         missing = [] if newest is None else await find_gaps(connection, newest)
     metrics.runs.labels("ok").inc()

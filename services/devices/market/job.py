@@ -75,6 +75,8 @@ class Job:
                     await self.once(client)
                 except (SQLAlchemyError, OSError) as error:
                     log.warning("market run failed", error=str(error).splitlines()[0])
+                except Exception:  # a job that ended would steer no battery, and nobody would see it
+                    log.exception("market run failed")
                 await asyncio.sleep(self._wait())
 
     @contextlib.asynccontextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal
@@ -46,7 +47,10 @@ async def fetch(source: Source, client: httpx.AsyncClient, *, pause: float = 0.5
 async def _once(source: Source, client: httpx.AsyncClient) -> list[Price]:
     headers = {"apikey": source.api_key} if source.api_key else {}
     try:
-        async with client.stream("GET", source.url, headers=headers, timeout=SECONDS) as answer:
+        async with (
+            asyncio.timeout(SECONDS),  # the client's own is for each read
+            client.stream("GET", source.url, headers=headers, timeout=SECONDS) as answer,
+        ):
             if answer.status_code == 429 or answer.status_code >= 500:
                 raise SourceAway(f"the source answered {answer.status_code}")
             if answer.status_code != 200:
@@ -56,6 +60,6 @@ async def _once(source: Source, client: httpx.AsyncClient) -> list[Price]:
                 body += part
                 if len(body) > BODY_BYTES:
                     raise BadData(f"the source's answer is longer than {BODY_BYTES} bytes")
-    except httpx.HTTPError as error:
+    except (TimeoutError, httpx.HTTPError, httpx.InvalidURL) as error:
         raise SourceAway(f"the source did not answer: {type(error).__name__}") from None
     return PARSERS[source.schema](bytes(body), source.area)

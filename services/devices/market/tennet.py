@@ -10,7 +10,7 @@ from __future__ import annotations
 import csv
 from collections.abc import Iterator
 from datetime import date, datetime, timedelta
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 
 from services.chassis.localtime import day_bounds
 from services.devices.market.errors import BadData
@@ -54,7 +54,7 @@ def _prices(reader: csv.DictReader[str], area: str) -> Iterator[Price]:
             day = date.fromisoformat(row["Timeinterval Start Loc"][:10])
             start = starts_at(day, int(row["Isp"]))
             price = max(Decimal(text) for text in (shortage, surplus) if text.strip())
-        except (TypeError, ValueError, InvalidOperation) as error:
+        except (TypeError, ValueError, ArithmeticError) as error:
             raise BadData(f"line {reader.line_num}: {error}") from None
         if not price.is_finite() or abs(price) >= _MOST:
             raise BadData(f"line {reader.line_num}: {price} is no price")

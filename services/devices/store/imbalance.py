@@ -93,5 +93,6 @@ async def usual(connection: AsyncConnection, area: str, now: datetime) -> dict[i
     return {int(quarter): price for quarter, price in rows}
 
 
-async def forget(connection: AsyncConnection, now: datetime) -> None:
-    await connection.execute(sa.delete(IMBALANCE_PRICES).where(IMBALANCE_PRICES.c.starts_at < now - KEPT))
+async def forget(connection: AsyncConnection, area: str, now: datetime) -> None:
+    key = IMBALANCE_PRICES.c
+    await connection.execute(sa.delete(IMBALANCE_PRICES).where(key.area == area, key.starts_at < now - KEPT))

@@ -50,7 +50,7 @@ class MarketV2(Controller):
 
     @get("/imbalance", guards=[only("backoffice")], summary="The newest imbalance price, its age and its gaps")
     async def get_imbalance(
-        self, state: State, read: Read, area: Annotated[str, Meta(max_length=8)] = "NL"
+        self, state: State, read: Read, area: Annotated[str, Meta(max_length=8, pattern=r"^[A-Za-z0-9_-]+$")] = "NL"
     ) -> Imbalance:
         job, now = bool(state.get("market")), datetime.now(UTC)
         async with read() as connection:

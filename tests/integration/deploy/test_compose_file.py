@@ -76,7 +76,7 @@ def test_databases_and_brokers_are_in_a_network_without_a_way_out(stack: dict[st
     assert stack["networks"]["inside"] == {"internal": True}
     for name, service in stack["services"].items():
         assert set(service["networks"]) <= {"inside", "edge"}
-        told_outside = name == "steward"  # its webhook
+        told_outside = name in ("steward", "devices")  # its webhook; imbalance prices
         assert ("edge" in service["networks"]) == ("ports" in service or told_outside), name
 
 

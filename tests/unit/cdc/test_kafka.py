@@ -183,11 +183,13 @@ class Deaf:
     def __init__(self, end: int) -> None:
         self.end = end
         self.gives: list[object] = []
+        self.now, self.takes = 0.0, 0.0  # a poll takes so many seconds
 
     def assignment(self) -> set[TopicPartition]:
         return {TopicPartition("item", 0)}
 
     def poll(self, timeout_ms: int, max_records: int) -> dict[TopicPartition, list[Any]]:
+        self.now += self.takes
         return {TopicPartition("item", 0): self.gives} if self.gives else {}
 
     def beginning_offsets(self, places: list[TopicPartition], timeout_ms: int) -> dict[TopicPartition, int]:
@@ -198,21 +200,23 @@ class Deaf:
 
 
 def test_a_client_that_is_silent_is_given_up_only_where_there_is_something_to_hear() -> None:
-    now, deaf, places = [0.0], Deaf(5), {Place("item", 0): 5, Place("somebody else's", 0): 1}
-    ear = Ear(deaf, True, lambda: now[0])  # type: ignore[arg-type]
+    deaf, places = Deaf(5), {Place("item", 0): 5, Place("somebody else's", 0): 1}
+    ear = Ear(deaf, False, lambda: deaf.now)  # type: ignore[arg-type]
     deaf.gives = [object()]
     ear.poll(0, 1)
-    now[0] = 15.0  # so long we took to apply it
+    deaf.now += 15.0  # so long we took to apply it
     deaf.gives, deaf.end = [], 6
-    ear.require_heard(lambda: places)
-    deaf.end = 5
     ear.poll(0, 1)
-    now[0] = 26.0
+    deaf.now += 15.0  # and to wait for a lock
     ear.require_heard(lambda: places)
-    deaf.end = 6
-    now[0] = 35.0
+    deaf.end, deaf.takes = 5, 11.0
+    ear.poll(0, 1)
+    ear.require_heard(lambda: places)  # a silence, but there is nothing to hear
+    deaf.end, deaf.takes = 6, 9.0
+    ear.poll(0, 1)
     ear.require_heard(lambda: places)  # not silent for long enough since it was looked at
-    now[0] = 37.0
+    deaf.takes = 2.0
+    ear.poll(0, 1)
     with pytest.raises(BrokerAway, match="item 0"):
         ear.require_heard(lambda: places)
 

@@ -39,10 +39,17 @@ PAGE = '''
 
 @pytest.fixture
 def monolith(tmp_path: Path) -> Path:
-    for name, text in {"toys/views.py": TOYS, "scores/all.py": SCORES, "tests/x.py": SCORES, "bad.py": "def"}.items():
+    for name, text in {"toys/views.py": TOYS, "scores/all.py": SCORES, "tests/x.py": SCORES}.items():
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(text)
     return tmp_path
+
+
+def test_code_that_cannot_be_read_is_not_taken_for_code_that_touches_nothing(monolith: Path) -> None:
+    (monolith / "old.py").write_text("print 'of ten years ago'")
+    with pytest.raises(PlanError, match=r"old\.py is no Python .* add it to legacy\.ignore"):
+        code.read(monolith)
+    assert code.read(monolith, ["old.py"])
 
 
 def found(files: list[code.File] | None = None, **catalog: list) -> Graph:  # type: ignore[type-arg]

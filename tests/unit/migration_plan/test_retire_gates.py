@@ -57,6 +57,11 @@ def test_a_step_of_reads_that_began_and_did_not_end_is_half_done() -> None:
     assert half_done([], 0) is None
 
 
+def test_what_goes_back_and_broke_off_is_not_taken_forward() -> None:
+    assert half_done([row(1, "rollback.begin", "canary 10 %", "shadow")], 0) is None
+    assert half_done([row(1, "shadow.begin"), row(2, "abort.begin", "shadow", "legacy")], 0) is None
+
+
 def test_a_switch_is_not_judged_by_the_ledger_and_a_completion_never_goes_back() -> None:
     assert half_done([row(1, "switch.begin", "canary 50 %", "service")], 0) is None
     assert half_done([row(1, "complete.begin", "service", "retired")], 0) is None
