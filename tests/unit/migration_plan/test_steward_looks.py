@@ -23,13 +23,14 @@ class Hanging(DomainLook):
 
     def __init__(self, pool: ThreadPoolExecutor) -> None:
         super().__init__(cast("Context", None), "toys", pool)
-        self.free, self.asked, self.error = threading.Event(), 0, False
+        self.free, self.asked = threading.Event(), 0
+        self.error: Exception | None = None
 
     def _look(self, directions: frozenset[str]) -> Seen:
         self.asked += 1
         self.free.wait(10)
-        if self.error:
-            raise Unreachable("away")
+        if self.error is not None:
+            raise self.error
         return SEEN
 
 
@@ -57,12 +58,15 @@ def test_a_hanging_database_is_asked_once_and_answers_late(look: Hanging, monkey
     assert (look.asked, look.problem) == (1, None)
 
 
-def test_a_database_that_is_away_is_asked_again(look: Hanging, monkeypatch: pytest.MonkeyPatch) -> None:
-    look.error = True
+@pytest.mark.parametrize("error", [Unreachable("away"), RuntimeError("a cached plan has another type")])
+def test_a_database_that_is_away_is_asked_again(
+    look: Hanging, error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    look.error = error
     look.free.set()
     assert seen_at_last(look, monkeypatch) is None
-    assert look.problem == "away"
-    look.error = False
+    assert look.problem == str(error)
+    look.error = None
     assert seen_at_last(look, monkeypatch) == SEEN
     assert look.asked == 2
 

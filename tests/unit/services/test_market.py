@@ -41,7 +41,9 @@ def test_elias_records_become_prices_in_order_once_each() -> None:
 @pytest.mark.parametrize(
     "body",
     [b"", b"<html>", b"[]", b'{"results":[{"datetime":"2024-05-02T12:00:00"}]}', page(record(0, "dear")),
-     page(record(0, 1e300)), page({**record(0, 1), "resolutioncode": "PT7M"})],
+     page(record(0, 1e300)), page({**record(0, 1), "resolutioncode": "PT7M"}),
+     page({**record(0, 1), "datetime": "0001-01-01T00:00:00+02:00"}),
+     page(record(0, 1)).replace(b"\"imbalanceprice\":1", b"\"imbalanceprice\":1e999999999")],
 )  # fmt: skip
 def test_what_is_not_elias_is_refused_whole(body: bytes) -> None:
     with pytest.raises(BadData):
@@ -70,7 +72,15 @@ def test_tennets_quarters_are_counted_in_real_time_from_local_midnight() -> None
 
 
 @pytest.mark.parametrize(
-    "row", ["2024-03-31T23:45,,93,1,1,0", "2024-05-02T00:00,,0,1,1,0", "x,,1,1,1,0", "2024-05-02,,1,dear,,0"]
+    "row",
+    [
+        "2024-03-31T23:45,,93,1,1,0",
+        "2024-05-02T00:00,,0,1,1,0",
+        "x,,1,1,1,0",
+        "2024-05-02,,1,dear,,0",
+        "2024-05-02T00:00,,99999999999999,1,1,0",
+        "9999-12-31T00:00,,1,1,1,0",
+    ],
 )
 def test_a_quarter_that_its_day_does_not_have_is_refused(row: str) -> None:
     with pytest.raises(BadData):
