@@ -41,6 +41,7 @@ def relay(path: Path, until_eof: bool) -> None:
     mapping = load_mapping(stream, path)
     half = running.producer_of(stream, mapping, source, target)
     interpreter.suit()
+    interpreter.share()
     stop = _stop_on_signals()
     if until_eof:
         threading.Thread(target=_wait_for_eof, args=(stop,), daemon=True).start()

@@ -20,6 +20,7 @@ import structlog
 from kafka import KafkaConsumer, TopicPartition
 from kafka.structs import OffsetAndMetadata
 
+from cdc import interpreter
 from cdc.apply.applier import DURABLE_EVERY, Applied
 from cdc.apply.route import Routes, key_text
 from cdc.errors import EnvelopeError
@@ -95,6 +96,7 @@ class Consumer:
 
     def run(self, stop: Callable[[], bool]) -> None:
         """Raises: Moved, LogLost, Transient, and what concerns the stream as a whole."""
+        interpreter.share()
         name = f"{self._stream} apply"
         tables = list(self._routes.by_source)
         with client.translated():

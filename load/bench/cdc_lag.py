@@ -39,7 +39,7 @@ def lag(rig: Rig, contestant: Contestant, per_s: int, seconds: float, first: int
     ):
         target.execute(NOTIFY)
         target.execute("LISTEN bench_marker")
-        wait_active(source, contestant, deadline)
+        wait_active(source, contestant, arrived, deadline)
         heard: dict[int, float] = {}
         done = threading.Event()
         listener = threading.Thread(target=_listen, args=(target, heard, done))

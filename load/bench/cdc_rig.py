@@ -189,7 +189,7 @@ def drain(rig: Rig, contestant: Contestant, timeout: float = 120.0) -> float:
     """Seconds from the slot being read until the last marker has arrived. Raises: Behind, TimeoutError."""
     deadline = time.monotonic() + timeout
     with psycopg.connect(rig.source_dsn, autocommit=True) as source, contestant.running(rig) as arrived:
-        wait_active(source, contestant, deadline)
+        wait_active(source, contestant, arrived, deadline)
         began = time.monotonic()
         while not arrived(rig.marker):
             took = time.monotonic() - began
@@ -199,8 +199,9 @@ def drain(rig: Rig, contestant: Contestant, timeout: float = 120.0) -> float:
         return time.monotonic() - began
 
 
-def wait_active(source: psycopg.Connection[Any], contestant: Contestant, deadline: float) -> None:
+def wait_active(source: psycopg.Connection[Any], contestant: Contestant, arrived: Arrived, deadline: float) -> None:
     while not _active(source, contestant.slot):
+        arrived(0)  # which says so when it ended
         pause(deadline, f"{contestant.name} does not start")
 
 
