@@ -72,7 +72,7 @@ def _rate(ground: Rig, contestant: Contestant, changes: int, notes: list[str], b
     """None for a peer that does not come to the end: the others are measured all the same."""
     try:
         return round(changes / drain(ground, contestant))
-    except (Behind, TimeoutError) as e:
+    except (Behind, TimeoutError, Unavailable) as e:
         notes.append(str(e))
         behind.add(contestant.name)
         return e.per_s or None if isinstance(e, Behind) else None
