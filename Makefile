@@ -35,7 +35,7 @@ test: setup-dev ## Run the tests (real servers; installs missing system packages
 	@.venv/bin/pytest $(WHOLE) -m "not alone and not long" -n 2 --dist loadfile $(ARGS)
 	@.venv/bin/pytest $(WHOLE) -m "alone and not long" $(ARGS)
 
-test-long: setup-dev ## Run the tests that take long by their nature: short benchmarks, brokers that crash, drills.
+test-long: setup-dev ## Run the tests that take long by their nature: whole journeys, crashes, time-outs, short benchmarks, drills.
 	@tools/system-packages.sh nginx=nginx wrk=wrk java=default-jre-headless mvn=maven
 	@.venv/bin/pytest -m "long and not alone" -n 2 --dist loadfile $(ARGS)
 	@.venv/bin/pytest $(WHOLE) -m "long and alone" $(ARGS)

@@ -24,7 +24,7 @@ from banyan.servers.postgres import find_binaries
 from tests.integration.deploy import compose
 from tests.integration.deploy.container import Container, Substitution
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = [pytest.mark.timeout(600), pytest.mark.long]  # starts every component as a container would
 
 OWN = sorted(compose.own(compose.raw()["services"]))
 

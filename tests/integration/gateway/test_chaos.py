@@ -16,6 +16,8 @@ from load.bench.faulty import Faulty
 from load.bench.wire import Answer, read_answer, request
 from tests.integration.gateway.stage import Stage, staged, until
 
+pytestmark = pytest.mark.long  # 27 faults for 6 kinds of request, most of them time-outs
+
 BIG = 1_500_000  # bytes of an upload: more than is kept to be sent again
 SIZE = 40  # repetitions of the id in an answer
 

@@ -28,6 +28,8 @@ from tests.integration.gateway.running import Running, Start, first, ready
 from tests.integration.gateway.stage import reason, side, until
 from tests.integration.gateway.upstream import Seen, Upstream, response
 
+pytestmark = pytest.mark.long  # two nodes, and a line between them that is slow
+
 
 @dataclass
 class Line:

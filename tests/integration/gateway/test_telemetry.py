@@ -18,6 +18,8 @@ from tests.integration.gateway.running import Running, Start, first, ready, run
 from tests.integration.gateway.stage import until
 from tests.integration.gateway.upstream import HangUp, Seen, Upstream, answering, misdirected
 
+pytestmark = pytest.mark.long  # collectors that hang and come back
+
 TRACE, CALLER = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 BELOW, ABOVE = "0" * 15 + "1" + "0" * 15 + "1", "1" + "f" * 31  # their lower halves decide, by a ratio of a half
 

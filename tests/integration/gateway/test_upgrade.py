@@ -11,12 +11,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import httpx
+import pytest
 
 from gateway.children import LONGEST_BACKOFF, backoff_after
 from gateway.settings import from_environment
 from tests.integration.gateway.running import Running, Start, alive, environment, first, ready, run
 from tests.integration.gateway.stage import until
 from tests.integration.gateway.upstream import Upstream, answering
+
+pytestmark = pytest.mark.long  # gateways that replace each other under load
 
 CLIENTS = 12
 QUIET = {"GATEWAY_LOG_SAMPLE": "0"}

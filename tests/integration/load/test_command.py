@@ -19,6 +19,8 @@ from banyan.stack.home import Home, Running
 from tests.fixtures import forked
 from tests.integration.load.shop import LEGACY_TABLES, SERVICE_TABLES, Shop, opened
 
+pytestmark = pytest.mark.long  # clients that work for seconds, and an audit
+
 ROOT = Path(__file__).resolve().parents[3]
 WELL = {"domain": "pricing", "requests": 9, "failed": 0, "lost_writes": 0, "doubled_writes": 0, "stale_reads": 0}
 

@@ -22,6 +22,8 @@ from migration_plan.switch.adapters import GuardTable
 from tests.integration.migration_plan.test_commands import banyan, step
 from tests.integration.migration_plan.toy import Toys, until
 
+pytestmark = pytest.mark.long  # a domain leaves for good, again and again, each time on a fresh toy stack
+
 REFERENCE = """
   - legacy: public.maker
     service: public.makers

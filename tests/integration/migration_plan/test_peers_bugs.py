@@ -14,6 +14,8 @@ from migration_plan.errors import Aborted, PlanError, Refused
 from migration_plan.journey import Stand
 from tests.integration.migration_plan.toy import INSERT, Toys, until, writing
 
+pytestmark = pytest.mark.long  # long transactions and half switches, each on a fresh toy stack
+
 AT_50 = Stand("canary", 50)
 WAITING = "SELECT count(*) FROM pg_locks WHERE NOT granted AND locktype = 'relation' AND relation = %s::regclass"
 

@@ -30,6 +30,8 @@ from migration_plan.steward import Decision
 from migration_plan.steward.act import act
 from tests.integration.migration_plan.toy import App, Toys, until
 
+pytestmark = pytest.mark.long  # seconds of failing traffic, until the steward has seen enough
+
 ROOT = Path(__file__).resolve().parents[3]
 CANARY = Stand("canary", 50)
 FAILED = Decision("rollback", {"errors": "failed"})

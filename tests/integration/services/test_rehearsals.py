@@ -40,6 +40,8 @@ from tests.integration.services.processes import (
 from tests.integration.services.test_guarded_writes import TARIFF
 from tests.integration.services.test_same_answers import CUSTOMER_ROW, REFS
 
+pytestmark = pytest.mark.long  # monolith, service and gateway, with shadow between them
+
 TABLES = {
     "pricing": ["tariffs", "tariff_rates", "market_prices", "quotes"],
     "devices": ["devices", "schedules", "acks", "commands"],

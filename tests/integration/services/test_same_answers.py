@@ -25,6 +25,8 @@ from tests.integration.services.processes import (
     running_service,
 )
 
+pytestmark = pytest.mark.long  # the monolith's own contract against a service, request by request
+
 CUSTOMER_ROW = """
     INSERT INTO customer (id, email, name, status, password_hash, created, updated)
     VALUES (1, 'one@example.net', 'One', 'A', '', now(), now()), (2, 'two@example.net', 'Two', 'A', '', now(), now())
