@@ -15,6 +15,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.mark.e2e
+@pytest.mark.alone
 @pytest.mark.long
 @pytest.mark.timeout(1200)
 def test_every_fault_at_some_step_of_a_switch_or_a_rollback_breaks_nothing(tmp_path: Path) -> None:
