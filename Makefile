@@ -9,7 +9,7 @@ BANYAN := .venv/bin/banyan
 # Tests and stacks start Python hundreds of times: compiling everything each time would take longer than the work.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup setup-dev demo up down test test-long test-quick check format bench-gateway requirements clean
+.PHONY: help setup setup-dev demo up down test test-long test-drill test-quick check format bench-gateway requirements clean
 
 help: ## Show this help.
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' Makefile
@@ -35,9 +35,11 @@ test: setup-dev ## Run the tests (real servers; installs missing system packages
 	@.venv/bin/pytest $(WHOLE) -m "not alone and not long" -n 2 --dist loadfile $(ARGS)
 	@.venv/bin/pytest $(WHOLE) -m "alone and not long" $(ARGS)
 
-test-long: setup-dev ## Run the tests that take long by their nature: whole journeys, crashes, time-outs, short benchmarks, drills.
+test-long: setup-dev ## Run the tests that take long by their nature: whole journeys, crashes, time-outs, short benchmarks.
 	@tools/system-packages.sh nginx=nginx wrk=wrk java=default-jre-headless mvn=maven
 	@.venv/bin/pytest -m "long and not alone" -n 2 --dist loadfile $(ARGS)
+
+test-drill: setup-dev ## Run the drill of the switch: each part killed, frozen, cut off and slowed, under load (10 minutes).
 	@.venv/bin/pytest $(WHOLE) -m "long and alone" $(ARGS)
 
 test-quick: setup-dev ## Run the tests without I/O only.
