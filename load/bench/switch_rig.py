@@ -72,7 +72,7 @@ def rig(tell: Callable[[str], None]) -> Iterator[Rig]:
             settings = config.make(home, gateway_port=free_port(), console_port=free_port(), fresh=True)
             settings.env["BANYAN_PLAN"] = str(_plan(folder))
             settings.write()
-            options = boot.Options(agents=0, prices_since=PRICES_SINCE, meters=0, domains=(DOMAIN,))
+            options = boot.Options(agents=0, prices_since=PRICES_SINCE, meters=0, domains=(DOMAIN,), steward=False)
             boot.boot(settings, supervisor, options, lambda step, detail: tell(f"{step}: {detail}"))
             yield Rig(settings)
     except Exception:

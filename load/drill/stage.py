@@ -95,7 +95,7 @@ def stage(say: Say) -> Iterator[Stage]:
                 ways = {way: _lead(settings, proxies, way) for way in WAYS}
                 steering, ways["controller"] = _steer(settings, straight, proxies)
                 settings.write()
-                options = boot.Options(agents=0, customers=10, prices_since=2025, meters=0)
+                options = boot.Options(agents=0, customers=10, prices_since=2025, meters=0, steward=False)
                 boot.boot(settings, supervisor, options, lambda step, detail: None)
                 made = Stage(home, settings, supervisor, proxies, ways, straight, steering)
                 say("the stack is up")
