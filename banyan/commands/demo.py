@@ -45,7 +45,7 @@ MOST_OF_RATE = 0.75
 )
 @click.option("--clients", type=click.IntRange(1, 500), default=24, show_default=True, help="Independent clients.")
 @click.option(
-    "--seconds", type=click.FloatRange(1, 600), default=4.0, show_default=True, help="How long to stay in each phase."
+    "--seconds", type=click.FloatRange(1, 600), default=3.0, show_default=True, help="How long to stay in each phase."
 )
 @click.option("--seed", type=int, default=1, show_default=True, help="Seed of the clients' choices.")
 def demo(check: bool, rate: int, clients: int, seconds: float, seed: int) -> None:
