@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import logging
 import os
 import signal
-import sys
 import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
@@ -17,7 +15,7 @@ from typing import Any
 import click
 import structlog
 
-from cdc import interpreter, streams
+from cdc import interpreter, logs, streams
 from cdc.apply.route import DomainMapping, routes
 from cdc.beacon import Heartbeat, Tables
 from cdc.commands.parked import parked
@@ -58,17 +56,7 @@ def main() -> None:
 
     Variables that are not set are read from $BANYAN_HOME/env, else from ./.banyan/env, as `banyan` does.
     """
-    structlog.configure(
-        processors=[
-            structlog.contextvars.merge_contextvars,
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.format_exc_info,
-            structlog.processors.JSONRenderer(),
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-    )
+    logs.to_stderr()
 
 
 @main.command()

@@ -163,7 +163,7 @@ def _ask_to_prepare(preview: Prepared) -> None:
 @step_options
 def advance(domain: str, to: str | None, **options: Any) -> None:
     """Take a domain one phase forward (shadow, canary)."""
-    _step(advance_wave, domain, {"to": to}, **options)
+    run_step(advance_wave, domain, {"to": to}, **options)
 
 
 @click.command()
@@ -171,7 +171,7 @@ def advance(domain: str, to: str | None, **options: Any) -> None:
 @step_options
 def switch(domain: str, **options: Any) -> None:
     """Move a domain's writes to its service."""
-    _step(switch_wave, domain, {}, **options)
+    run_step(switch_wave, domain, {}, **options)
 
 
 @click.command()
@@ -180,10 +180,10 @@ def switch(domain: str, **options: Any) -> None:
 @step_options
 def rollback(domain: str, to: str | None, **options: Any) -> None:
     """Take a domain one step back."""
-    _step(rollback_wave, domain, {"to": to}, **options)
+    run_step(rollback_wave, domain, {"to": to}, **options)
 
 
-def _step(
+def run_step(
     verb: Callable[..., Result],
     domain: str,
     more: dict[str, Any],
@@ -204,17 +204,7 @@ def _step(
                 result = step(dry_run=dry_run, progress=progress, hook=views.live_steps(quiet=as_json))
         except KeyboardInterrupt as error:
             raise Interrupted(domain) from error
-    if as_json:
-        click.echo(result.to_json().decode())
-    elif dry_run:
-        views.show_look(result)
-    else:
-        views.show_result(result)
-    if result.refusal:
-        sys.exit(Refused.exit_code)
-
-
-run_step = _step  # for the verbs that have a module of their own
+    views.end(result, as_json=as_json)
 
 
 def _ask(preview: Result) -> None:

@@ -7,10 +7,12 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
+import click
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from migration_plan.errors import Refused
 from migration_plan.ledger import Row
 from migration_plan.plan import Plan
 from migration_plan.repairing import Repair
@@ -32,6 +34,18 @@ def show_published(published: Published, to: Console = out) -> None:
     to.print(escape(published.message + (workers if published.changed else "")), soft_wrap=True)
     if published.unplanned:
         to.print(f"[dim]not in the plan, left as it is: {escape(', '.join(published.unplanned))}[/]", soft_wrap=True)
+
+
+def end(result: Result, *, as_json: bool) -> None:
+    """Show what a step came to, or a look at it; exits as the step would when that says that it is refused."""
+    if as_json:
+        click.echo(result.to_json().decode())
+    elif result.dry_run:
+        show_look(result)
+    else:
+        show_result(result)
+    if result.refusal:
+        sys.exit(Refused.exit_code)
 
 
 def show_result(result: Result) -> None:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import functools
-import logging
 import signal
-import sys
 import threading
 from urllib.parse import urlsplit
 
@@ -14,6 +12,7 @@ import structlog
 
 from banyan.commands.plan import Failure
 from banyan.environment import load_environment
+from cdc import logs
 from migration_plan.context import Context
 from migration_plan.errors import PlanError
 from migration_plan.steward.announce import WEBHOOK, Announcer, Webhook
@@ -31,16 +30,7 @@ def steward(listen: str | None, dry_run: bool) -> None:
     What it does in which stage is in the plan (`stages`). After it acted, the domain is frozen until a person says
     `banyan unfreeze`. It acts under the same lease as a person, who goes first.
     """
-    structlog.configure(
-        processors=[
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.format_exc_info,
-            structlog.processors.JSONRenderer(),
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-    )
+    logs.to_stderr()
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})
     env = load_environment()
     address = listen or urlsplit(env.get("BANYAN_STEWARD_URL", "")).netloc or "127.0.0.1:0"

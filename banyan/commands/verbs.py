@@ -117,14 +117,7 @@ def complete(
                 result = step(dry_run=dry_run, progress=progress, say=_silent if as_json else _tell)
         except KeyboardInterrupt as error:
             raise Interrupted(domain) from error
-    if as_json:
-        click.echo(result.to_json().decode())
-    elif dry_run:
-        views.show_look(result)
-    else:
-        views.show_result(result)
-    if result.refusal:
-        sys.exit(Refused.exit_code)
+    views.end(result, as_json=as_json)
 
 
 def _ask_for_the_name(preview: Result) -> None:
