@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from banyan.commands.plan import Interrupted, _step
+from banyan.commands.plan import Interrupted, run_step
 from banyan.environment import load_environment
 from migration_plan.verbs import Result
 from tests.fixtures import forked
@@ -207,5 +207,5 @@ def test_a_step_that_is_interrupted_says_where_to_look() -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(Interrupted, match="`banyan status` says where pricing stands") as caught:
-        _step(verb, "pricing", {}, yes=True, dry_run=False, as_json=False)
+        run_step(verb, "pricing", {}, yes=True, dry_run=False, as_json=False)
     assert caught.value.exit_code == 130
