@@ -95,8 +95,8 @@ HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n"
     [
         (HEAD % (MAX_BODY + 1) + b"x" * (MAX_BODY + 1), None, "longer than"),
         (HEAD % 1000 + b"x" * 1000, 0.2, "Timeout"),
-        (b"nonsense\r\n\r\n", None, ""),
-        (HEAD % 10 + b"short", None, ""),
+        (b"nonsense\r\n\r\n", None, "illegal status line"),
+        (HEAD % 10 + b"short", None, r"received 5 bytes, expected 10"),
     ],
 )
 async def test_an_answer_without_bounds_is_no_answer(content: bytes, drip_s: float | None, reason: str) -> None:
