@@ -26,4 +26,9 @@ if memory.is_dir() and os.access(memory, os.W_OK) and shutil.disk_usage(memory).
 settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
 
+if os.environ.get("GATEWAY_COMPILED") == "1":  # `make test-compiled`: what every process of the gateway takes by itself
+    from gateway import compiled
+
+    assert compiled.use(), "not compiled: make compile"
+
 pytest_plugins = ["tests.fixtures.places", "tests.fixtures.servers", "tests.fixtures.kafka"]

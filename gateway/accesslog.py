@@ -67,7 +67,7 @@ class AccessLog:
         self._wanted = threading.Event()
         self._idle = threading.Event()
         self._idle.set()
-        self._thread: threading.Thread | None = None
+        self._flusher: threading.Thread | None = None
 
     def add(self, exchange: Exchange, seconds: float) -> None:
         """Failures are always kept, the rest is sampled."""
@@ -127,9 +127,9 @@ class AccessLog:
             at = time()
             self._lines.append(b'{"at":%.3f,"event":"access log lines dropped","count":%d}\n' % (at, self._dropped))
             self._dropped = 0
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._run, name="access log", daemon=True)
-            self._thread.start()
+        if self._flusher is None:
+            self._flusher = threading.Thread(target=self._run, name="access log", daemon=True)
+            self._flusher.start()
         self._batch, self._lines = self._lines, []
         self._idle.clear()
         self._wanted.set()

@@ -7,6 +7,7 @@ GatewayError
 ├── HandoverFailed      the new gateway did not get ready; the old one goes on
 ├── TableRefused        a route table is wrong as a whole; carries every reason
 ├── PortTaken           somebody else listens on the gateway's port
+├── NotCompiled         the data path could not be compiled; it runs as it is, only slower
 └── AdminError          a call of the admin API failed
     ├── AdminUnreachable    nobody answers at that URL
     ├── AdminUnauthorized   the token was not accepted (401, 403)
@@ -80,3 +81,7 @@ class AdminRefused(AdminError):
         self.status = status
         self.detail = detail
         super().__init__(f"the gateway refused the change ({status}): {detail}")
+
+
+class NotCompiled(GatewayError):
+    """The data path could not be compiled; it runs as it is."""

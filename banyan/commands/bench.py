@@ -47,12 +47,18 @@ def bench() -> None:
 
 @bench.command()
 @click.option("--seconds", type=click.IntRange(1, 600), default=12, show_default=True, help="Load for each contestant.")
+@click.option(
+    "--compiled/--interpreted",
+    default=True,
+    show_default=True,
+    help="Our data path as machine code, as its image has it (made first, in a minute); or as plain Python only.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object as the last line.")
-def gateway(seconds: int, as_json: bool) -> None:
+def gateway(seconds: int, compiled: bool, as_json: bool) -> None:
     """One gateway worker on one core against Envoy and nginx with the same duties."""
     from load.bench.gateway import run, show_report
 
-    _show(run(seconds, _progress), show_report, as_json)
+    _show(run(seconds, _progress, compiled=compiled), show_report, as_json)
 
 
 @bench.command()

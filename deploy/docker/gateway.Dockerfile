@@ -2,12 +2,17 @@
 FROM python:3.11-slim AS build
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 WORKDIR /src
+RUN apt-get update && apt-get install --yes --no-install-recommends gcc libc6-dev
 RUN python -m venv /opt/banyan
 COPY requirements/gateway.txt requirements/
 RUN /opt/banyan/bin/pip install --require-hashes -r requirements/gateway.txt
 COPY pyproject.toml README.md LICENSE ./
 COPY gateway gateway
 RUN /opt/banyan/bin/pip install --no-deps .
+# The data path as machine code; the compiler stays behind.
+COPY requirements/compile.txt requirements/
+RUN python -m pip install --require-hashes --target /opt/compile -r requirements/compile.txt \
+    && PYTHONPATH=/opt/compile /opt/banyan/bin/python -m gateway compile
 
 FROM python:3.11-slim
 RUN groupadd --gid 10001 banyan \

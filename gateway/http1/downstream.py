@@ -33,6 +33,8 @@ class Downstream(asyncio.Protocol):
         "_buffer", "_eof", "_exchange", "_full", "_gateway", "_intake", "_linger_until", "_mode", "_paused",
         "_transport", "_unread", "hops", "keep_alive", "since",
     )  # fmt: skip
+    _transport: asyncio.Transport  # these two: since the connection was made
+    hops: Hops
 
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
@@ -44,9 +46,7 @@ class Downstream(asyncio.Protocol):
         self._mode = _HEAD
         self._paused = False
         self._unread = 0  # bytes that the client did not take up to the last look at it
-        self._transport: asyncio.Transport = cast("asyncio.Transport", None)
         self._linger_until = 0.0
-        self.hops: Hops = cast("Hops", None)
         self.keep_alive = True
         self.since = gateway.now  # when the present mode began, or the client last made enough progress in it
 

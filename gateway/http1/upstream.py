@@ -53,6 +53,7 @@ class UpstreamConnection(asyncio.Protocol):
         "_buffer", "_decoder", "_informational", "_method", "_mode", "_owner", "_remaining", "_reusable", "_sending",
         "answered", "idle_since", "sink", "transport", "used",
     )  # fmt: skip
+    transport: asyncio.Transport  # since the connection was made
 
     def __init__(self, owner: Owner) -> None:
         self._owner = owner
@@ -68,7 +69,6 @@ class UpstreamConnection(asyncio.Protocol):
         self.idle_since = 0.0
         self.sink: Sink | None = None
         self.used = False  # carried a request before: the server may have been closing it when we sent
-        self.transport: asyncio.Transport = cast("asyncio.Transport", None)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast("asyncio.Transport", transport)

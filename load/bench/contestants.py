@@ -119,10 +119,17 @@ def backend(folder: Path, port: int, pin: Sequence[str]) -> Iterator[Running]:
 
 @contextlib.contextmanager
 def banyan(
-    folder: Path, port: int, backend_port: int, pin: Sequence[str], *, mirror: bool = False
+    folder: Path,
+    port: int,
+    backend_port: int,
+    pin: Sequence[str],
+    *,
+    mirror: bool = False,
+    compiled: bool = True,
+    called: str = "banyan",
 ) -> Iterator[Running]:
-    """One worker as the parent would start it."""
-    name = _name("banyan", mirror)
+    """One worker as the parent would start it; `compiled`: by what was made of its data path, if anything was."""
+    name = _name(called, mirror)
     state = folder / f"{name}-state"
     state.mkdir()
     table = folder / f"{name}.json"
@@ -141,6 +148,7 @@ def banyan(
         "GATEWAY_ADMIN_TOKEN": os.urandom(16).hex(),
         "GATEWAY_TABLE": str(table),
         "GATEWAY_LOG_SAMPLE": "1",
+        **({} if compiled else {"GATEWAY_COMPILED": "0"}),
     }
     with bound_socket(Address("127.0.0.1", port)) as sock:
         fd = sock.fileno()

@@ -7,15 +7,19 @@ of them. Load and backend share the other core. A second course has all reads co
 from __future__ import annotations
 
 import contextlib
+import functools
 import statistics
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from banyan.errors import BanyanError
 from banyan.servers.ports import free_port
+from gateway.compiling import compile_data_path
+from gateway.errors import NotCompiled
 from load.bench import contestants, footprint, wrk
 from load.bench.contestants import Running
 from load.bench.report import Report, show
@@ -24,7 +28,8 @@ from load.bench.rig import pins
 CONNECTIONS = 32
 ROUND_SECONDS = 1  # short, so that a disturbance hits all contestants alike
 BAR = {"envoy_rps": ">= 1.0", "envoy_p99": "<= 1.0"}
-MAKERS = {"banyan": contestants.banyan, "envoy": contestants.envoy, "nginx": contestants.nginx}
+Maker = Callable[..., AbstractContextManager[Running]]
+CONTESTANTS = ("banyan", "envoy", "nginx")
 
 
 @dataclass(slots=True)
@@ -46,26 +51,51 @@ class Rounds:
         }
 
 
-def run(seconds: float, tell: Callable[[str], None] = lambda _: None) -> Report:
-    """`seconds` of load for each contestant. Raises: banyan.errors.ServerMissing without wrk."""
+def run(seconds: float, tell: Callable[[str], None] = lambda _: None, *, compiled: bool = True) -> Report:
+    """`seconds` of load for each contestant. Raises: banyan.errors.ServerMissing without wrk.
+
+    `compiled`: our data path as machine code, as its image has it, made first where it is not there, and beside it as
+    plain Python; else, or where it cannot be made, only that.
+    """
     wrk.binary()
     own, others = pins()
     notes = [] if own else ["fewer than two cores, or no taskset: nothing is pinned"]
+    makers = _makers(compiled and _compile(tell, notes))
     with tempfile.TemporaryDirectory(prefix="banyan-bench-") as name, contextlib.ExitStack() as stack:
         folder = Path(name)
         script = wrk.write_script(folder)
         direct = stack.enter_context(contestants.backend(folder, free_port(), others))
         course = Course(folder, script, int(direct.url.split(":")[2].split("/")[0]), own, others, notes, tell)
-        with course.contestants(mirror=False) as running:
+        with course.contestants(makers) as running:
             tell(f"{footprint.IDLE} idle connections")
             idle = {one.name: round(footprint.idle_kb(one), 2) for one in running}  # before load has made room
             results = course.race(running, seconds)
             tell("one request at a time")
             added = footprint.added_ms(direct, running, script, others)
-        with course.contestants(mirror=True) as running:
+        with course.contestants({name: makers[name] for name in CONTESTANTS}, mirror=True) as running:
             results |= course.race(running, min(seconds, max(2.0, seconds / 3)))
             copies = footprint.copies(folder / "banyan_shadow-state")
     return _report(results, added, idle, copies, notes)
+
+
+def _makers(compiled: bool) -> dict[str, Maker]:
+    ours = contestants.banyan
+    makers: dict[str, Maker] = {
+        "banyan": functools.partial(ours, compiled=compiled), "envoy": contestants.envoy, "nginx": contestants.nginx,
+    }  # fmt: skip
+    if compiled:
+        makers["banyan_interpreted"] = functools.partial(ours, compiled=False, called="banyan_interpreted")
+    return makers
+
+
+def _compile(tell: Callable[[str], None], notes: list[str]) -> bool:
+    tell("compiling the data path, where it is not yet (a minute)")
+    try:
+        compile_data_path()
+    except NotCompiled as error:
+        notes.append(f"the data path is interpreted: {error}")
+        return False
+    return True
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,11 +111,11 @@ class Course:
     tell: Callable[[str], None]
 
     @contextlib.contextmanager
-    def contestants(self, *, mirror: bool) -> Iterator[list[Running]]:
+    def contestants(self, makers: Mapping[str, Maker], *, mirror: bool = False) -> Iterator[list[Running]]:
         """Those that can be had here."""
         with contextlib.ExitStack() as stack:
             running: list[Running] = []
-            for contestant, make in MAKERS.items():
+            for contestant, make in makers.items():
                 try:
                     made = make(self.folder, free_port(), self.backend_port, self.own, mirror=mirror)
                     running.append(stack.enter_context(made))
@@ -122,7 +152,7 @@ def _report(
     copies: dict[str, int],
     notes: list[str],
 ) -> Report:
-    figures: dict[str, Any] = dict.fromkeys([*MAKERS, *(f"{name}_shadow" for name in MAKERS)])
+    figures: dict[str, Any] = dict.fromkeys([*CONTESTANTS, *(f"{name}_shadow" for name in CONTESTANTS)])
     figures |= {name: rounds.figures() for name, rounds in results.items()}
     for name in added:
         figures[name] |= {"added_ms": added[name], "idle_kb": idle[name]}
@@ -136,6 +166,7 @@ def _report(
         "envoy_idle": _ratio(figures, "envoy", "idle_kb"),
         "envoy_shadow_rps": _ratio(figures, "envoy_shadow", "rps", "banyan_shadow"),
         "envoy_shadow_p99": _ratio(figures, "envoy_shadow", "p99_ms", "banyan_shadow"),
+        "interpreted_rps": _ratio(figures, "banyan_interpreted", "rps"),
         "nginx_shadow_rps": _ratio(figures, "nginx_shadow", "rps", "banyan_shadow"),
     }
     met = (ratios["envoy_rps"] or 0) >= 1.0 and (ratios["envoy_p99"] or float("inf")) <= 1.0
@@ -144,7 +175,7 @@ def _report(
 
 def _ratio(figures: dict[str, Any], peer: str, figure: str, own: str = "banyan") -> float | None:
     """Ours to theirs."""
-    if figures[peer] is None or not figures[peer][figure]:
+    if figures.get(peer) is None or not figures[peer][figure]:
         return None
     return round(figures[own][figure] / figures[peer][figure], 3)
 

@@ -43,6 +43,7 @@ UNSET = {
     "GATEWAY_LOG_SAMPLE": TUNING,
     "GATEWAY_DRAIN_SECONDS": "10 s are within the grace periods of both",
     "GATEWAY_PATIENCE": TUNING,
+    "GATEWAY_COMPILED": "the image has it compiled, and takes it",
     "GATEWAY_HOLD_SECONDS": TUNING,
     "GATEWAY_SLOW_TIMEOUT": TUNING,
     "GATEWAY_SLOW_RATE": TUNING,

@@ -13,7 +13,7 @@ import pytest
 
 from gateway.control.table import Operation, Wave
 from gateway.routing.keys import identity
-from tests.integration.gateway.stage import Stage, reason, side, staged, until
+from tests.integration.gateway.stage import Stage, interpreted, reason, side, staged, until
 from tests.integration.gateway.upstream import HangUp, Seen, answering, hang, response
 
 
@@ -180,6 +180,7 @@ async def test_a_write_that_never_left_pins_nobody() -> None:
         assert (side(answer), reason(answer)) == ("service", "canary")
 
 
+@interpreted
 async def test_a_write_whose_answer_was_lost_pins_at_every_node(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     async def breaks(seen: Seen, writer: asyncio.StreamWriter) -> None:
         if seen.method == "POST":
@@ -196,6 +197,7 @@ async def test_a_write_whose_answer_was_lost_pins_at_every_node(stage: Stage, mo
     assert reason(await stage.client.get("/items", headers=me)) == "pin"
 
 
+@interpreted
 async def test_a_write_whose_client_left_pins_at_every_node(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     stage.wave(phase="canary", canary_percent=100)
     stage.legacy.handler = hang

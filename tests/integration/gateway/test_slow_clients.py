@@ -10,7 +10,7 @@ import pytest
 
 from gateway.http1.downstream import Downstream
 from load.bench.wire import read_answer, request
-from tests.integration.gateway.stage import Stage, staged, until
+from tests.integration.gateway.stage import Stage, interpreted, staged, until
 from tests.integration.gateway.upstream import HangUp, Seen, answering
 
 HEAD = b"GET /items HTTP/1.1\r\nHost: a\r\n"
@@ -212,6 +212,7 @@ async def crowd(stage: Stage, size: int) -> list[asyncio.StreamWriter]:
     return writers
 
 
+@interpreted
 async def test_a_defect_in_one_connection_leaves_the_others_their_time_limits(monkeypatch: pytest.MonkeyPatch) -> None:
     async with staged(slow_timeout=0.6) as stage:
         writers = await crowd(stage, 20)
@@ -228,6 +229,7 @@ async def test_a_defect_in_one_connection_leaves_the_others_their_time_limits(mo
             writer.transport.abort()
 
 
+@interpreted
 async def test_who_is_served_while_many_are_turned_away_has_the_time_of_now(monkeypatch: pytest.MonkeyPatch) -> None:
     async with staged() as stage:
         writers = await crowd(stage, 50)
