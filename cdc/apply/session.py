@@ -11,8 +11,9 @@ import psycopg
 from cdc.errors import AtWork, CdcError, RowMissing, SchemaChanged, TargetRefused, Transient, first_line
 from cdc.mapping.errors import ConversionError
 
-# SQLSTATE classes that are about one row: data exception, integrity constraint, exception raised by a trigger.
-POISON = ("22", "23", "P0")
+# SQLSTATE classes that are about one row: data exception, integrity constraint, exception raised by a trigger; and two
+# rows of one statement that are one to the target.
+POISON = ("22", "23", "P0", "21000")
 # Undefined column or table, another type than the value has, no unique key to upsert by: the target's table changed.
 SHAPE = ("42703", "42P01", "42804", "42846", "42P10")
 # Locks, deadlocks, serialization, cancel, resources, shutdown, connection: the same step may work in a moment.
