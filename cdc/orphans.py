@@ -66,7 +66,7 @@ def find(dsn: str, tables: Collection[str], again_after: float = AGAIN_AFTER) ->
             first = [_look(target, *key) for key in keys]
             if not any(found.rows for found in first):
                 return []
-            time.sleep(again_after)
+            time.sleep(again_after)  # for no condition: what is still there after so long is no parent on its way
             second = [_look(target, *key) for key, found in zip(keys, first, strict=True) if found.rows]
     except psycopg.Error as e:
         raise Transient(f"orphans cannot be looked for: {first_line(e)}") from e

@@ -102,7 +102,7 @@ def _bound_wal(source: psycopg.Connection[Any], stream: Stream) -> None:
                 "the source keeps WAL for slots without bound (max_slot_wal_keep_size = -1), and this role cannot set"
                 f" it: let it be {stream.slot_keep_mb}MB or so, or a stream that stands fills the source's disk"
             )
-        time.sleep(0.05)
+        time.sleep(0.05)  # a reload reaches each process by a signal, and nobody is told
 
 
 def _kept(source: psycopg.Connection[Any]) -> str:
@@ -179,7 +179,7 @@ def _drop_origin(connection: psycopg.Connection[Any], origin: str, timeout: floa
         except psycopg.errors.ObjectInUse as e:
             if time.monotonic() > deadline:
                 raise Transient(f"origin {origin} is still in use: stop the stream first") from e
-            time.sleep(0.05)
+            time.sleep(0.05)  # the drop does not wait, and nobody is told when a session lets go of an origin
 
 
 @contextmanager

@@ -6,7 +6,6 @@ A module of its own: Redis's client takes a third of the time in which a command
 from __future__ import annotations
 
 import threading
-import time
 
 import orjson
 import redis
@@ -37,7 +36,7 @@ class Publisher(threading.Thread):
             self._status.changed.wait(PUBLISH_EVERY)
             self._status.changed.clear()
             self._publish()
-            time.sleep(PUBLISH_GAP)
+            self._halt.wait(PUBLISH_GAP)
         self._client.close()
 
     def _publish(self) -> None:

@@ -138,7 +138,7 @@ class Runner:
             name = f"banyan-cdc {self.stream.name}"
             end_sessions(self._target_dsn, name, "the target")
             end_sessions(self._source_dsn, name, "the source")  # its reader, which holds the slot
-            time.sleep(0.02)  # its server process takes a moment to end
+            time.sleep(0.02)  # one of another name or role has it, of whose end nobody is told
 
     def _applier_session(self) -> psycopg.Connection[Any]:
         target = connect(self._target_dsn, f"banyan-cdc {self.stream.name}")

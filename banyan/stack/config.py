@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from banyan.environment import read_lines
@@ -74,9 +75,15 @@ def make(
             env[variable] = str(_unused(remembered, set(env.values())))
     for name in _secret_names():
         env[name] = old.get(name) or secrets.token_urlsafe(24)
+    env |= _kafka(os.environ) or _kafka(old)
     config = Config(home, env)
     env.update(_derived(config, workers))
     return config
+
+
+def _kafka(env: Mapping[str, str]) -> dict[str, str]:
+    """Of a broker that is not ours: a stream that goes through it needs it at each start, and who moves one too."""
+    return {name: value for name, value in env.items() if name.startswith("KAFKA_")}
 
 
 def require_ports(gateway: int | None, console: int | None) -> dict[str, int]:

@@ -141,10 +141,7 @@ def streams(config: Config, domains: Sequence[str] = SERVICES) -> list[Spec]:
         Spec(
             name=f"cdc-{domain}-{direction}",
             command=[_PYTHON, "-m", "cdc", "run", "--stream", str(config.home.streams / f"{domain}.{direction}.json")],
-            env={
-                **config.pick("BANYAN_LEGACY_CDC_DSN", f"BANYAN_{domain.upper()}_CDC_DSN", "BANYAN_REDIS_URL"),
-                **{k: v for k, v in os.environ.items() if k.startswith("KAFKA_")},  # of a broker that is not ours
-            },
+            env=config.pick("BANYAN_LEGACY_CDC_DSN", f"BANYAN_{domain.upper()}_CDC_DSN", "BANYAN_REDIS_URL", "KAFKA_*"),
             ready_url=f"{config[f'BANYAN_CDC_{domain.upper()}_{direction.upper()}_URL']}/readyz",
         )
         for domain in domains

@@ -326,7 +326,7 @@ class Applier:
 
 def needs_care(error: psycopg.Error) -> bool:
     """Whether the batch may pass in another way: row by row, or not by COPY (which row security and views refuse)."""
-    return is_poison(error) or (error.sqlstate or "") in ("0A000", "21000", "42809")
+    return is_poison(error) or (error.sqlstate or "") in ("0A000", "42809")
 
 
 def _pipelines(run: Run) -> bool:

@@ -220,11 +220,14 @@ class Shapes:
         return together
 
     def _dump(self, target: str) -> Dump:
-        """A Python value as PostgreSQL's text, as psycopg would write it."""
-        adapt, general = self.adapters.get(target), self.dump
-        if adapt is not None:
-            return lambda value: general(adapt(value))
-        return lambda value: quick(value) if (quick := _QUICK.get(type(value))) is not None else general(value)
+        return dump_of(self.adapters.get(target), self.dump)
+
+
+def dump_of(adapt: Adapter | None, general: Dump) -> Dump:
+    """How the values of a column become PostgreSQL's text, as psycopg would write it. `adapt`: what its type asks."""
+    if adapt is not None:
+        return lambda value: general(adapt(value))
+    return lambda value: quick(value) if (quick := _QUICK.get(type(value))) is not None else general(value)
 
 
 def dumper(connection: psycopg.Connection[Any]) -> Dump:

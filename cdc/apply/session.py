@@ -11,10 +11,13 @@ import psycopg
 from cdc.errors import AtWork, CdcError, RowMissing, SchemaChanged, TargetRefused, Transient, first_line
 from cdc.mapping.errors import ConversionError
 
-# SQLSTATE classes that are about one row: data exception, integrity constraint, exception raised by a trigger.
-POISON = ("22", "23", "P0")
+# SQLSTATE classes that are about one row: data exception, integrity constraint, exception raised by a trigger; and two
+# rows of one statement that are one to the target.
+POISON = ("22", "23", "P0", "21000")
 # Undefined column or table, another type than the value has, no unique key to upsert by: the target's table changed.
 SHAPE = ("42703", "42P01", "42804", "42846", "42P10")
+# How long a session that was told to end is waited for, milliseconds.
+GONE_MS = 5_000
 # Locks, deadlocks, serialization, cancel, resources, shutdown, connection: the same step may work in a moment.
 PASSING = ("40", "53", "55", "57", "58", "08")
 
@@ -58,13 +61,15 @@ def become_applier(connection: psycopg.Connection[Any], origin: str) -> None:
 
 
 def end_sessions(dsn: str, name: str, side: str) -> None:
-    """Of our own role in this database; whoever had them meets a lost connection. Raises: Transient."""
+    """Of our own role in this database; whoever had them meets a lost connection. Returns when they are gone, or do not
+    go. Raises: Transient.
+    """
     try:
         with psycopg.connect(dsn, autocommit=True, connect_timeout=5, application_name="banyan-cdc take-over") as ours:
             ours.execute(
-                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                "SELECT pg_terminate_backend(pid, %s) FROM pg_stat_activity"
                 " WHERE datname = current_database() AND application_name = %s AND usename = current_user",
-                [name],
+                [GONE_MS, name],
             )
     except psycopg.OperationalError as e:
         raise Transient(f"cannot connect to {side}: {first_line(e)}") from e

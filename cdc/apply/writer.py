@@ -14,6 +14,7 @@ from cdc.apply.parked import Key
 from cdc.apply.route import Route, Routes
 from cdc.apply.runs import Run, gather, last_words
 from cdc.apply.session import is_poison, stream_error
+from cdc.apply.sets import Sets
 from cdc.change import Change, Row
 from cdc.errors import CdcError, RowMissing, SchemaChanged, TooManyParked, first_line
 
@@ -34,6 +35,7 @@ class Writer:
         self._queries: dict[tuple[str, str, tuple[str, ...]], bytes] = {}
         self._bulk: dict[tuple[str, str, tuple[str, ...]], tuple[statements.Bulk, str]] = {}
         self._adapters = {(r.source, r.target): statements.adapters(connection, r) for r in routes.every()}
+        self._sets = Sets(connection, routes, self._adapters)
         self._filled: set[str] = set()
         self.tolerates: frozenset[str] = frozenset()  # source tables whose partial updates may meet no row
         self._freed: set[Key] = set()  # parked parts whose wide row has come or gone
@@ -99,6 +101,9 @@ class Writer:
         """Single statements; safe in a pipeline unless rows must be counted (patch, move)."""
         adapt = self._adapters[run.route.source, run.route.target]
         cursor = self.connection.cursor()
+        if len(run.rows) > 1 and (statement := self._sets.statement(run)) is not None:
+            cursor.execute(statement)
+            return
         if run.kind == "clear":
             cursor.execute(self._query(run))
             return

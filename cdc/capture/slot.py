@@ -195,7 +195,7 @@ def drop(connection: psycopg.Connection[Any], name: str, timeout: float = 10.0) 
         except psycopg.errors.ObjectInUse as e:
             if time.monotonic() > deadline:
                 raise Transient(f"slot {name} is still read: stop the stream first ({str(e).strip()})") from e
-            time.sleep(0.05)
+            time.sleep(0.05)  # what can wait for a reader to leave, DROP_REPLICATION_SLOT … WAIT, waits without limit
         else:
             return True
 

@@ -93,6 +93,7 @@ def move(path: Path, to: Transport, timeout: float, dry_run: bool) -> None:
         if dry_run:
             click.echo(f"{found}; nothing was changed")
             return
+        target.execute(f"LISTEN {standing.MOVED}".encode())
         if not standing.ask(target, stream.name, stream.kafka, to):
             click.echo(f"{stream.name} comes through {to} already")
             return
@@ -126,7 +127,8 @@ def move(path: Path, to: Transport, timeout: float, dry_run: bool) -> None:
                         f" nothing is being read again); the wish stands,"
                         f" `banyan stream move {stream.name} --to {transport}` takes it back"
                     )
-                time.sleep(0.05)
+                for _ in target.notifies(timeout=standing.LOOK, stop_after=1):  # and the worker may have failed
+                    pass
         finally:
             stop.set()
             worker.join(10)

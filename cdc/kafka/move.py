@@ -24,6 +24,7 @@ import psycopg
 from cdc.kafka import client, guard, marks
 from cdc.kafka.marks import Place
 from cdc.kafka.settings import Settings, Transport
+from cdc.kafka.standing import MOVED
 from cdc.kafka.topics import Topics, ensure, partitions_of, require_partitions
 
 
@@ -71,4 +72,5 @@ def _set(
     marks.restart(connection, stream, places)
     query = "UPDATE banyan.stream SET transport = %s, move_to = %s WHERE stream = %s"
     connection.execute(query, [transport, wish, stream])
+    connection.execute("SELECT pg_notify(%s, %s)", [MOVED, stream])
     connection.execute("COMMIT")

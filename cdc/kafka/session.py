@@ -10,6 +10,7 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import psycopg
@@ -24,7 +25,7 @@ from cdc.apply.statements import table_name
 from cdc.capture.raw import Captured, as_event
 from cdc.capture.types import SESSION_OPTIONS
 from cdc.change import FENCE, Boundary, Change
-from cdc.kafka import client, control, marks, records
+from cdc.kafka import client, control, gather, marks, records, topics
 from cdc.kafka.control import Control, Sent, Truncated
 from cdc.kafka.errors import BrokerAway
 
@@ -60,8 +61,8 @@ class Session:
         self._system, self._db = system, db
         self._numbers: dict[tuple[str, int], int] = defaultdict(int)
         self._ends: dict[str, list[int]] = {}
-        self._futures: list[Any] = []
-        self._last: dict[tuple[str, int], Any] = {}
+        self._gathered = gather.Gathered(producer, records.HEADER, topics.MAX_MESSAGE_BYTES)
+        self._sent: list[tuple[tuple[str, int], gather.Batch]] = []  # not known to be acknowledged
         self._control = 0
         self._writers: dict[str, records.Writer] = {}
         self._open: list[Sent] = []  # messages of a transaction that has not ended
@@ -181,23 +182,18 @@ class Session:
         place = (topic, partition)
         number = self._numbers[place]
         self._numbers[place] = number + 1
-        headers = [(records.HEADER, records.header(self.name, number, columns))]
-        future = self._producer.send(topic, value, key, headers, partition)
-        self._futures.append(future)
-        self._last[place] = future
+        header = records.header(self.name, number, columns)
+        if (full := self._gathered.put(topic, partition, key, value, header)) is not None:
+            self._sent.append((place, full))
 
     def _acknowledged(self) -> None:
-        if not self._futures:
-            return
-        self._wait(lambda: self._producer.flush(timeout=PATIENCE))
-        for future in self._futures:
-            if not future.is_done or future.failed():
-                raise client.kafka_error(future.exception or TimeoutError("not acknowledged"))
-        for (topic, partition), future in self._last.items():
+        """Everything that was put. Raises: BrokerAway, and what the broker has against it."""
+        self._sent += self._gathered.hand_over()
+        for (topic, partition), batch in self._sent:
+            self._wait(partial(batch.wait, PATIENCE))
             ends = self._ends.setdefault(topic, [-1] * self._relay.topics.partitions)
-            ends[partition] = future.value.offset + 1
-        self._futures.clear()
-        self._last.clear()
+            ends[partition] = batch.end()
+        self._sent.clear()
 
     def _wait(self, step: Callable[[], Any]) -> None:
         """For the broker, as long as a delivery may take; when asked to stop, only a moment longer. Raises:

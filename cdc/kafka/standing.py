@@ -14,6 +14,8 @@ from cdc.kafka.settings import Settings, Transport
 
 # How often the wish to move is looked at by who runs a stream, seconds.
 LOOK = 0.3
+# Notified in the target with a stream's name when it has moved.
+MOVED = "banyan_moved"
 
 
 def stand(connection: psycopg.Connection[Any], stream: str) -> tuple[Transport, Transport | None, int | None]:

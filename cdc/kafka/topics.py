@@ -1,4 +1,4 @@
-"""Topics: their names, which partition a key has, and making sure that they are as a stream needs them."""
+"""Topics: their names, and making sure that they are as a stream needs them."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from typing import Any
 from kafka import KafkaAdminClient
 from kafka.admin import NewTopic
 from kafka.errors import TopicAlreadyExistsError
-from kafka.partitioner.default import murmur2
 
 from cdc.errors import ConfigError
 from cdc.kafka.bounded import PATIENCE, within
+from cdc.kafka.partitioner import partition
 from cdc.kafka.settings import Settings
 
 # Kafka keeps what a consumer has not read for so long; a target that is away longer is filled again.
@@ -42,13 +42,6 @@ class Topics:
 
     def partition(self, key: bytes) -> int:
         return partition(key, self.partitions)
-
-
-def partition(key: bytes, partitions: int) -> int:
-    """murmur2 of the key's bytes, its sign bit cleared, modulo the number of partitions: what Kafka's own clients do,
-    so a connector that writes the same keys chooses the same partitions.
-    """
-    return int(murmur2(key) & 0x7FFFFFFF) % partitions
 
 
 def ensure(admin: KafkaAdminClient, topics: Topics, tables: Iterable[str], settings: Settings) -> dict[str, str]:

@@ -77,6 +77,7 @@ class Brake:
     def _wait(self, over: Callable[[], bool]) -> None:
         while not over():
             self._check()
+            # A pace, and a look at `stopping`, which is no event.
             time.sleep(0.01 if self._rate.per_s else SLICE)
         self._check()
 

@@ -47,7 +47,7 @@ class Sight:
                 break
             self._source.execute("ROLLBACK")
             self._check()
-            time.sleep(AGAIN)
+            time.sleep(AGAIN)  # a commit becomes visible without a word; its lock may be gone by then
         try:
             yield
         finally:

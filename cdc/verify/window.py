@@ -186,6 +186,7 @@ class Windows:
             if time.monotonic() > deadline:
                 self.stalled.add(self.carriers[direction].stream)
                 raise Stalled
+            # A NOTIFY with each of the applier's commits would put all commits of the target's database in one queue.
             time.sleep(POLL_S)
 
     def _look(self, side: Side) -> Look:

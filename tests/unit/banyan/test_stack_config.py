@@ -65,6 +65,19 @@ def test_the_file_with_the_secrets_is_its_owners_alone(home):
     assert stat.S_IMODE(home.env_file.stat().st_mode) == 0o600
 
 
+def test_a_broker_of_the_users_is_known_at_the_next_start_and_in_the_next_shell(home, monkeypatch):
+    monkeypatch.setenv("KAFKA_BOOTSTRAP_SERVERS", "broker:9092")
+    monkeypatch.setenv("KAFKA_USERNAME", "ann")
+    config.make(home).write()
+    monkeypatch.delenv("KAFKA_USERNAME")
+    monkeypatch.delenv("KAFKA_BOOTSTRAP_SERVERS")
+    later = config.make(home)
+    assert later.pick("KAFKA_*") == {"KAFKA_BOOTSTRAP_SERVERS": "broker:9092", "KAFKA_USERNAME": "ann"}
+    assert specs.streams(later)[0].env["KAFKA_BOOTSTRAP_SERVERS"] == "broker:9092"
+    monkeypatch.setenv("KAFKA_BOOTSTRAP_SERVERS", "other:9092")
+    assert config.make(home).pick("KAFKA_*") == {"KAFKA_BOOTSTRAP_SERVERS": "other:9092"}
+
+
 def test_a_service_gets_neither_another_services_database_nor_the_owners(home):
     made = config.make(home)
     pricing = next(spec for spec in specs.services(made) if spec.name == "pricing")
