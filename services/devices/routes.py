@@ -7,6 +7,7 @@ from litestar.types import ControllerRouterHandler
 from services.devices.facade.acks import AcksFacade
 from services.devices.facade.devices import DevicesFacade, get_schedule
 from services.devices.v2.devices import DevicesV2
+from services.devices.v2.enrolments import EnrolmentsV2
 from services.devices.v2.market import MarketV2
 from services.devices.v2.optimize import OptimizeV2
 
@@ -15,6 +16,7 @@ ROUTES: list[ControllerRouterHandler] = [
     AcksFacade,
     get_schedule,
     DevicesV2,
+    EnrolmentsV2,
     MarketV2,
     OptimizeV2,
 ]

@@ -10,13 +10,14 @@ from litestar.datastructures import State
 
 from services.chassis.application import create_app
 from services.chassis.settings import Settings
+from services.devices.fleet.tries import Tries
 from services.devices.market.job import Job
 from services.devices.market.metrics import MarketMetrics
 from services.devices.market.source import Source
 from services.devices.optimizer.metrics import PlannerMetrics
 from services.devices.optimizer.planner import Planner
 from services.devices.routes import ROUTES
-from services.devices.store.devices import device_lookup
+from services.devices.store.tokens import device_lookup
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 
@@ -37,6 +38,7 @@ def devices(settings: Settings, market: Source | None = None) -> Litestar:
         device_lookup=device_lookup,
         background=None if market is None else job,
     )
+    app.state.tries = Tries()
     registry = app.state.metrics.registry
     counts = MarketMetrics(registry)
     app.state.planner = Planner(PlannerMetrics(registry))
