@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 from advanced_alchemy.types import DateTimeUTC
+from sqlalchemy.dialects.postgresql import JSONB
 
 from services.devices.store.metadata import METADATA
 
@@ -76,4 +77,23 @@ sa.Index(
     _P.settled_at,
     _P.ref,
     postgresql_where=_P.state.in_(["failed", "rejected", "expired", "timed_out"]),
+)
+
+FALLBACKS = sa.Table(
+    "fallbacks",
+    METADATA,
+    sa.Column("device_id", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("version", sa.Integer, nullable=False),
+    sa.Column("after_s", sa.Integer, nullable=False),
+    sa.Column("slots", JSONB, nullable=False),
+    sa.Column("updated_at", DateTimeUTC, nullable=False, server_default=sa.func.now()),
+)
+
+SCHEDULE_VERSIONS = sa.Table(
+    "schedule_versions",
+    METADATA,
+    sa.Column("device_id", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("version", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("slots", JSONB, nullable=False),
+    sa.Column("created_at", DateTimeUTC, nullable=False, server_default=sa.func.now()),
 )

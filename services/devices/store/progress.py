@@ -11,7 +11,7 @@ from uuid import UUID
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from services.devices.domain.commands import DEAD, FINAL, GRACE_S, State, advance
+from services.devices.domain.commands import DEAD, FINAL, GRACE_S, OPEN, State, advance
 from services.devices.store.fleet_tables import COMMAND_PROGRESS
 
 _P = COMMAND_PROGRESS.c
@@ -105,6 +105,13 @@ async def with_key(connection: AsyncConnection, device_id: int, key: str) -> Pro
     return None if row is None else Progress(*row)
 
 
+async def open_replay(connection: AsyncConnection, correlation_id: UUID) -> Progress | None:
+    """The replay of a dead command that is still under way."""
+    under_way = sa.and_(_P.replay_of == correlation_id, _P.state.in_(OPEN))
+    row = (await connection.execute(sa.select(*_COLUMNS).where(under_way).limit(1))).one_or_none()
+    return None if row is None else Progress(*row)
+
+
 async def tell(
     connection: AsyncConnection, device_id: int, reports: Sequence[Told], epoch: int
 ) -> tuple[list[Progress], set[str]]:
@@ -140,7 +147,7 @@ async def sent(connection: AsyncConnection, refs: Sequence[str]) -> list[str]:
 
 
 async def supersede(connection: AsyncConnection, refs: Sequence[str], note: str) -> list[Progress]:
-    open_ = sa.and_(_P.ref.in_(refs), _P.state.in_(["queued", "sent", "delivered"]))
+    open_ = sa.and_(_P.ref.in_(refs), _P.state.in_(OPEN))
     statement = sa.update(COMMAND_PROGRESS).where(open_)
     statement = statement.values(state="superseded", note=note, settled_at=sa.func.now()).returning(*_COLUMNS)
     return [Progress(*row) for row in await connection.execute(statement)]
