@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
 from services.devices.domain.devices import Command
 
@@ -14,14 +13,14 @@ FALLBACK_AFTER_S = 7 * 86_400
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """Slots as they are stored and sent. `unsent`: references of commands that no device was given yet."""
+    """Slots as they are stored and sent: JSON. `unsent`: references of commands that no device was given yet."""
 
     device_id: int
     version: int = 0
-    slots: list[dict[str, Any]] = field(default_factory=list)
+    slots: bytes = b"[]"
     fallback_version: int = 0
     fallback_after_s: int = FALLBACK_AFTER_S
-    fallback: list[dict[str, Any]] = field(default_factory=list)
+    fallback: bytes = b"[]"
     commands: tuple[Command, ...] = ()
     unsent: tuple[str, ...] = ()
     epoch: int = 0

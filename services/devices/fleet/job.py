@@ -15,9 +15,10 @@ from services.chassis.auth import DeviceLookup
 from services.devices.fleet.ending import at_the_first_sign_of_the_end
 from services.devices.fleet.given import Given
 from services.devices.fleet.listener import Listener
-from services.devices.fleet.longpoll import LongPoll, Tokens
+from services.devices.fleet.longpoll import LongPoll
 from services.devices.fleet.settings import FleetSettings
 from services.devices.fleet.sweeping import Sweeping
+from services.devices.fleet.tokens import Tokens
 from services.devices.fleet.tries import Tries
 from services.devices.fleet.waiting import Counts, Waiting
 from services.devices.fleet.watching import Watching
@@ -36,7 +37,7 @@ class FleetJob:
             reader, self._given, Counts(state.metrics.registry), most=settings.most_waiting
         )
         self._sweeping = state.sweeping = Sweeping(engine, self._watching)
-        self._tokens = Tokens(look_up)
+        self._tokens = Tokens(reader, look_up)
         state.tries = Tries()
         dsn = state.settings.database_url.replace("postgresql+psycopg://", "postgresql://", 1)
         self._listener = state.listener = Listener(dsn, self._waiting.changed, self._shut_out, self._missed)
@@ -55,6 +56,7 @@ class FleetJob:
         work: list[Coroutine[Any, Any, None]] = [
             self._given.run(),
             self._waiting.run(),
+            self._tokens.run(),
             self._sweeping.run(),
             self._listener.run(),
             self._watching.listen(),

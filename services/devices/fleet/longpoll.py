@@ -8,75 +8,19 @@ from __future__ import annotations
 
 import asyncio
 import re
-import time
-from collections import OrderedDict
 
 from litestar.types import ASGIApp, HTTPScope, Receive, Scope, Send
 from sqlalchemy.exc import SQLAlchemyError
 
-from services.chassis.auth import DeviceLookup, token_sha1
 from services.chassis.telemetry import is_http
 from services.devices.domain.documents import Document, tags
+from services.devices.fleet.tokens import Tokens
 from services.devices.fleet.waiting import Waiting
 from services.devices.v2 import showing
 
 LONGEST_S = 60
-#: Seconds for which a token that was looked up is believed here. A change of tokens ends that at once, but for one that
-#: change data capture applies: the monolith's, before this side owns the device.
-BELIEVED = 300.0
-MOST_TOKENS = 20_000
-
 _PATH = re.compile(r"/v2/devices/([0-9]{1,18})/schedule")
 _WAIT = re.compile(r"(?:^|[,;])\s*wait\s*=\s*\"?([0-9]{1,4})\"?\s*(?:$|[,;])", re.IGNORECASE)
-
-
-class Tokens:
-    """Whose token it is, remembered for a moment."""
-
-    def __init__(self, look_up: DeviceLookup) -> None:
-        self._look_up = look_up
-        self._known: OrderedDict[str, tuple[int, float]] = OrderedDict()
-        self._of: dict[int, set[str]] = {}
-        self._all_changes = 0
-        self._changes: dict[int, int] = {}
-
-    def stamp(self, device: int) -> tuple[int, int]:
-        """Another one than before: the device's tokens may have changed."""
-        return self._all_changes, self._changes.get(device, 0)
-
-    async def device_of(self, token: str) -> int | None:
-        sha1 = token_sha1(token)
-        if (known := self._known.get(sha1)) is not None and known[1] > time.monotonic():
-            return known[0]
-        device = await self._look_up(sha1)
-        if device is not None:
-            self._keep(sha1, device)
-        return device
-
-    def _keep(self, sha1: str, device: int) -> None:
-        self._known.pop(sha1, None)
-        self._known[sha1] = device, time.monotonic() + BELIEVED
-        self._of.setdefault(device, set()).add(sha1)
-        if len(self._known) > MOST_TOKENS:
-            oldest, (id_, _) = next(iter(self._known.items()))
-            self._drop(oldest, id_)
-
-    def _drop(self, sha1: str, device: int) -> None:
-        self._known.pop(sha1, None)
-        mine = self._of.get(device, set())
-        mine.discard(sha1)
-        if not mine:
-            self._of.pop(device, None)
-
-    def forget(self, device: int) -> None:
-        self._changes[device] = self._changes.get(device, 0) + 1
-        for sha1 in list(self._of.get(device, ())):
-            self._drop(sha1, device)
-
-    def forget_all(self) -> None:
-        self._all_changes += 1
-        self._known.clear()
-        self._of.clear()
 
 
 class LongPoll:
@@ -95,7 +39,7 @@ class LongPoll:
         if self._waiting.is_full:
             return False
         try:
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(15):
                 return await self._tokens.device_of(asked.token) == device_id
         except (SQLAlchemyError, TimeoutError):
             return False

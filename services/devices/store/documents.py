@@ -17,7 +17,8 @@ from services.devices.store import assignments
 from services.devices.store.schedules import MOST_COMMANDS
 
 _SCHEDULES = sa.text("""
-    SELECT i.id, s.version, s.slots, f.version AS fallback_version, f.after_s, f.slots AS fallback
+    SELECT i.id, s.version, CAST(s.slots AS text) AS slots,
+           f.version AS fallback_version, f.after_s, CAST(f.slots AS text) AS fallback
     FROM unnest(CAST(:ids AS bigint[])) AS i (id)
     LEFT JOIN schedules AS s ON s.device_id = i.id
     LEFT JOIN fallbacks AS f ON f.device_id = i.id
@@ -51,10 +52,10 @@ async def load(
         row.id: Document(
             row.id,
             row.version or 0,
-            row.slots or [],
+            _json(row.slots),
             row.fallback_version or 0,
             row.after_s or FALLBACK_AFTER_S,
-            row.fallback or [],
+            _json(row.fallback),
             tuple(_command(each, epoch_of(waves, row.id)) for each in commands.get(row.id, ())),
             tuple(each.ref for each in commands.get(row.id, ()) if each.unsent),
             epoch_of(waves, row.id),
@@ -65,6 +66,11 @@ async def load(
 
 async def get(connection: AsyncConnection, device_id: int) -> Document:
     return (await load(connection, [device_id]))[device_id]
+
+
+def _json(text: str | None) -> bytes:
+    """A fleet mostly has few schedules: thousands of documents need not read and write them each."""
+    return b"[]" if text is None else text.encode()
 
 
 def _command(row: Any, epoch: int) -> Command:

@@ -11,6 +11,7 @@ While the monolith owns the device step 2 waits: the guard refuses it, and `next
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import timedelta
 
 import sqlalchemy as sa
@@ -30,11 +31,12 @@ OVERLAP = timedelta(days=1)
 UNUSED = timedelta(days=30)
 
 _LOOKUP = sa.text("""
-    SELECT id, 'current' AS kind FROM devices WHERE token_sha1 = :sha1 AND state <> 'retired'
+    SELECT token_sha1, id, 'current' AS kind FROM devices
+     WHERE token_sha1 = ANY (CAST(:sha1s AS text[])) AND state <> 'retired'
     UNION ALL
-    SELECT t.device_id, t.kind FROM device_tokens t JOIN devices d ON d.id = t.device_id AND d.state <> 'retired'
-     WHERE t.token_sha1 = :sha1 AND t.expires_at > now()
-    LIMIT 1
+    SELECT t.token_sha1, t.device_id, t.kind
+      FROM device_tokens t JOIN devices d ON d.id = t.device_id AND d.state <> 'retired'
+     WHERE t.token_sha1 = ANY (CAST(:sha1s AS text[])) AND t.expires_at > now()
 """)
 _TAKE = sa.text("DELETE FROM device_tokens WHERE token_sha1 = :sha1 AND kind = 'next' RETURNING device_id")
 _KEEP_OLD = sa.text("""
@@ -54,14 +56,21 @@ def device_lookup(reader: AsyncEngine) -> DeviceLookup:
 
     async def device_of(sha1: str) -> int | None:
         async with reader.connect() as connection:
-            row = (await connection.execute(_LOOKUP, {"sha1": sha1})).one_or_none()
-        if row is None:
+            rows = await devices_of(connection, [sha1])
+        if not rows:
             return None
-        if row.kind == "next":
+        _, device, kind = rows[0]
+        if kind == "next":
             await _promote(engine, sha1)
-        return int(row.id)
+        return device
 
     return device_of
+
+
+async def devices_of(connection: AsyncConnection, sha1s: Sequence[str]) -> list[tuple[str, int, str]]:
+    """(token, device, kind) of those that are good: `current`, `next` or `old`."""
+    rows = await connection.execute(_LOOKUP, {"sha1s": list(sha1s)})
+    return [(row.token_sha1, row.id, row.kind) for row in rows]
 
 
 async def _promote(engine: AsyncEngine, sha1: str) -> None:

@@ -64,7 +64,8 @@ class DevicesV2(Controller):
         if not caller.is_back_office:
             given: Given = state.given
             given.add(document.unsent)
-        return Response(showing.shown(document), headers=headers)
+        body: Any = showing.encoded(document)
+        return Response(body, media_type="application/json", headers=headers)
 
     @put("/schedule", guards=[only("backoffice")], summary="A new schedule, and a new fallback if there is one")
     async def put_schedule(
