@@ -72,7 +72,11 @@ class Authenticator:
         assertion_key: str = "",
         audience: str = "",
     ) -> None:
-        """`assertion_key`: the gateway's; empty: its word on who calls is not listened to. `audience`: our name."""
+        """`assertion_key`: the gateway's; empty: its word on who calls is not listened to. `audience`: our name.
+
+        `seen` may be set: it is told the id of each device that calls.
+        """
+        self.seen: Callable[[int], None] | None = None
         self._key = backoffice_key.encode()
         self._assertion_key = assertion_key
         self._audience = audience
@@ -86,6 +90,8 @@ class Authenticator:
         scope: dict[str, Any] = connection.scope  # type: ignore[assignment]
         if (known := scope.get(_FOUND)) is None:
             known = scope[_FOUND] = await self.identify(connection)
+            if known.kind == "device" and self.seen is not None:
+                self.seen(known.id)
         caller: Caller = known
         return caller
 

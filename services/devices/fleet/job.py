@@ -16,7 +16,9 @@ from services.devices.fleet.ending import at_the_first_sign_of_the_end
 from services.devices.fleet.given import Given
 from services.devices.fleet.listener import Listener
 from services.devices.fleet.longpoll import LongPoll
+from services.devices.fleet.presence import PresenceJob
 from services.devices.fleet.settings import FleetSettings
+from services.devices.fleet.signing import Signer
 from services.devices.fleet.sweeping import Sweeping
 from services.devices.fleet.tokens import Tokens
 from services.devices.fleet.tries import Tries
@@ -38,10 +40,13 @@ class FleetJob:
         )
         self._sweeping = state.sweeping = Sweeping(engine, self._watching)
         self._tokens = Tokens(reader, look_up)
+        self._presence = state.presence = PresenceJob(engine, settings)
+        state.authenticator.seen = self._presence.saw
         state.tries = Tries()
+        state.signer = None if settings.ota_key is None else Signer.load(settings.ota_key)
         dsn = state.settings.database_url.replace("postgresql+psycopg://", "postgresql://", 1)
         self._listener = state.listener = Listener(dsn, self._waiting.changed, self._shut_out, self._missed)
-        app.asgi_handler = LongPoll(app.asgi_handler, self._waiting, self._tokens)
+        app.asgi_handler = LongPoll(app.asgi_handler, self._waiting, self._tokens, self._presence.saw)
 
     def _shut_out(self, device_id: int) -> None:
         self._tokens.forget(device_id)
@@ -59,6 +64,7 @@ class FleetJob:
             self._tokens.run(),
             self._sweeping.run(),
             self._listener.run(),
+            self._presence.run(),
             self._watching.listen(),
         ]
         tasks = [asyncio.create_task(each, name=f"fleet {each.__qualname__}") for each in work]
@@ -72,5 +78,6 @@ class FleetJob:
             await asyncio.gather(*tasks, return_exceptions=True)
             with contextlib.suppress(Exception):
                 await self._given.note()
+                await self._presence.note()
             if self._redis is not None:
                 await self._redis.aclose()

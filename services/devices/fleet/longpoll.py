@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections.abc import Callable
 
 from litestar.types import ASGIApp, HTTPScope, Receive, Scope, Send
 from sqlalchemy.exc import SQLAlchemyError
@@ -24,8 +25,8 @@ _WAIT = re.compile(r"(?:^|[,;])\s*wait\s*=\s*\"?([0-9]{1,4})\"?\s*(?:$|[,;])", r
 
 
 class LongPoll:
-    def __init__(self, app: ASGIApp, waiting: Waiting, tokens: Tokens) -> None:
-        self._app, self._waiting, self._tokens = app, waiting, tokens
+    def __init__(self, app: ASGIApp, waiting: Waiting, tokens: Tokens, seen: Callable[[int], None]) -> None:
+        self._app, self._waiting, self._tokens, self._seen = app, waiting, tokens, seen
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if is_http(scope) and scope["method"] == "GET" and (path := _PATH.fullmatch(scope["path"])) is not None:
@@ -45,6 +46,7 @@ class LongPoll:
             return False
 
     async def _wait(self, asked: _Asked, device_id: int, scope: HTTPScope, receive: Receive, send: Send) -> None:
+        self._seen(device_id)
         stamp = self._tokens.stamp(device_id)
         try:
             document = await self._waiting.wait(device_id, frozenset([asked.tag]), asked.epoch, asked.seconds)

@@ -7,14 +7,18 @@ from dataclasses import dataclass
 from typing import cast
 
 import sqlalchemy as sa
+import structlog
 from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.devices.domain.commands import State, ack_as_the_monolith_knows
 from services.devices.domain.devices import Ack, Report, command_states
-from services.devices.store import assignments, enrolments, progress
+from services.devices.store import assignments, enrolments, progress, telemetry
 from services.devices.store.progress import Progress
 from services.devices.store.tables import ACKS, COMMANDS, DEVICES
+
+log = structlog.get_logger()
 
 _COLUMNS = (
     ACKS.c.id, ACKS.c.device_id, ACKS.c.ref, ACKS.c.state, ACKS.c.note, ACKS.c.observed_at, ACKS.c.received_at,
@@ -52,6 +56,7 @@ async def keep(connection: AsyncConnection, device_id: int, reports: Sequence[Re
     if not kept:
         return Kept([], 0, [])
     await _activate(connection, device_id)
+    await _log(connection, kept)
     states = command_states((ack.ref, ack.state) for ack in kept)
     for state in sorted(set(states.values())):
         await _settle(connection, device_id, [ref for ref in states if states[ref] == state], state)
@@ -65,6 +70,15 @@ async def keep(connection: AsyncConnection, device_id: int, reports: Sequence[Re
     if succeeded := [p.ref for p in moved if p.issuer == "pulse" and p.state == "succeeded"]:
         await enrolments.pulsed(connection, device_id, succeeded)
     return Kept(kept, sum(ack.ref in stale for ack in kept), moved)
+
+
+async def _log(connection: AsyncConnection, kept: Sequence[Ack]) -> None:
+    """A day without a partition costs its log, never an acknowledgement."""
+    try:
+        async with connection.begin_nested():
+            await telemetry.log(connection, kept)
+    except IntegrityError as error:
+        log.warning("not in the execution log", error=str(error.orig).splitlines()[0])
 
 
 async def get(connection: AsyncConnection, device_id: int, ref: str, state: str) -> Ack | None:

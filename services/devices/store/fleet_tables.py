@@ -97,3 +97,94 @@ SCHEDULE_VERSIONS = sa.Table(
     sa.Column("slots", JSONB, nullable=False),
     sa.Column("created_at", DateTimeUTC, nullable=False, server_default=sa.func.now()),
 )
+
+REPORTED = sa.Table(
+    "reported",
+    METADATA,
+    sa.Column("device_id", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("version", sa.BigInteger, nullable=False),
+    sa.Column("observed_at", DateTimeUTC, nullable=False),
+    sa.Column("received_at", DateTimeUTC, nullable=False, server_default=sa.func.now()),
+    sa.Column("schedule_version", sa.Integer, nullable=False),
+    sa.Column("fallback_version", sa.Integer, nullable=False),
+    sa.Column("mode", sa.Text, nullable=False),
+    sa.Column("power_w", sa.Integer, nullable=False),
+    sa.Column("soc", sa.REAL),
+    sa.Column("following", sa.Text, nullable=False),
+    sa.Column("backend", sa.Text, nullable=False),
+    sa.Column("agent_version", sa.Text, nullable=False),
+    sa.Column("note", sa.Text, nullable=False),
+    sa.Column("clock_skew_ms", sa.BigInteger, nullable=False),
+)
+
+PRESENCE = sa.Table(
+    "presence",
+    METADATA,
+    sa.Column("device_id", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("online", sa.Boolean, nullable=False),
+    sa.Column("since", DateTimeUTC, nullable=False),
+    sa.Column("last_seen_at", DateTimeUTC, nullable=False),
+    sa.Column("via", sa.Text, nullable=False),
+)
+sa.Index("presence_online", PRESENCE.c.last_seen_at, postgresql_where=PRESENCE.c.online)
+
+CONNECTIONS = sa.Table(
+    "connections",
+    METADATA,
+    sa.Column("id", sa.BigInteger, sa.Identity(), primary_key=True),
+    sa.Column("device_id", sa.BigInteger, nullable=False),
+    sa.Column("at", DateTimeUTC, nullable=False),
+    sa.Column("online", sa.Boolean, nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Index("connections_device", "device_id", "id"),
+    sa.Index("connections_at", "at"),
+)
+
+EXECUTION_LOG = sa.Table(
+    "execution_log",
+    METADATA,
+    sa.Column("received_at", DateTimeUTC, nullable=False, server_default=sa.func.now()),
+    sa.Column("device_id", sa.BigInteger, nullable=False),
+    sa.Column("ref", sa.Text, nullable=False),
+    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("note", sa.Text, nullable=False),
+    sa.Column("observed_at", DateTimeUTC, nullable=False),
+    sa.Index("execution_log_device", "device_id", "received_at"),
+)
+
+TELEMETRY = sa.Table(
+    "telemetry",
+    METADATA,
+    sa.Column("device_id", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("observed_at", DateTimeUTC, primary_key=True),
+    sa.Column("received_at", DateTimeUTC, nullable=False, server_default=sa.func.now()),
+    sa.Column("soc", sa.REAL),
+    sa.Column("power_w", sa.Integer, nullable=False),
+    sa.Column("mode", sa.Text),
+)
+
+UPDATES = sa.Table(
+    "updates",
+    METADATA,
+    sa.Column("version", sa.Text, primary_key=True),
+    sa.Column("url", sa.Text, nullable=False),
+    sa.Column("sha256", sa.Text, nullable=False),
+    sa.Column("size", sa.BigInteger, nullable=False),
+    sa.Column("min_version", sa.Text),
+    sa.Column("percent", sa.Integer, nullable=False),
+    sa.Column("created_at", DateTimeUTC, nullable=False),
+    sa.Column("expires_at", DateTimeUTC, nullable=False),
+    sa.Column("payload", sa.Text, nullable=False),
+    sa.Column("signature", sa.Text, nullable=False),
+    sa.Column("key_id", sa.Text, nullable=False),
+)
+
+UPDATE_STATES = sa.Table(
+    "update_states",
+    METADATA,
+    sa.Column("device_id", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("version", sa.Text, primary_key=True),
+    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("note", sa.Text, nullable=False),
+    sa.Column("at", DateTimeUTC, nullable=False, server_default=sa.func.now()),
+)
