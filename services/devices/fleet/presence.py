@@ -10,7 +10,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from services.devices.fleet.settings import FleetSettings
-from services.devices.store import partitions, presence
+from services.devices.store import assignments, partitions, presence
 
 log = structlog.get_logger()
 
@@ -66,11 +66,16 @@ class PresenceJob:
         if made or dropped:
             log.info("partitions", made=made, dropped=dropped)
 
+    async def remember_epochs(self) -> None:
+        async with self._engine.begin() as connection:
+            await assignments.remember(connection)
+
     async def run(self) -> None:
         loop = asyncio.get_running_loop()
         while True:
             try:
                 await self.note()
+                await self.remember_epochs()
                 now = datetime.now(UTC)
                 await self.look_for_silence(now)
                 if loop.time() >= self._old_at:

@@ -68,14 +68,31 @@ CREATE INDEX command_progress_open ON command_progress (expires_at) WHERE state 
 CREATE INDEX command_progress_dead ON command_progress (settled_at, ref)
     WHERE state IN ('failed', 'rejected', 'expired', 'timed_out');
 
--- The guard is another component's, and may not be there yet.
+CREATE TABLE assignment_floor (
+    only_one boolean PRIMARY KEY DEFAULT true CONSTRAINT assignment_floor_only_one CHECK (only_one),
+    epoch bigint NOT NULL
+);
+INSERT INTO assignment_floor (epoch) VALUES (0);
+COMMENT ON TABLE assignment_floor IS 'the highest epoch that was seen; devices keep it when the guard goes for good';
+
+-- The guard is another component's: it may not be there yet, and goes when the domain has left the monolith.
 CREATE FUNCTION assignments() RETURNS TABLE (bucket_from int, bucket_to int, owner text, epoch bigint)
 LANGUAGE plpgsql STABLE AS $$
 BEGIN
-    RETURN QUERY EXECUTE
-        'SELECT o.bucket_from, o.bucket_to, o.owner, o.epoch FROM banyan.ownership o WHERE o.domain = ''devices''';
-EXCEPTION WHEN insufficient_privilege OR undefined_table OR invalid_schema_name THEN
-    RETURN;
+    BEGIN
+        FOR bucket_from, bucket_to, owner, epoch IN EXECUTE
+            'SELECT o.bucket_from, o.bucket_to, o.owner, o.epoch FROM banyan.ownership o WHERE o.domain = $1'
+            USING 'devices'
+        LOOP
+            RETURN NEXT;
+        END LOOP;
+        IF FOUND THEN
+            RETURN;
+        END IF;
+    EXCEPTION WHEN insufficient_privilege OR undefined_table OR invalid_schema_name THEN
+        NULL;
+    END;
+    RETURN QUERY SELECT 0, 1024, 'service', f.epoch FROM assignment_floor f WHERE f.epoch > 0;
 END $$;
 """
 
@@ -85,4 +102,6 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    op.execute("DROP FUNCTION assignments(); DROP TABLE command_progress, device_tokens, enrolments, claims")
+    op.execute(
+        "DROP FUNCTION assignments(); DROP TABLE assignment_floor, command_progress, device_tokens, enrolments, claims"
+    )

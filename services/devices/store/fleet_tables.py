@@ -46,6 +46,13 @@ DEVICE_TOKENS = sa.Table(
     sa.Index("device_tokens_device", "device_id"),
 )
 
+ASSIGNMENT_FLOOR = sa.Table(
+    "assignment_floor",
+    METADATA,
+    sa.Column("only_one", sa.Boolean, primary_key=True, server_default=sa.true()),
+    sa.Column("epoch", sa.BigInteger, nullable=False),
+)
+
 COMMAND_PROGRESS = sa.Table(
     "command_progress",
     METADATA,

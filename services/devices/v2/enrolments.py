@@ -52,7 +52,7 @@ class EnrolmentsV2(Controller):
     ) -> schemas.Enrolled:
         """Who asks shows the code; nothing else is known of it yet. A wrong one is told nothing about why."""
         tries: Tries = state.tries
-        if wait := tries.take(request.client.host if request.client else ""):
+        if wait := tries.take(_address(request)):
             raise Problem(429, "too many tries from this address", headers={"Retry-After": str(wait)})
         key_sha256 = None if key is None else hashlib.sha256(key.encode()).hexdigest()
         token = secrets.token_urlsafe(24)
@@ -121,6 +121,12 @@ class EnrolmentsV2(Controller):
             await enrolments.void_claims(connection, device_id)
             await enrolments.revoked(connection, device_id)
         return Response(None, status_code=204)
+
+
+def _address(request: Request[Any, Any, Any]) -> str:
+    """Whom the gateway before us saw, else whom we see. Who claims to be many still has five tries for a serial."""
+    forwarded = request.headers.get("x-forwarded-for", "").rpartition(",")[2].strip()
+    return forwarded[:45] or (request.client.host if request.client else "")
 
 
 async def _found(connection: AsyncConnection, device_id: int) -> Device:

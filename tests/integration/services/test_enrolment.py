@@ -150,6 +150,8 @@ async def test_an_address_that_tries_too_often_is_told_to_wait(client: Client) -
     answers = [await enrol(client, "0000-0000-0000") for _ in range(3)]
     assert [answer.status_code for answer in answers] == [404, 404, 429]
     assert 1 <= int(answers[2].headers["Retry-After"]) <= 30
+    other = await enrol(client, "0000-0000-0000", **{"X-Forwarded-For": "203.0.113.7"})
+    assert other.status_code == 404, "through a gateway each client has its own tries"
 
 
 async def test_a_new_token_takes_over_with_its_first_use_and_the_old_one_has_an_overlap(

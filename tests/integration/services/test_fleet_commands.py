@@ -11,7 +11,7 @@ import pytest
 from litestar.testing import AsyncTestClient
 
 from banyan.servers import Postgres
-from cdc.guard.install import install
+from cdc.guard.install import install, uninstall
 from cdc.guard.ownership import fence, read_ownership, set_owner
 from cdc.guard.waves import WHOLE
 from cdc.mapping.load import load
@@ -222,6 +222,18 @@ async def test_a_device_that_knows_a_newer_epoch_is_commanded_by_others(
     behind = {EPOCH: str(guard.epoch - 1), "If-None-Match": etag}
     assert (await battery.document(**behind)).status_code == 200
     assert (await battery.document(**{EPOCH: str(guard.epoch), "If-None-Match": etag})).status_code == 304
+
+
+async def test_no_epoch_falls_when_the_guard_goes_for_good(
+    client: Client, battery: Battery, rows: psycopg.Connection[Any]
+) -> None:
+    guard = Guard(rows)
+    guard.give("service")
+    epoch = guard.epoch
+    await client.app.state.presence.remember_epochs()
+    uninstall(rows, load(ROOT / "migration_plan" / "mappings" / "devices.yaml"), "service")
+    assert (await battery.document()).json()["assignment_epoch"] == epoch
+    assert (await battery.command()).json()["assignment_epoch"] == epoch
 
 
 async def test_the_role_that_serves_may_see_the_epoch(dsn: str, rows: psycopg.Connection[Any]) -> None:
