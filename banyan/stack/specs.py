@@ -100,6 +100,19 @@ def legacy(config: Config) -> Spec:
     )
 
 
+# Watchers of commands come over WebSockets, and every battery may wait for its schedule at the same time.
+_WAITED_FOR = ("--backlog", "4096", "--backpressure", "25000")
+# Settings of the devices service that are no secrets of the stack.
+_OF_DEVICES = (
+    "DEVICES_IMBALANCE_",
+    "DEVICES_MOST_",
+    "DEVICES_OFFLINE_",
+    "DEVICES_LOG_",
+    "DEVICES_TELEMETRY_",
+    "DEVICES_OTA_",
+)
+
+
 def services(config: Config, domains: Sequence[str] = SERVICES) -> list[Spec]:
     return [
         Spec(
@@ -114,7 +127,7 @@ def services(config: Config, domains: Sequence[str] = SERVICES) -> list[Spec]:
                 str(config.port(name)),
                 "--workers",
                 "1",
-                "--no-ws",
+                *(_WAITED_FOR if name == "devices" else ("--no-ws",)),
                 "--log-level",
                 "warning",
                 f"services.{name}.app:app",
@@ -127,7 +140,8 @@ def services(config: Config, domains: Sequence[str] = SERVICES) -> list[Spec]:
                     "LEGACY_SMTP_URL",
                     "GATEWAY_ASSERTION_KEY",
                 ),
-                **{k: v for k, v in os.environ.items() if name == "devices" and k.startswith("DEVICES_IMBALANCE_")},
+                **({"DEVICES_REDIS_URL": config["BANYAN_REDIS_URL"]} if name == "devices" else {}),
+                **{k: v for k, v in os.environ.items() if name == "devices" and k.startswith(_OF_DEVICES)},
             },
             ready_url=f"{config[f'BANYAN_{name.upper()}_URL']}/readyz",
         )

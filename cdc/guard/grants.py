@@ -41,7 +41,12 @@ SELECT DISTINCT w.role::regrole::text, w.role = 0
         SELECT a.grantee FROM aclexplode(c.relacl) a WHERE a.privilege_type IN ('INSERT', 'UPDATE', 'DELETE')) w(role)
  WHERE c.oid = ANY (%s::regclass[]) ORDER BY 1
 """
-REHEARSE = "GRANT USAGE ON SCHEMA banyan TO {role}; GRANT EXECUTE ON FUNCTION banyan.rehearse() TO {role}"
+# And see who owns what: the epoch is the fencing token of what a service sends on.
+REHEARSE = """
+GRANT USAGE ON SCHEMA banyan TO {role};
+GRANT EXECUTE ON FUNCTION banyan.rehearse() TO {role};
+GRANT SELECT ON banyan.ownership TO {role}
+"""
 
 
 def grant(connection: psycopg.Connection[Any], tables: Sequence[str]) -> None:

@@ -20,4 +20,4 @@ ENV PATH=/opt/banyan/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
 USER 10001:10001
 WORKDIR /var/lib/banyan
 EXPOSE 8020
-CMD ["granian", "--interface", "asgi", "--host", "0.0.0.0", "--port", "8020", "--workers", "1", "--no-ws", "services.devices.app:app"]
+CMD ["granian", "--interface", "asgi", "--host", "0.0.0.0", "--port", "8020", "--workers", "1", "--backlog", "4096", "--backpressure", "25000", "services.devices.app:app"]

@@ -75,7 +75,7 @@ def create_app(
             await engine.dispose()
 
     async def caller(request: Request[Any, Any, Any]) -> Caller:
-        return await authenticator.identify(request)
+        return await authenticator.caller(request)
 
     async def work(request: Request[Any, Any, Any]) -> Work:
         dry_run = is_dry_run(request.scope)

@@ -22,6 +22,9 @@ from services.chassis.errors import Problem
 _SALT = "cookie-session"
 _SESSION_SECONDS = 31 * 24 * 3600
 
+# Where in a request's scope the caller is kept.
+_FOUND = "banyan.caller"
+
 # What the gateway says of a session while who issued it does not answer.
 AWAY = "away"
 
@@ -69,7 +72,11 @@ class Authenticator:
         assertion_key: str = "",
         audience: str = "",
     ) -> None:
-        """`assertion_key`: the gateway's; empty: its word on who calls is not listened to. `audience`: our name."""
+        """`assertion_key`: the gateway's; empty: its word on who calls is not listened to. `audience`: our name.
+
+        `seen` may be set: it is told the id of each device that calls.
+        """
+        self.seen: Callable[[int], None] | None = None
         self._key = backoffice_key.encode()
         self._assertion_key = assertion_key
         self._audience = audience
@@ -77,6 +84,16 @@ class Authenticator:
             secret_key, salt=_SALT, signer_kwargs={"key_derivation": "hmac", "digest_method": hashlib.sha1}
         )
         self._device_of = device_of
+
+    async def caller(self, connection: ASGIConnection[Any, Any, Any, Any]) -> Caller:
+        """`identify`, once a request: its guard and its handler ask the same."""
+        scope: dict[str, Any] = connection.scope  # type: ignore[assignment]
+        if (known := scope.get(_FOUND)) is None:
+            known = scope[_FOUND] = await self.identify(connection)
+            if known.kind == "device" and self.seen is not None:
+                self.seen(known.id)
+        caller: Caller = known
+        return caller
 
     async def identify(self, connection: ASGIConnection[Any, Any, Any, Any]) -> Caller:
         """Raises: Problem 401 without credentials, or with wrong ones."""
@@ -148,7 +165,7 @@ def only(*kinds: Kind) -> Callable[[ASGIConnection[Any, Any, Any, Any], BaseRout
 
     async def guard(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
         authenticator: Authenticator = connection.app.state.authenticator
-        (await authenticator.identify(connection)).require(*kinds)
+        (await authenticator.caller(connection)).require(*kinds)
 
     return guard
 

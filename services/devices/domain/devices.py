@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
+from uuid import UUID
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,18 +43,24 @@ class Schedule:
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """An order that goes before the schedule until it expires."""
+    """An order that goes before the schedule until it expires.
+
+    `epoch` is the assignment's when it was written; None, like `correlation_id`, for one that the monolith wrote.
+    """
 
     ref: str
     mode: str
     power_w: int
     issued_at: datetime
     expires_at: datetime
+    epoch: int | None = None
+    correlation_id: UUID | None = None
+    supersedes: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """A device says what became of the schedule or command `ref`: delivered, succeeded, failed or expired."""
+    """A device says what became of the schedule or command `ref`: delivered, succeeded, failed, rejected or expired."""
 
     ref: str
     state: str

@@ -7,7 +7,6 @@ rest is halved. A fleet that legacy owns costs three statements a part, a border
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -17,10 +16,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.chassis.database import problem_of
 from services.chassis.errors import Misdirected
+from services.devices.domain.assignment import bucket
 from services.devices.store import fleet
 from services.devices.store.fleet import NewCommand
-
-BUCKETS = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,12 +31,6 @@ class Written:
 
     def __add__(self, other: Written) -> Written:
         return Written(self.written + other.written, self.repeated + other.repeated, self.foreign + other.foreign)
-
-
-def bucket(device_id: int) -> int:
-    """The bucket of a device (docs/architecture.md §3)."""
-    digest = hashlib.md5(str(device_id).encode(), usedforsecurity=False).digest()
-    return int.from_bytes(digest[:4]) % BUCKETS
 
 
 async def write(

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncConnection
 
-from services.chassis.auth import DeviceLookup
 from services.chassis.references import patiently
 from services.devices.domain.devices import Device
 from services.devices.store.tables import CUSTOMER_REFS, DEVICES
@@ -15,19 +14,6 @@ _COLUMNS = (
     DEVICES.c.id, DEVICES.c.serial, DEVICES.c.customer_id, DEVICES.c.model, DEVICES.c.capacity_wh,
     DEVICES.c.max_power_w, DEVICES.c.state, DEVICES.c.registered_at,
 )  # fmt: skip
-
-
-def device_lookup(engine: AsyncEngine) -> DeviceLookup:
-    """Finds the device of a token, unless it is retired."""
-    statement = sa.select(DEVICES.c.id).where(
-        DEVICES.c.token_sha1 == sa.bindparam("sha1"), DEVICES.c.state != "retired"
-    )
-
-    async def device_of(sha1: str) -> int | None:
-        async with engine.connect() as connection:
-            return await connection.scalar(statement, {"sha1": sha1})
-
-    return device_of
 
 
 async def customer_is_known(connection: AsyncConnection, customer_id: int) -> bool:

@@ -10,6 +10,9 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from services.devices.domain.assignment import epoch_of
+from services.devices.store import assignments
+from services.devices.store.fleet_tables import ENROLMENTS
 from services.devices.store.tables import BATTERY_STATES, DEVICES
 
 
@@ -35,10 +38,18 @@ class NewCommand:
 
 
 _INSERT = sa.text("""
-    INSERT INTO commands (device_id, ref, mode, power_w, state, issued_at, expires_at)
-    SELECT device_id, ref, mode, power_w, 'queued', :issued_at, :expires_at
-    FROM unnest(CAST(:ids AS bigint[]), CAST(:refs AS text[]), CAST(:modes AS text[]), CAST(:powers AS integer[]))
-         AS i (device_id, ref, mode, power_w)
+    WITH written AS (
+        INSERT INTO commands (device_id, ref, mode, power_w, state, issued_at, expires_at)
+        SELECT device_id, ref, mode, power_w, 'queued', :issued_at, :expires_at
+        FROM unnest(CAST(:ids AS bigint[]), CAST(:refs AS text[]), CAST(:modes AS text[]), CAST(:powers AS integer[]))
+             AS i (device_id, ref, mode, power_w)
+        ON CONFLICT (ref) DO NOTHING
+        RETURNING device_id, ref, mode, power_w, issued_at, expires_at
+    )
+    INSERT INTO command_progress (device_id, ref, issuer, epoch, mode, power_w, issued_at, expires_at)
+    SELECT w.device_id, w.ref, 'market', e.epoch, w.mode, w.power_w, w.issued_at, w.expires_at
+    FROM written AS w
+    JOIN unnest(CAST(:ids AS bigint[]), CAST(:epochs AS bigint[])) AS e (device_id, epoch) USING (device_id)
     ON CONFLICT (ref) DO NOTHING
     RETURNING 1
 """)
@@ -51,13 +62,13 @@ _DECIDED = sa.text("""
 
 
 async def active(connection: AsyncConnection, ids: Sequence[int] | None = None) -> list[Member]:
-    """Every active battery, or those of `ids`."""
-    d, s = DEVICES.c, BATTERY_STATES.c
+    """Every active battery that is not still to show that it obeys, or those of `ids`."""
+    d, s, e = DEVICES.c, BATTERY_STATES.c, ENROLMENTS.c
     mode = sa.func.coalesce(s.mode, "idle")
     statement = (
         sa.select(d.id, d.capacity_wh, d.max_power_w, s.soc, s.soc_at, mode, s.since)
-        .select_from(DEVICES.outerjoin(BATTERY_STATES, s.device_id == d.id))
-        .where(d.state == "active")
+        .select_from(DEVICES.outerjoin(BATTERY_STATES, s.device_id == d.id).outerjoin(ENROLMENTS, e.device_id == d.id))
+        .where(d.state == "active", sa.or_(e.state.is_(None), e.state == "live"))
     )
     if ids is not None:
         statement = statement.where(d.id == sa.func.any(sa.cast(list(ids), sa.ARRAY(sa.BigInteger))))
@@ -68,6 +79,7 @@ async def command(
     connection: AsyncConnection, commands: Sequence[NewCommand], issued_at: datetime, expires_at: datetime
 ) -> int:
     """How many were written; a reference that is there already, from either side, writes nothing."""
+    waves = await assignments.waves(connection)
     values = {
         "ids": [c.device_id for c in commands],
         "refs": [c.ref for c in commands],
@@ -75,6 +87,7 @@ async def command(
         "powers": [c.power_w for c in commands],
         "issued_at": issued_at,
         "expires_at": expires_at,
+        "epochs": [epoch_of(waves, c.device_id) for c in commands],
     }
     return len((await connection.execute(_INSERT, values)).all())
 

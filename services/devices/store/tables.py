@@ -7,8 +7,8 @@ from advanced_alchemy.types import DateTimeUTC
 from sqlalchemy.dialects.postgresql import JSONB
 
 from services.chassis.messages.tables import define
-
-METADATA = sa.MetaData()
+from services.devices.store import fleet_tables as fleet_tables  # so that METADATA is whole
+from services.devices.store.metadata import METADATA as METADATA
 
 DEVICES = sa.Table(
     "devices",

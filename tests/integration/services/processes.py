@@ -23,6 +23,8 @@ ROOT = Path(__file__).parents[3]
 SECRET = "the-secret-of-the-tests"
 KEY = "the-key-of-the-tests"
 BACK_OFFICE = {"X-Api-Key": KEY}
+# As the stack serves it: watchers of commands come over WebSockets, and thousands of devices wait.
+SERVED = {"devices": ("--backlog", "4096", "--backpressure", "25000")}
 
 
 def migrate_service(dsn: str, service: str) -> None:
@@ -51,7 +53,8 @@ def running_service(service: str, dsn: str, log: Path, **more: str) -> Iterator[
     port = free_port()
     command = [
         *(sys.executable, "-m", "granian", "--interface", "asgi", "--host", "127.0.0.1", "--port", str(port)),
-        *("--no-ws", f"services.{service}.app:app"),
+        *(SERVED.get(service, ("--no-ws",))),
+        f"services.{service}.app:app",
     ]
     with process(command, environment(service, dsn, **more), log, f"http://127.0.0.1:{port}", "/readyz") as url:
         yield url

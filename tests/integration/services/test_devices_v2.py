@@ -53,7 +53,10 @@ async def put_slots(client: Client, device: Device, slots: str) -> None:
 async def test_a_device_reads_its_schedule_in_words(client: Client) -> None:
     device = await register(client)
     empty = await client.get(device.schedule, headers=device.bearer)
-    assert empty.json() == {"device_id": device.id, "version": 0, "slots": [], "commands": []}
+    assert empty.json() == {
+        "device_id": device.id, "version": 0, "assignment_epoch": 0, "slots": [], "commands": [],
+        "fallback": {"version": 0, "after_s": 604_800, "slots": []},
+    }  # fmt: skip
     await put_slots(client, device, SLOTS)
     got = await client.get(device.schedule, headers=device.bearer)
     assert (got.headers["ETag"], got.json()["version"]) == ('"1"', 1)
@@ -99,9 +102,9 @@ async def test_reports_that_come_again_are_counted_as_duplicates(client: Client)
     device = await register(client)
     reports = [ACK, {**ACK, "ref": "v2"}, ACK]
     first = await client.post(device.acks, json={"acks": reports}, headers=device.bearer)
-    assert (first.status_code, first.json()) == (200, {"accepted": 2, "duplicates": 1})
+    assert (first.status_code, first.json()) == (200, {"accepted": 2, "duplicates": 1, "stale": 0})
     again = await client.post(device.acks, json={"acks": reports}, headers=device.bearer)
-    assert again.json() == {"accepted": 0, "duplicates": 3}
+    assert again.json() == {"accepted": 0, "duplicates": 3, "stale": 0}
     listed = (await client.get(f"/api/devices/{device.id}/acks", headers=BACK_OFFICE)).json()["acks"]
     assert [(ack["ref"], ack["state"], ack["observed"]) for ack in listed] == [
         ("v1", "S", "2024-07-01T12:00:00"), ("v2", "S", "2024-07-01T12:00:00"),
