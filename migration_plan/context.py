@@ -26,6 +26,8 @@ CONNECT_TIMEOUT_S = 3
 # Every statement of the control path is short; one that is not is given up before it holds a migration.
 STATEMENT_TIMEOUT_MS = 10_000
 ADMIN_TIMEOUT_S = 2.0
+# Beyond the budget of its pause a controller may need so long to give its writes back by itself.
+OVERTAKE_S = 1.0
 
 SIDES: tuple[Side, Side] = ("legacy", "service")
 Connection = psycopg.Connection[TupleRow]
@@ -74,6 +76,11 @@ class Context:
         if self._ledger is None or self._ledger.closed:
             self._ledger = Ledger(need_dsn(self.env, "BANYAN_LEDGER_DSN"), self.actor)
         return self._ledger
+
+    def lease(self, domain: str) -> contextlib.AbstractContextManager[None]:
+        """Steer `domain`, in place of a holder that is silent for longer than its writes may wait. Raises: Busy."""
+        silent_s = self.plan.domain(domain).budgets.pause_ms / 1000 + OVERTAKE_S
+        return self.ledger().lease(domain, silent_s=silent_s)
 
     def admin(self, timeout_s: float = ADMIN_TIMEOUT_S) -> AdminClient:
         """The gateway's admin API; one kept-alive client per timeout. Raises: NotConfigured."""

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import psycopg
 import pytest
 
 from migration_plan import verbs
-from migration_plan.errors import Aborted, Busy, Refused
+from migration_plan.errors import Aborted, Busy, PlanError, Refused
 from migration_plan.journey import Stand
 from migration_plan.status import read
 from tests.integration.migration_plan.toy import INSERT, Toys, until, writing
@@ -95,7 +97,7 @@ def test_two_controllers_cannot_switch_at_once(toys: Toys) -> None:
     refused: list[str] = []
 
     def second(step: str, when: str) -> None:
-        if (step, when) == ("hold", "after"):
+        if (step, when) == ("preflight", "after"):
             with pytest.raises(Busy) as caught:
                 switch(toys, "bob")
             refused.append(str(caught.value))
@@ -124,6 +126,36 @@ def test_a_controller_that_lost_its_lease_finds_the_wave_moved_and_holds_nothing
         [wave] = context.admin().table().domains[toys.domain].waves
         assert (wave.owner, wave.hold, wave.phase) == ("service", False, "service")
     assert switch(toys).message.endswith("already at service, nothing to do")
+
+
+def test_a_controller_that_is_silent_in_the_fence_is_overtaken_and_no_write_fails(toys: Toys) -> None:
+    """Frozen, or cut off: while it kept its lease nobody could end its fence, and writes failed for half a minute."""
+    toys.put_stand(AT_50)
+    silent, goes_on = threading.Event(), threading.Event()
+
+    def fall_silent(step: str, when: str) -> None:
+        if (step, when) == ("cross", "before"):
+            silent.set()
+            assert goes_on.wait(60)
+
+    def first() -> str:
+        with pytest.raises(PlanError) as caught:
+            switch(toys, hook=fall_silent, forced=["pause"])
+        return type(caught.value).__name__
+
+    with ThreadPoolExecutor(1) as pool:
+        ann = pool.submit(first)
+        assert silent.wait(60)
+        began = time.monotonic()
+        assert switch(toys, "bob", forced=["pause"]).owner == "service"
+        assert time.monotonic() - began < 15
+        goes_on.set()
+        assert ann.result(60) in ("Busy", "Unfinished", "Unreachable")
+    assert {owner for owner, _ in toys.ownership().values()} == {"service"}
+    with toys.context() as context:
+        [wave] = context.admin().table().domains[toys.domain].waves
+        assert (wave.owner, wave.hold) == ("service", False)
+        assert context.ledger().check().holds
 
 
 class Killed(BaseException):
