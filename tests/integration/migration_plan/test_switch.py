@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -156,6 +158,44 @@ def test_a_controller_that_is_silent_in_the_fence_is_overtaken_and_no_write_fail
         [wave] = context.admin().table().domains[toys.domain].waves
         assert (wave.owner, wave.hold) == ("service", False)
         assert context.ledger().check().holds
+
+
+def backends(dsn: str) -> list[int]:
+    """Of the control path's connections to this database."""
+    with psycopg.connect(dsn) as connection:
+        query = "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND application_name = %s"
+        return [pid for (pid,) in connection.execute(query, ["banyan plan"])]
+
+
+def test_an_old_owner_frozen_after_step_6_does_not_keep_the_routes_from_the_new_one(toys: Toys) -> None:
+    """It had kept them for the whole time-out of an answer, 12 s."""
+    toys.put_stand(AT_50)
+    frozen: list[int] = []
+
+    def freeze(step: str, when: str) -> None:
+        if (step, when) == ("confirm", "before") and not frozen:
+            frozen.extend(backends(toys.legacy))
+            for pid in frozen:
+                os.kill(pid, signal.SIGSTOP)
+
+    try:
+        with writing(toys, clients=2) as seen:
+            done = switch(toys, hook=freeze)
+            before = len(seen.accepted)
+            until(lambda: len(seen.accepted) > before + 20 or seen.failed, "writes at the service")
+    finally:
+        for pid in frozen:
+            os.kill(pid, signal.SIGCONT)
+    assert frozen
+    assert seen.failed == []
+    assert done.pause_ms is not None
+    assert done.pause_ms < 1000
+    assert {owner for owner, _ in toys.ownership().values()} == {"service"}
+    with toys.context() as context:
+        steps = [row.entry.step for row in context.ledger().history(toys.domain) if row.entry.verb == "switch"]
+    assert steps.index("confirm.failed") < steps.index("publish.arrived") < steps.index("confirm.done")
+    toys.equal()
+    assert sorted(seen.accepted) == toys.names("service")
 
 
 class Killed(BaseException):
