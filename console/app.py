@@ -6,12 +6,13 @@ import asyncio
 import contextlib
 import json
 import logging
-from collections.abc import AsyncIterator
+import os
+from collections.abc import AsyncIterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
-from litestar import Litestar, Response, get
+from litestar import Litestar, Request, Response, get
 from litestar.exceptions import ServiceUnavailableException
 from litestar.handlers import HTTPRouteHandler
 from litestar.plugins.problem_details import ProblemDetailsConfig, ProblemDetailsPlugin
@@ -25,6 +26,8 @@ from console.flags_source import from_admin_api
 from console.headers import add_headers
 from console.history import SERIES, History
 from console.hub import Hub, TooManyViewers
+from console.operate import Operator
+from console.operate import handlers as operating
 from console.poller import Poller
 from console.settings import Settings
 from console.sources import LiveSource, Source
@@ -66,10 +69,18 @@ class Console:
             await self.source.close()
 
 
-def _handlers(console: Console) -> list[HTTPRouteHandler]:
+def _bar(operator: Operator, request: Request[Any, Any, Any]) -> pages.Bar:
+    if operator.plan is None:
+        return pages.Bar()
+    choices = {name: pages.Choices(len(d.waves), tuple(d.canary_steps)) for name, d in operator.plan.domains.items()}
+    return pages.Bar(True, operator.session(request), choices)
+
+
+def _handlers(console: Console, operator: Operator) -> list[HTTPRouteHandler]:
     @get("/", media_type="text/html")
-    async def page() -> str:
-        return pages.page(console.view())
+    async def page(request: Request[Any, Any, Any]) -> Response[str]:
+        drawn = pages.page(console.view(), _bar(operator, request))
+        return Response(drawn, media_type="text/html", headers={"Cache-Control": "no-store", "Vary": "Cookie"})
 
     @get("/events")
     async def events() -> Stream:
@@ -112,14 +123,15 @@ def _handlers(console: Console) -> list[HTTPRouteHandler]:
     return [page, events, snapshot, history, livez, readyz, prometheus]
 
 
-def create_app(settings: Settings, source: Source) -> Litestar:
-    """The application over any source. Read-only: it has no operation that changes anything."""
+def create_app(settings: Settings, source: Source, env: Mapping[str, str] | None = None) -> Litestar:
+    """The application over any source. `env`: what the operator's verbs need; without it the page only looks."""
     logging.getLogger("httpx").setLevel(logging.WARNING)  # it logs every poll
     console = Console(settings, source)
+    operator = Operator(env or {}, settings.gateway_admin_url)
     flags = from_admin_api(settings.gateway_admin_url or "http://127.0.0.1:1", settings.gateway_admin_token)
     static = create_static_files_router("/static", [pages.STATIC], name="static")
     return Litestar(
-        [*_handlers(console), static, create_flags_router(flags.owner_of)],
+        [*_handlers(console, operator), *operating(operator), static, create_flags_router(flags.owner_of)],
         lifespan=[console.running],
         before_send=[add_headers],
         plugins=[ProblemDetailsPlugin(ProblemDetailsConfig(enable_for_all_http_exceptions=True))],
@@ -129,7 +141,7 @@ def create_app(settings: Settings, source: Source) -> Litestar:
 
 def _from_environment() -> Litestar:
     settings = Settings.from_env()
-    return create_app(settings, LiveSource(settings))
+    return create_app(settings, LiveSource(settings), os.environ)
 
 
 app = _from_environment()

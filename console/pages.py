@@ -3,15 +3,40 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
 
 import jinja2
 
+from console.acts import OFFERS, Ask, Look
+from console.jobs import Job
+from console.sessions import Session
 from console.view import View
 
 HERE = Path(__file__).parent
 STATIC = HERE / "static"
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """`can_log_in`: this console has what the verbs need. `domains`: what each domain's buttons ask for besides."""
+
+    can_log_in: bool = False
+    session: Session | None = None
+    domains: Mapping[str, Choices] = field(default_factory=dict)
+
+    @property
+    def may_act(self) -> bool:
+        return self.session is not None and self.session.may_act
+
+
+@dataclass(frozen=True, slots=True)
+class Choices:
+    waves: int
+    percents: tuple[int, ...]
+
 
 _templates = jinja2.Environment(
     loader=jinja2.FileSystemLoader(HERE / "templates"),
@@ -35,10 +60,30 @@ def _version() -> str:
 
 _templates.filters["slug"] = slug
 _templates.globals["version"] = _version()
+_templates.globals["offers"] = tuple(OFFERS.values())
 
 
-def page(view: View) -> str:
-    return _templates.get_template("page.html").render(view=view)
+def page(view: View, bar: Bar | None = None) -> str:
+    """`bar`: what the page offers to who asks for it; nothing to who only may look."""
+    return _templates.get_template("page.html").render(view=view, bar=bar or Bar())
+
+
+def login(problem: str = "", why: str = "") -> str:
+    """`why`: why nobody can log in here."""
+    return _templates.get_template("login.html").render(problem=problem, why=why)
+
+
+def look(ask: Ask, found: Look) -> str:
+    """The dry run, and the form that confirms it."""
+    return _templates.get_template("look.html").render(ask=ask, look=found)
+
+
+def job(of: Job) -> str:
+    return _templates.get_template("job.html").render(job=of)
+
+
+def progress(of: Job) -> str:
+    return _templates.get_template("progress.html").render(job=of)
 
 
 def fragments(view: View) -> dict[str, str]:

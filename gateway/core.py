@@ -19,6 +19,7 @@ from gateway.meter import Meter
 from gateway.policies.breakers import Breakers
 from gateway.policies.hold import HoldRoom
 from gateway.policies.holds import Holds
+from gateway.policies.owners import Owners
 from gateway.policies.pins import PinBoard
 from gateway.policies.sharing import PinPost
 from gateway.routing.router import Router
@@ -40,7 +41,14 @@ class Observer(Protocol):
 
 
 class Gateway:
-    def __init__(self, settings: Settings, table: RouteTable, board: PinBoard, log: AccessLog | None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        table: RouteTable,
+        board: PinBoard,
+        log: AccessLog | None,
+        owners: Owners | None = None,
+    ) -> None:
         self.settings = settings
         self.loop = asyncio.get_running_loop()
         self.now = self.loop.time()
@@ -51,6 +59,8 @@ class Gateway:
         self.tracer: Tracer | None = None
         self.observers: tuple[Observer, ...] = ()  # none: most of the time nobody looks
         self.board = board
+        self.owners = owners or Owners(alone=not settings.shares_pins)
+        self.owners.take(table)
         self.override_key = settings.override_key
         self.sharing: PinPost | None = None  # with several nodes
         self.meter = Meter()
@@ -84,6 +94,7 @@ class Gateway:
         router = Router(table)
         self.upstreams.take(table)
         self.breakers.take(table, self.pools)
+        self.owners.take(table)
         self.router = router
         self.shadow.take(table)
         self.front = Front(table)

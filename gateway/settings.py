@@ -84,6 +84,10 @@ class Settings:
         return self.state_dir / "pins.map"
 
     @property
+    def owners_file(self) -> Path:
+        return self.state_dir / "owners.map"
+
+    @property
     def shares_pins(self) -> bool:
         """Other nodes may take writes, and are told of ours through Redis."""
         return self.redis_url is not None and self.nodes > 1

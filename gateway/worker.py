@@ -20,6 +20,7 @@ from gateway.http1.downstream import Downstream
 from gateway.lifeline import watch_parent
 from gateway.listening import Listener
 from gateway.logfile import LogFile
+from gateway.policies.owners import Owners
 from gateway.policies.pins import PinBoard
 from gateway.policies.sharing import PinPost
 from gateway.settings import Settings
@@ -59,7 +60,8 @@ class Worker:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the whole group; the parent tells us in order
         watch_parent(stop)
         table = stored.load(settings.table_file, settings.table)
-        gateway = self._gateway = Gateway(settings, table, open_board(settings), self._log)
+        owners = Owners(settings.owners_file, alone=not settings.shares_pins)
+        gateway = self._gateway = Gateway(settings, table, open_board(settings), self._log, owners)
         if settings.telemetry is not None:
             from gateway.telemetry.export import tracer  # brings a large library, for those who want it
 

@@ -79,6 +79,7 @@ def misdirected(refusal: guard.Refusal) -> Response:
     response = Response(json.dumps(problem), status=421, content_type="application/problem+json")
     response.headers["Banyan-Owner"] = refusal.owner
     response.headers["Banyan-Epoch"] = str(refusal.epoch)
+    response.headers["Banyan-Wave"] = f"{refusal.domain}/{refusal.wave}"
     return response
 
 

@@ -26,9 +26,11 @@ CONNECT_TIMEOUT_S = 3
 # Every statement of the control path is short; one that is not is given up before it holds a migration.
 STATEMENT_TIMEOUT_MS = 10_000
 ADMIN_TIMEOUT_S = 2.0
+# Beyond the budget of its pause a controller may need so long to give its writes back by itself.
+OVERTAKE_S = 1.0
 
 SIDES: tuple[Side, Side] = ("legacy", "service")
-Connection = psycopg.Connection[TupleRow]
+Connection = Bounded[TupleRow]
 
 
 class Context:
@@ -75,6 +77,11 @@ class Context:
             self._ledger = Ledger(need_dsn(self.env, "BANYAN_LEDGER_DSN"), self.actor)
         return self._ledger
 
+    def lease(self, domain: str) -> contextlib.AbstractContextManager[None]:
+        """Steer `domain`, in place of a holder that is silent for longer than its writes may wait. Raises: Busy."""
+        silent_s = self.plan.domain(domain).budgets.pause_ms / 1000 + OVERTAKE_S
+        return self.ledger().lease(domain, silent_s=silent_s)
+
     def admin(self, timeout_s: float = ADMIN_TIMEOUT_S) -> AdminClient:
         """The gateway's admin API; one kept-alive client per timeout. Raises: NotConfigured."""
         if timeout_s not in self._admins:
@@ -102,10 +109,19 @@ class Context:
         return [table.table(side) for table in self.mapping(domain).own(side)]
 
     @contextlib.contextmanager
-    def control(self, domain: str, side: Side) -> Iterator[Connection]:
-        """A side's database as `banyan_ctl`. Raises: NotConfigured, Unreachable, NotPrepared."""
-        with self._open(domain, side, self.plan.database_of(domain, side).control) as connection:
-            yield connection
+    def control(self, domain: str, side: Side, *, answer_s: float | None = None) -> Iterator[Connection]:
+        """A side's database as `banyan_ctl`. `answer_s`: seconds for each answer, over a connection that is there:
+        where there is none, making it would take longer. Raises: NotConfigured, Unreachable, NotPrepared.
+        """
+        variable = self.plan.database_of(domain, side).control
+        if answer_s is not None and self._known(variable) is None:
+            raise Unreachable(f"the {side} database of {domain}: its connection was lost")
+        with self._open(domain, side, variable) as connection:
+            connection.answer_s, before = answer_s, connection.answer_s
+            try:
+                yield connection
+            finally:
+                connection.answer_s = before
 
     @contextlib.contextmanager
     def owner(self, domain: str, side: Side) -> Iterator[Connection]:
@@ -119,15 +135,18 @@ class Context:
         with self._open(domain, side, self.plan.database_of(domain, side).capture) as connection:
             yield connection
 
-    def _connection(self, variable: str, dsn: str) -> Connection:
+    def _known(self, variable: str) -> Connection | None:
         known = self._connections.get(variable)
-        if known is not None and not known.closed and not known.broken:
+        return None if known is None or known.closed or known.broken else known
+
+    def _connection(self, variable: str, dsn: str) -> Connection:
+        if (known := self._known(variable)) is not None:
             return known
         options = f"-c statement_timeout={STATEMENT_TIMEOUT_MS}"
         conninfo = make_conninfo(
             dsn, connect_timeout=CONNECT_TIMEOUT_S, application_name="banyan plan", options=options
         )
-        opened: Connection = Bounded.connect(conninfo, autocommit=True)
+        opened = Bounded.connect(conninfo, autocommit=True)
         self._connections[variable] = opened
         return opened
 

@@ -224,15 +224,10 @@ def console(config: Config) -> Spec:
             "warning",
             "console.app:app",
         ],
-        env=config.pick(
-            "BANYAN_LEDGER_DSN",
-            "BANYAN_LEGACY_DSN",
-            "BANYAN_LEGACY_URL",
-            "BANYAN_GATEWAY_*",
-            "BANYAN_CDC_*",
-            "BANYAN_REDIS_URL",
-            "GATEWAY_VIEWER_TOKEN",  # it only shows
-            *(f"BANYAN_{s.upper()}_{kind}" for s in SERVICES for kind in ("DSN", "URL")),
-        ),
+        env={
+            # What a person's commands have, but the token that moves routes: who logs in brings theirs.
+            **config.pick("BANYAN_*", "GATEWAY_VIEWER_TOKEN"),
+            **{k: v for k, v in os.environ.items() if k == "BANYAN_PLAN"},
+        },
         ready_url=f"{config['BANYAN_CONSOLE_URL']}/readyz",
     )

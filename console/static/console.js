@@ -124,7 +124,28 @@
       htmx.ajax("GET", "/", { target: "#domains", select: "#domains", swap: "outerHTML" }).then(mount);
     }
   });
-  document.addEventListener("htmx:sseOpen", load);
+  document.addEventListener("htmx:sseOpen", ({ target }) => { if (target === document.body) load(); });
+
+  // The operator's dialog: a look, its confirmation, and the step as it goes on.
+  const act = document.getElementById("act");
+  function say(problem) {
+    const line = document.getElementById("act-problem");
+    line.textContent = problem;
+    line.hidden = !problem;
+    if (!act.open) act.showModal();
+  }
+  if (act) {
+    document.addEventListener("htmx:afterSwap", ({ target }) => { if (target.id === "act-body") say(""); });
+    document.addEventListener("htmx:responseError", ({ detail }) => {
+      let problem = {};
+      try { problem = JSON.parse(detail.xhr.responseText); } catch { /* no words of ours */ }
+      say(problem.detail || problem.title || `The console answered ${detail.xhr.status}.`);
+    });
+    document.addEventListener("htmx:sendError", () => say("The console does not answer; whether the step began, the ledger says."));
+    act.addEventListener("input", ({ target }) => {
+      if (target.dataset.confirms) target.form.querySelector("[type=submit]").disabled = target.value.trim() !== target.dataset.confirms;
+    });
+  }
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", mount);
   setInterval(() => { if (performance.now() - state.lastTick > STALE) alive(false); }, 1000);
 })();

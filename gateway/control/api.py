@@ -20,7 +20,7 @@ from gateway.control.audit import Source
 from gateway.control.change import DomainChange
 from gateway.control.client import Applied
 from gateway.control.node import Node
-from gateway.control.roles import Tokens
+from gateway.control.roles import Holder, Tokens
 from gateway.control.scores import scores
 from gateway.control.status import counted, metrics, status
 from gateway.control.table import RouteTable, decode_table
@@ -123,6 +123,12 @@ def _told(applied: Applied) -> Response[dict[str, Any]]:
 
 def _tabled(table: RouteTable, content: Any) -> Response[Any]:
     return Response(content, headers={"ETag": f'"{table.version}"'}, media_type=MediaType.JSON)
+
+
+@get("/v1/whoami", sync_to_thread=False)
+def read_holder(request: Request[Any, Any, Any]) -> dict[str, str]:
+    holder: Holder = request.state.holder
+    return {"name": holder.name, "role": holder.role}
 
 
 @get("/v1/table", sync_to_thread=False)
@@ -237,8 +243,8 @@ async def readyz(node: Node) -> Response[dict[str, Any]]:
 
 def make_app(node: Node, tokens: Tokens) -> Litestar:
     guarded = (
-        read_table, put_table, read_domains, read_domain, patch_domain, read_status, read_figures, read_mismatches,
-        read_shadow, read_audit, read_tail,
+        read_holder, read_table, put_table, read_domains, read_domain, patch_domain, read_status, read_figures,
+        read_mismatches, read_shadow, read_audit, read_tail,
     )  # fmt: skip
     return Litestar(
         [Router("/", route_handlers=guarded, guards=[needs_token(tokens)]), read_metrics, livez, readyz],

@@ -95,6 +95,11 @@ class AdminClient:
         """The status, with each operation's counters and histogram of times: `gateway.control.status.counted`."""
         return self._json("/v1/figures")
 
+    def whoami(self) -> dict[str, str]:
+        """Whose token it is: {name, role: viewer | operator}."""
+        found: dict[str, str] = self._json("/v1/whoami")
+        return found
+
     def status(self) -> dict[str, Any]:
         return self._json("/v1/status")
 

@@ -20,7 +20,7 @@ from gateway.http1.patience import Patience
 from gateway.http1.recovery import fall_back, give_up, recover
 from gateway.http1.withhold import pin_and_tell
 from gateway.policies.retry import MOST_ELSEWHERE, Cause
-from gateway.routing.decision import Decision, Slot, decide
+from gateway.routing.decision import Decision, Side, Slot, decide
 
 if TYPE_CHECKING:
     from gateway.core import Gateway
@@ -108,6 +108,12 @@ class Exchange:
                 self.decision = overridden(self, gateway.override_key)
         else:
             self.decision = slot.write
+            if slot.write.hold and (owner := self._known_owner()) is not None:  # for when the hold has no force
+                self.decision = slot.rerouted.get(owner, slot.write)
+
+    def _known_owner(self) -> Side | None:
+        """Who is known to own a held wave, whatever its table says; None: not for certain."""
+        return self.gateway.owners.newest(self.route.domain, self.slot.wave, self.slot.epoch)
 
     def start(self) -> None:
         self.begun = True
@@ -131,10 +137,10 @@ class Exchange:
 
     def _go(self) -> None:
         if self.read:
-            if (self.decision.behind and self.patience.is_ahead_of(self.decision.side)) or (
-                self.slot.write.hold and self.patience.wrote_since_the_hold()
-            ):
+            if self.decision.behind and self.patience.is_ahead_of(self.decision.side):
                 self.patience.await_sync()
+            elif self.slot.write.hold and self.patience.wrote_since_the_hold():
+                self._read_at_the_owner()
             else:
                 self.attempt()
         elif self.slot.write.hold and (left := self.patience.hold_left()) > 0:
@@ -146,6 +152,15 @@ class Exchange:
             give_up(self, Cause.REHEARSAL)
         else:
             self.attempt()
+
+    def _read_at_the_owner(self) -> None:
+        """Behind a hold, for a client that has written since: who has its writes for certain, or nobody yet."""
+        owner = self._known_owner()
+        if owner is None:
+            self.patience.await_sync()
+            return
+        self.decision = self.slot.rerouted[owner]
+        self.attempt()
 
     @property
     def patience(self) -> Patience:

@@ -15,6 +15,7 @@ from gateway.telemetry.trace import note
 
 if TYPE_CHECKING:
     from gateway.http1.exchange import Exchange
+    from gateway.routing.decision import Side
 
 MOST_REROUTES = 2
 RETRY_AFTER = b"Retry-After: 1\r\n"
@@ -93,7 +94,9 @@ def fall_back(exchange: Exchange) -> None:
     """Let legacy answer this read."""
     fallback = exchange.slot.fallback
     assert fallback is not None
-    if fallback.behind and exchange.patience.is_ahead_of(fallback.side):
+    # Who was sent to the owner behind a hold must not see less at legacy.
+    behind = fallback.behind or exchange.decision is exchange.slot.rerouted.get("service")
+    if behind and exchange.patience.is_ahead_of(fallback.side):
         exchange.patience.await_sync()
         return
     note(exchange, "fallback")
@@ -114,8 +117,9 @@ def misdirected(exchange: Exchange, response: Response) -> bool:
     if exchange.body.kept is None:  # streamed and not kept: the client has to send it again
         give_up(exchange, Cause.HELD)
         return True
-    if owner != "moving":
+    if owner in ("legacy", "service"):
         exchange.forced = owner
+        _learn(exchange, response, "service" if owner == "service" else "legacy")
     if owner not in ("moving", exchange.decision.side) and exchange.reroutes < MOST_REROUTES:
         exchange.reroutes += 1
         note(exchange, "rerouted")
@@ -124,6 +128,15 @@ def misdirected(exchange: Exchange, response: Response) -> bool:
     else:
         exchange.patience.hold_before_retry()
     return True
+
+
+def _learn(exchange: Exchange, response: Response, owner: Side) -> None:
+    """Before the write is sent on: see policies/owners.py. A guard of another domain's table says nothing of ours."""
+    slot, domain = exchange.slot, exchange.route.domain
+    wave = (response.header(b"banyan-wave") or b"").decode("latin-1")
+    epoch = response.header(b"banyan-epoch") or b""
+    if slot.wave is not None and wave == f"{domain}/{slot.wave}" and epoch.isdigit() and len(epoch) < 19:
+        exchange.gateway.owners.learn(domain, slot.wave, owner, int(epoch))
 
 
 def give_up(exchange: Exchange, cause: Cause) -> None:

@@ -37,7 +37,7 @@ class Slot:
 
     `read`, `write`: the normal one. `pinned`: for a read of a client that wrote a moment ago. `detour`, `fallback`:
     legacy instead of a service whose breaker is open, or that failed; None when legacy cannot answer. `owner`: the side
-    whose writes pin; while it is `moving`, the one that had the writes until now.
+    whose writes pin; while it is `moving`, the one that had the writes until now. `wave`, `epoch`: of its owner.
     """
 
     read: Decision
@@ -47,6 +47,8 @@ class Slot:
     fallback: Decision | None
     rerouted: dict[str, Decision]
     owner: Side
+    wave: int | None = None  # None: several
+    epoch: int = 0
 
 
 def decide(slot: Slot, *, is_read: bool, pinned: bool = False, service_usable: bool = True) -> Decision:
@@ -106,6 +108,8 @@ class SlotMaker:
             fallback=self.decision("legacy", "fallback", behind=behind) if has_way_back else None,
             rerouted={side: self.decision(side, "rerouted") for side in ("legacy", "service")},
             owner=source,
+            wave=wave.wave,
+            epoch=wave.epoch,
         )
 
     def native(self, held: bool) -> Slot:

@@ -52,10 +52,11 @@ def begin(made: Stage, cell: Cell, controller: subprocess.Popen[str]) -> Callabl
 def lasts(made: Stage, cell: Cell) -> bool:
     """True: the fault goes on until the verb has ended by itself. What is frozen wakes up a while later.
 
-    While a controller does not answer, somebody gives the command again: that must do the work, or say who is at it.
+    While a controller does not answer, somebody else gives the command, from where the ways are open: that must do the
+    work, or say who is at it.
     """
     if cell.component == "controller" and cell.fault in ("freeze", "cut"):
-        made.verb(cell.verb)
+        made.verb(cell.verb, aside=True)
     elif cell.fault == "freeze":
         time.sleep(LASTS)
     return cell.fault in ("cut", "slow")

@@ -57,20 +57,23 @@ class Stage:
     straight: dict[str, str]  # the variables as they are without proxies
     steering: dict[str, str] = field(default_factory=dict)  # the controller's own, through proxies of its own
 
-    def controller(self, verb: str, stop: str = "", *force: str) -> subprocess.Popen[str]:
-        """A verb in a process of its own; both its streams are ours."""
+    def controller(self, verb: str, stop: str = "", *force: str, aside: bool = False) -> subprocess.Popen[str]:
+        """A verb in a process of its own; both its streams are ours. `aside`: from another machine, whose ways are not
+        those that a controller's can be cut on.
+        """
         command = [sys.executable, "-m", "load.drill.controller", verb, DOMAIN, "--stop", stop]
         # By name, so that the same command, given again, does nothing more than what is left to do.
         command += ["--to", "canary"] if verb == "rollback" else []
         command += [word for gate in force for word in ("--force", gate)]
-        env = {**os.environ, **self.settings.env, **self.steering, "BANYAN_HOME": str(self.home.path)}
+        steering = {} if aside else self.steering
+        env = {**os.environ, **self.settings.env, **steering, "BANYAN_HOME": str(self.home.path)}
         return subprocess.Popen(
             command, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
         )
 
-    def verb(self, verb: str, *force: str, timeout: float = 60.0) -> tuple[int, str]:
+    def verb(self, verb: str, *force: str, timeout: float = 60.0, aside: bool = False) -> tuple[int, str]:
         """Run it to its end: exit code and last line."""
-        process = self.controller(verb, "", *force)
+        process = self.controller(verb, "", *force, aside=aside)
         try:
             said, _ = process.communicate("", timeout=timeout)
         except subprocess.TimeoutExpired:

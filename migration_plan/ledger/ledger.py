@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -32,6 +33,15 @@ _NOTICED = (
 )
 # Milliseconds to wait for another controller's rows: a wave may be fenced meanwhile.
 HEAD_MS = 1000
+# Seconds between two looks whether a holder goes on.
+LOOK_S = 0.05
+# The newest row of a switch whose writes wait: from the hold until the point of no return is passed.
+_WAITING = """
+SELECT a.pid, r.id FROM pg_locks l JOIN pg_stat_activity a USING (pid),
+       (SELECT id, step FROM ledger WHERE domain = %s AND wave IS NOT NULL ORDER BY id DESC LIMIT 1) r
+ WHERE l.locktype = 'advisory' AND l.granted AND r.step IN ('hold.begin', 'cross.begin')
+   AND l.classid = %s::bigint::oid AND l.objid = (hashtext(%s)::bigint & 4294967295)::oid
+"""
 _COLUMNS = (
     "id", "at", "actor", "domain", "wave", "verb", "step", "run_id", "epoch", "before", "after", "measured", "reason",
     "prev_hash", "hash",
@@ -153,14 +163,17 @@ class Ledger:
         return {(r["domain"], r["wave"]): _state(r) for r in rows}
 
     @contextlib.contextmanager
-    def lease(self, domain: str) -> Iterator[None]:
+    def lease(self, domain: str, *, silent_s: float | None = None) -> Iterator[None]:
         """Steer `domain` alone; ends with the block or with this process. Each lease has an epoch: rows of a holder
         that was overtaken are refused here, and its changes of ownership by the epoch in the domain's databases.
+
+        `silent_s`: a holder that keeps a wave's writes waiting and writes nothing for so long is overtaken; it may be
+        frozen, or cut off, and nobody accepts those writes until somebody ends its fence.
 
         Raises: Busy, naming who has it.
         """
         key = [LEASE, domain]
-        if not self._query("SELECT pg_try_advisory_lock(%s, hashtext(%s)) AS mine", key)[0]["mine"]:
+        if not self._lock(key) and (silent_s is None or not self._overtake(domain, key, silent_s)):
             raise Busy(f"{self._holder(domain)} is at work on {domain}: wait until it is done, then try again")
         try:
             taken = self._query(
@@ -174,6 +187,20 @@ class Ledger:
             self._leased.pop(domain, None)
             with contextlib.suppress(psycopg.Error):
                 self._connection.execute("SELECT pg_advisory_unlock(%s, hashtext(%s))", key)
+
+    def _lock(self, key: Sequence[Any]) -> bool:
+        return bool(self._query("SELECT pg_try_advisory_lock(%s, hashtext(%s)) AS mine", key)[0]["mine"])
+
+    def _overtake(self, domain: str, key: Sequence[Any], silent_s: float) -> bool:
+        """Watched by our own clock: that of a holder on another machine says nothing."""
+        seen = self._query(_WAITING, [domain, *key])
+        give_up = time.monotonic() + silent_s
+        while seen and self._query(_WAITING, [domain, *key]) == seen:
+            if time.monotonic() >= give_up:
+                self._query("SELECT pg_terminate_backend(%s, 1000)", [seen[0]["pid"]])
+                break
+            time.sleep(LOOK_S)
+        return self._lock(key)
 
     def frozen(self) -> dict[str, Row]:
         """The freeze of each domain that has one: its newest row of either verb says `freeze`."""

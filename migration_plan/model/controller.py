@@ -61,7 +61,7 @@ class OwnershipTable:
     def fence(self, expected_epoch: int) -> Fenced:
         return Fenced(self._replay.ask("fence", self._side, expected_epoch), "0/0")
 
-    def set_owner(self, owner: Side, expected_epoch: int, new_epoch: int) -> None:
+    def set_owner(self, owner: Side, expected_epoch: int, new_epoch: int, *, answer_s: float | None = None) -> None:
         self._replay.ask("set", self._side, owner, expected_epoch, new_epoch)
 
 

@@ -68,8 +68,8 @@ class GuardTable:
                 raise PlanError(f"{self._side} cannot be fenced: {error}") from error
         return Fenced(fenced.epoch, fenced.lsn)
 
-    def set_owner(self, owner: Side, expected_epoch: int, new_epoch: int) -> None:
-        with self._context.control(self._domain, self._side) as connection:
+    def set_owner(self, owner: Side, expected_epoch: int, new_epoch: int, *, answer_s: float | None = None) -> None:
+        with self._context.control(self._domain, self._side, answer_s=answer_s) as connection:
             try:
                 ownership.set_owner(connection, self._domain, self._wave, owner, expected_epoch, new_epoch)
             except guard_errors.OwnershipChanged as error:

@@ -28,6 +28,9 @@ from migration_plan.switch.resolve import Settled, resolve
 FORWARD_S = 5.0
 RETRY_S = 0.25
 BACKOFF_S = 0.05
+# The writes wait while the old owner is told that it is none any more, and it refuses them anyway: one that does not
+# answer within this is told once the routes are published.
+CONFIRM_ANSWER_S = 0.25
 # This part of the pause budget may pass before step 6; the rest is for steps 6 and 7.
 CROSS_BEFORE = 0.9
 
@@ -76,13 +79,16 @@ class Switch:
         preflight = self._preflight()
         fenced, attempts = self._stop_writes()
         epoch = self._hand_over(fenced)
-        published = self._finish(fenced, epoch)
+        confirmed = self._confirm(fenced, epoch)
+        published = self._publish(epoch)
         pause_ms = self._paused_ms()
         # Before the comparison, which takes its time: whoever looks meanwhile shall see where the wave stands.
         arrived = Note(
             steps.PUBLISH.name, "arrived", epoch, {"pause_ms": pause_ms, "steps": dict(self._record.step_ms)}
         )
         self._record.write(arrived, stand=self.after, owned=Owned(self.target, epoch), forward=True)
+        if not confirmed:
+            self._confirm_late(fenced, epoch)
         self._record.begin(steps.VERIFY, forward=True)
         verify = self._record.step(steps.VERIFY, self.ports.checks.verify)
         self._record.write(Note("end", "done", epoch, {"pause_ms": pause_ms, "attempts": attempts}), forward=True)
@@ -164,31 +170,43 @@ class Switch:
         self.ports.table(self.target).set_owner(self.target, self._target_epoch, epoch)
         return epoch
 
-    def _finish(self, fenced: Fenced, epoch: int) -> dict[str, Any]:
-        """Step 7. The routes are published even when the old owner's database is away: it refuses writes anyway."""
-        away: Exception | None = None
+    def _confirm(self, fenced: Fenced, epoch: int) -> bool:
+        """Step 7, first half, tried once: clients wait. False: the old owner is away, and refuses writes anyway."""
+        table = self.ports.table(self.source)
+        self._record.begin_later(steps.CONFIRM)
         try:
-            self._record.begin_later(steps.CONFIRM)
-            self._record.step(steps.CONFIRM, lambda: self._confirm(fenced, epoch))
-        except (Unreachable, EpochMoved) as error:
-            away = error
-        try:
-            owned = Owned(self.target, epoch)
-            self._record.begin_later(steps.PUBLISH)
-            published = self._record.step(steps.PUBLISH, lambda: self._release(owned, self.after))
-        except Unreachable as error:
-            self._stay_unfinished(f"{self._arrived()}, but the gateway was not told ({error}): {_AGAIN}", epoch, error)
-        if away is not None:
-            self._stay_unfinished(
-                f"{self._arrived()}, but {self.source}'s database was not told ({away}): {_AGAIN}", epoch, away
+            self._record.step(
+                steps.CONFIRM, lambda: table.set_owner(self.target, fenced.epoch, epoch, answer_s=CONFIRM_ANSWER_S)
             )
-        return published
+        except (Unreachable, EpochMoved) as error:
+            self._record.later(Note(steps.CONFIRM.name, "failed", epoch, why=_reason(error)))
+            return False
+        return True
 
-    def _stay_unfinished(self, why: str, epoch: int, cause: Exception) -> NoReturn:
-        self._record.write(Note(steps.PUBLISH.name, "failed", epoch, why=why), forward=True)
+    def _publish(self, epoch: int) -> dict[str, Any]:
+        """Step 7, second half: the routes, which end the hold."""
+        owned = Owned(self.target, epoch)
+        try:
+            self._record.begin_later(steps.PUBLISH)
+            return self._record.step(steps.PUBLISH, lambda: self._release(owned, self.after))
+        except Unreachable as error:
+            why = f"{self._arrived()}, but the gateway was not told ({error}): {_AGAIN}"
+            self._stay_unfinished(steps.PUBLISH, why, epoch, error)
+
+    def _confirm_late(self, fenced: Fenced, epoch: int) -> None:
+        """Nobody waits for it any more: in the time that it takes."""
+        self._record.begin(steps.CONFIRM, forward=True)
+        try:
+            self._record.step(steps.CONFIRM, lambda: self._confirm_again(fenced, epoch))
+        except (Unreachable, EpochMoved) as error:
+            why = f"{self._arrived()}, but {self.source}'s database was not told ({error}): {_AGAIN}"
+            self._stay_unfinished(steps.CONFIRM, why, epoch, error)
+
+    def _stay_unfinished(self, step: steps.Step, why: str, epoch: int, cause: Exception) -> NoReturn:
+        self._record.write(Note(step.name, "failed", epoch, why=why), forward=True)
         raise Unfinished(why) from cause
 
-    def _confirm(self, fenced: Fenced, epoch: int) -> None:
+    def _confirm_again(self, fenced: Fenced, epoch: int) -> None:
         table = self.ports.table(self.source)
         give_up = self._clock.now() + FORWARD_S
         while True:

@@ -61,8 +61,10 @@ class OwnershipTable(Protocol):
         """Lock the tables, owner := moving, epoch + 1, marker into the WAL. Raises: FenceTimeout, EpochMoved."""
         ...
 
-    def set_owner(self, owner: Side, expected_epoch: int, new_epoch: int) -> None:
-        """Raises: EpochMoved."""
+    def set_owner(self, owner: Side, expected_epoch: int, new_epoch: int, *, answer_s: float | None = None) -> None:
+        """`answer_s`: Unreachable unless it is answered within so many seconds, over the connection that the last call
+        used; it may be carried out all the same. Raises: EpochMoved.
+        """
         ...
 
 

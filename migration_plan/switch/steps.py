@@ -41,6 +41,7 @@ def describe(domain: str, wave: int, source: Side, budgets: Budgets) -> list[str
         f" (pause budget {budgets.pause_ms} ms, else give up)",
         f"5 sequences: see that {target} hands out ids of its own range",
         f"6 owner := {target} in {target}'s database: the point of no return",
-        f"7 owner := {target} in {source}'s database; publish the routes; release the held writes",
+        f"7 owner := {target} in {source}'s database (later, if it does not answer at once); publish the routes;"
+        " release the held writes",
         f"8 verify: compare both sides; the stream back to {source} keeps running",
     ]

@@ -28,7 +28,7 @@ def abort(context: Context, domain: str, **options: Any) -> Result:
     run = Run(context, "abort", domain, Options(**options))
     if run.options.dry_run:
         return _look(run)
-    with context.ledger().lease(domain):
+    with context.lease(domain):
         found = _require_before(run)
         half = half_done(context.ledger().history(domain, limit=50), run.wave)
         recovered = run.recover()

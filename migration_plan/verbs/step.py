@@ -48,7 +48,7 @@ def _step(run: Run) -> Result:
     if run.options.dry_run:
         return look(run)
     run.require_approver()
-    with run.context.ledger().lease(run.domain):
+    with run.context.lease(run.domain):
         recovered = run.recover()
         run.require_expected(recovered.stand)
         move = run.move(recovered.stand)

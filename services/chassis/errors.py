@@ -74,7 +74,7 @@ class Misdirected(Problem):
             HTTPStatus.MISDIRECTED_REQUEST,
             f"writes of {domain} wave {wave} belong to {owner}",
             extra={"domain": domain, "wave": wave, "owner": owner, "epoch": epoch},
-            headers={"Banyan-Owner": owner, "Banyan-Epoch": str(epoch)},
+            headers={"Banyan-Owner": owner, "Banyan-Epoch": str(epoch), "Banyan-Wave": f"{domain}/{wave}"},
             type_="urn:banyan:misdirected",
         )
         self.wave = wave

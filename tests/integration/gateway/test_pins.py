@@ -12,9 +12,10 @@ import msgspec
 import pytest
 
 from gateway.control.table import Operation, Wave
+from gateway.policies.owners import Owners
 from gateway.routing.keys import identity
 from tests.integration.gateway.stage import Stage, interpreted, reason, side, staged, until
-from tests.integration.gateway.upstream import HangUp, Seen, answering, hang, response
+from tests.integration.gateway.upstream import HangUp, Seen, answering, hang, misdirected, response
 
 
 async def test_after_its_write_a_client_reads_from_the_owner(stage: Stage) -> None:
@@ -114,8 +115,9 @@ async def test_while_a_rollback_is_under_way_a_client_reads_what_it_wrote_at_the
 
 
 async def test_who_wrote_since_the_hold_began_reads_by_the_table_that_ends_it(stage: Stage) -> None:
-    """A node, or a worker, that has the new table already may have passed the write to the new owner (`banyan model
+    """Another node that has the new table already may have passed the write to the new owner (`banyan model
     --mutant reads-go-on-by-a-held-table` has the trace)."""
+    stage.gateway.owners = Owners(alone=False)
     stage.gateway.take_watermarks({"shop.forward": 4102444800.0, "shop.reverse": 0.0})
     me, earlier, other = {"X-Client": "me"}, {"X-Client": "earlier"}, {"X-Client": "other"}
     stage.gateway.board.record("shop", [identity(b"earlier")])
@@ -131,6 +133,7 @@ async def test_who_wrote_since_the_hold_began_reads_by_the_table_that_ends_it(st
 
 
 async def test_who_wrote_since_a_hold_that_nobody_ends_reads_once_both_sides_have_it(stage: Stage) -> None:
+    stage.gateway.owners = Owners(alone=False)  # another node may know more
     stage.gateway.take_watermarks({"shop.forward": 4102444800.0, "shop.reverse": 0.0})
     stage.wave(phase="canary", canary_percent=50, hold=True)
     stage.gateway.board.record("shop", [identity(b"me")])
@@ -139,6 +142,54 @@ async def test_who_wrote_since_a_hold_that_nobody_ends_reads_once_both_sides_hav
     assert not mine.done()
     stage.gateway.take_watermarks({"shop.forward": 4102444800.0, "shop.reverse": 4102444800.0})
     assert (await mine).status_code == 200
+
+
+async def test_behind_a_hold_that_nobody_ends_and_without_watermarks_reads_go_to_the_owner_that_is_known() -> None:
+    """A controller died in the middle of a switch, and Redis is away: each read of who had written was answered 503."""
+    async with staged(hold_seconds=0.0, patience=0.3) as stage:
+        stage.gateway.take_watermarks({})
+        stage.wave(phase="canary", canary_percent=100, hold=True)
+        me, other = {"X-Client": "me"}, {"X-Client": "other"}
+        assert (await stage.client.post("/items", content=b"x", headers=me)).status_code == 200
+        answer = await stage.client.get("/items", headers=me)
+        assert (answer.status_code, side(answer), reason(answer)) == (200, "legacy", "rerouted")
+        assert side(await stage.client.get("/items", headers=other)) == "service", "who wrote nothing reads as ever"
+
+
+async def test_behind_a_hold_a_client_reads_at_the_owner_that_the_guard_has_named() -> None:
+    async with staged(hold_seconds=0.0, patience=0.3) as stage:
+        stage.gateway.take_watermarks({})
+        stage.wave(phase="canary", canary_percent=50, hold=True)
+        stage.legacy.handler = misdirected("service")
+        me = {"X-Client": "me"}
+        assert side(await stage.client.post("/items", content=b"x", headers=me)) == "service"
+        answer = await stage.client.get("/items", headers=me)
+        assert (answer.status_code, side(answer)) == (200, "service")
+        asked = len(stage.legacy.seen)
+        assert side(await stage.client.post("/items", content=b"x", headers=me)) == "service"
+        assert len(stage.legacy.seen) == asked, "the next write goes there at once"
+
+
+async def test_the_guard_of_another_domain_s_table_says_nothing_of_this_one_s_owner() -> None:
+    async with staged(hold_seconds=0.0, patience=0.3) as stage:
+        stage.gateway.take_watermarks({})
+        stage.wave(phase="canary", canary_percent=50, hold=True)
+        stage.legacy.handler = misdirected("service", wave="games/0")
+        assert side(await stage.client.post("/items", content=b"x", headers={"X-Client": "me"})) == "service"
+        assert stage.gateway.owners.newest("shop", 0, 0) == "legacy"
+
+
+async def test_a_read_at_the_known_owner_that_fails_is_refused_and_not_answered_by_a_side_without_the_write() -> None:
+    async with staged(hold_seconds=0.0, patience=0.3) as stage:
+        stage.gateway.take_watermarks({})
+        stage.wave(phase="canary", canary_percent=50, hold=True)
+        stage.gateway.owners.learn("shop", 0, "service", 4)
+        me = {"X-Client": "me"}
+        assert side(await stage.client.post("/items", content=b"x", headers=me)) == "service"
+        await stage.service.kill()
+        answer = await stage.client.get("/items", headers=me)
+        assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
+        assert [seen.method for seen in stage.legacy.seen] == []
 
 
 async def test_what_was_written_at_the_owner_of_one_wave_is_seen_by_a_read_of_all_waves(stage: Stage) -> None:

@@ -49,9 +49,9 @@ def answering(status: int = 200, body: bytes = b"{}", **headers: str) -> Handler
     return handler
 
 
-def misdirected(owner: str) -> Handler:
+def misdirected(owner: str, wave: str = "shop/0") -> Handler:
     """As the guard of a database that is not the owner's makes its server answer."""
-    return answering(421, Banyan_Owner=owner, Banyan_Epoch="4")
+    return answering(421, Banyan_Owner=owner, Banyan_Epoch="4", Banyan_Wave=wave)
 
 
 async def hang(seen: Seen, writer: asyncio.StreamWriter) -> None:

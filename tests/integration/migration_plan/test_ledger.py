@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import psycopg
@@ -187,6 +188,55 @@ def test_a_holder_that_was_overtaken_can_write_nothing_more(dsn: str) -> None:
         with pytest.raises(Busy, match="bob has taken over toys"):
             first.append([entry()])
         assert len(first.history()) == 1
+
+
+def begun(step: str) -> Entry:
+    return Entry(domain="toys", wave=0, verb="switch", step=step, run_id="run-1", actor="ann")
+
+
+def test_a_holder_that_is_silent_while_its_writes_wait_is_overtaken(dsn: str) -> None:
+    """As one whose network is gone: nobody accepts the writes until somebody ends its fence."""
+    with Ledger(dsn, "ann") as first, first.lease("toys"):
+        first.append([begun("cross.begin")])
+        with Ledger(dsn, "bob") as second, second.lease("toys", silent_s=0.2):
+            assert first.closed or _closes(first)
+            assert first.lost == "toys"
+    with psycopg.connect(dsn) as connection:
+        assert connection.execute("SELECT epoch, holder FROM lease").fetchall() == [(2, "bob")]
+
+
+def _closes(ledger: Ledger) -> bool:
+    with pytest.raises(Unreachable):
+        ledger.states()
+    return ledger.closed
+
+
+@pytest.mark.parametrize("step", ["switch.begin", "verify.begin", "abort.done"])
+def test_a_holder_whose_writes_do_not_wait_is_left_alone(dsn: str, step: str) -> None:
+    with Ledger(dsn, "ann") as first, first.lease("toys"):
+        first.append([begun("hold.begin"), begun(step)])
+        with (
+            Ledger(dsn, "bob") as second,
+            pytest.raises(Busy, match="ann is at work"),
+            second.lease("toys", silent_s=0.1),
+        ):
+            pass
+        assert first.states() == {}
+
+
+def test_a_holder_that_goes_on_in_its_switch_is_left_alone(dsn: str) -> None:
+    with Ledger(dsn, "ann") as first, first.lease("toys"):
+        first.append([begun("hold.begin")])
+
+        def go_on() -> None:
+            first.append([begun("cross.begin")])
+
+        goes_on = threading.Timer(0.2, go_on)
+        goes_on.start()
+        with Ledger(dsn, "bob") as second, pytest.raises(Busy), second.lease("toys", silent_s=1.0):
+            pass
+        goes_on.join()
+        assert first.states() == {}
 
 
 def test_each_lease_of_a_domain_has_a_higher_epoch(dsn: str) -> None:

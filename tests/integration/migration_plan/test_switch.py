@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import psycopg
 import pytest
 
 from migration_plan import verbs
-from migration_plan.errors import Aborted, Busy, Refused
+from migration_plan.errors import Aborted, Busy, PlanError, Refused
 from migration_plan.journey import Stand
 from migration_plan.status import read
 from tests.integration.migration_plan.toy import INSERT, Toys, until, writing
@@ -95,7 +99,7 @@ def test_two_controllers_cannot_switch_at_once(toys: Toys) -> None:
     refused: list[str] = []
 
     def second(step: str, when: str) -> None:
-        if (step, when) == ("hold", "after"):
+        if (step, when) == ("preflight", "after"):
             with pytest.raises(Busy) as caught:
                 switch(toys, "bob")
             refused.append(str(caught.value))
@@ -124,6 +128,74 @@ def test_a_controller_that_lost_its_lease_finds_the_wave_moved_and_holds_nothing
         [wave] = context.admin().table().domains[toys.domain].waves
         assert (wave.owner, wave.hold, wave.phase) == ("service", False, "service")
     assert switch(toys).message.endswith("already at service, nothing to do")
+
+
+def test_a_controller_that_is_silent_in_the_fence_is_overtaken_and_no_write_fails(toys: Toys) -> None:
+    """Frozen, or cut off: while it kept its lease nobody could end its fence, and writes failed for half a minute."""
+    toys.put_stand(AT_50)
+    silent, goes_on = threading.Event(), threading.Event()
+
+    def fall_silent(step: str, when: str) -> None:
+        if (step, when) == ("cross", "before"):
+            silent.set()
+            assert goes_on.wait(60)
+
+    def first() -> str:
+        with pytest.raises(PlanError) as caught:
+            switch(toys, hook=fall_silent, forced=["pause"])
+        return type(caught.value).__name__
+
+    with ThreadPoolExecutor(1) as pool:
+        ann = pool.submit(first)
+        assert silent.wait(60)
+        began = time.monotonic()
+        assert switch(toys, "bob", forced=["pause"]).owner == "service"
+        assert time.monotonic() - began < 15
+        goes_on.set()
+        assert ann.result(60) in ("Busy", "Unfinished", "Unreachable")
+    assert {owner for owner, _ in toys.ownership().values()} == {"service"}
+    with toys.context() as context:
+        [wave] = context.admin().table().domains[toys.domain].waves
+        assert (wave.owner, wave.hold) == ("service", False)
+        assert context.ledger().check().holds
+
+
+def backends(dsn: str) -> list[int]:
+    """Of the control path's connections to this database."""
+    with psycopg.connect(dsn) as connection:
+        query = "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND application_name = %s"
+        return [pid for (pid,) in connection.execute(query, ["banyan plan"])]
+
+
+def test_an_old_owner_frozen_after_step_6_does_not_keep_the_routes_from_the_new_one(toys: Toys) -> None:
+    """It had kept them for the whole time-out of an answer, 12 s."""
+    toys.put_stand(AT_50)
+    frozen: list[int] = []
+
+    def freeze(step: str, when: str) -> None:
+        if (step, when) == ("confirm", "before") and not frozen:
+            frozen.extend(backends(toys.legacy))
+            for pid in frozen:
+                os.kill(pid, signal.SIGSTOP)
+
+    try:
+        with writing(toys, clients=2) as seen:
+            done = switch(toys, hook=freeze)
+            before = len(seen.accepted)
+            until(lambda: len(seen.accepted) > before + 20 or seen.failed, "writes at the service")
+    finally:
+        for pid in frozen:
+            os.kill(pid, signal.SIGCONT)
+    assert frozen
+    assert seen.failed == []
+    assert done.pause_ms is not None
+    assert done.pause_ms < 1000
+    assert {owner for owner, _ in toys.ownership().values()} == {"service"}
+    with toys.context() as context:
+        steps = [row.entry.step for row in context.ledger().history(toys.domain) if row.entry.verb == "switch"]
+    assert steps.index("confirm.failed") < steps.index("publish.arrived") < steps.index("confirm.done")
+    toys.equal()
+    assert sorted(seen.accepted) == toys.names("service")
 
 
 class Killed(BaseException):

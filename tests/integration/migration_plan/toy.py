@@ -168,7 +168,7 @@ class Toys:
         thread.join(10)
         assert not thread.is_alive()
 
-    def start_gateway(self) -> None:
+    def start_gateway(self, **more: str) -> None:
         with self.context() as context:
             table = compile_table(context.plan, {}, {}, 1, self.env)
         file = self.folder / "table.json"
@@ -180,6 +180,7 @@ class Toys:
             "GATEWAY_STATE_DIR": str(self.folder / "gateway"),
             "GATEWAY_ADMIN_TOKEN": TOKEN,
             "GATEWAY_TABLE": str(file),
+            **more,
         }
         with (self.folder / "gateway.log").open("wb") as log:
             self.gateway = subprocess.Popen(

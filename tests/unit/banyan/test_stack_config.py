@@ -88,7 +88,7 @@ def test_a_service_gets_neither_another_services_database_nor_the_owners(home):
     assert others == ["GATEWAY_ASSERTION_KEY"]  # with which it checks the gateway's word on who calls
 
 
-def test_the_console_only_shows_and_has_no_token_to_change_anything(home):
+def test_the_console_has_no_token_of_its_own_to_change_anything(home):
     console = specs.console(config.make(home)).env
     assert "GATEWAY_VIEWER_TOKEN" in console
     assert "GATEWAY_ADMIN_TOKEN" not in console

@@ -147,6 +147,43 @@ def test_an_old_owner_that_takes_seconds_to_be_unreachable_does_not_keep_the_rou
 
 
 @pytest.mark.parametrize("source", ["legacy", "service"])
+def test_a_frozen_old_owner_delays_the_routes_by_one_short_answer_and_is_told_when_it_wakes(source: Side) -> None:
+    """It had delayed them by its whole time-out, 12 s, though it refuses writes anyway."""
+    world = at(source)
+    world.notes.clear()
+    world.slow[mirrored("legacy.set_owner", source)] = 4.0
+    outcome = world.switch()
+    assert outcome.pause_ms < 300
+    assert world.calls.index("routes.publish") < max(
+        number for number, call in enumerate(world.calls) if call == mirrored("legacy.set_owner", source)
+    )
+    said = [(note.step, note.at) for note in world.notes if note.step in ("confirm", "publish")]
+    assert said == [
+        ("confirm", "begin"), ("confirm", "failed"), ("publish", "begin"), ("publish", "done"),
+        ("publish", "arrived"), ("confirm", "begin"), ("confirm", "done"),
+    ]  # fmt: skip
+    world.settled()
+
+
+@pytest.mark.parametrize("source", ["legacy", "service"])
+def test_a_controller_killed_before_it_told_the_old_owner_late_is_finished_by_the_next(source: Side) -> None:
+    world = at(source)
+    world.trouble[mirrored("legacy.set_owner", source)] = [Unreachable("frozen")]
+    met: list[str] = []
+
+    def die(step: str, when: str) -> None:
+        met.append(f"{step}.{when}")
+        if met.count("confirm.before") == 2:
+            raise Killed
+
+    with pytest.raises(Killed):
+        world.switch(die)
+    assert not world.holding
+    assert world.recover().repaired is not None
+    world.settled()
+
+
+@pytest.mark.parametrize("source", ["legacy", "service"])
 @pytest.mark.parametrize(("step", "when"), POINTS)
 @pytest.mark.parametrize("second", ["recover", "switch", "there and back"])
 def test_a_controller_that_was_thought_dead_does_no_harm_when_it_goes_on(

@@ -59,10 +59,13 @@ class World:
             self.accepted.append(number)
             self.data[side].append(number)
 
-    def enter(self, name: str) -> None:
+    def enter(self, name: str, answer_s: float | None = None) -> None:
         self.calls.append(name)
-        self.seconds += self.slow.get(name, 0.001)
+        takes = self.slow.get(name, 0.001)
+        self.seconds += takes if answer_s is None else min(takes, answer_s)
         self.write()
+        if answer_s is not None and takes > answer_s:
+            raise Unreachable(f"no answer within {answer_s} s")
         waiting = self.trouble.get(name)
         if waiting and (error := waiting.pop(0)) is not None:
             raise error
@@ -134,8 +137,8 @@ class Table:
         self.world.enter(f"{self.side}.fenced")
         return Fenced(expected_epoch + 1, "0/1")
 
-    def set_owner(self, owner: Side, expected_epoch: int, new_epoch: int) -> None:
-        self.world.enter(f"{self.side}.set_owner")
+    def set_owner(self, owner: Side, expected_epoch: int, new_epoch: int, *, answer_s: float | None = None) -> None:
+        self.world.enter(f"{self.side}.set_owner", answer_s)
         row = self.world.rows[self.side]
         assert new_epoch >= expected_epoch, "an epoch never falls"
         if row == Owned(owner, new_epoch):
