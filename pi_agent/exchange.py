@@ -77,15 +77,15 @@ def watched(exchange: Exchange[T], look: Callable[[Response], None]) -> Exchange
 
 def play(exchange: Exchange[T], answer: Callable[[Request], Response]) -> T:
     """Drive an exchange with a function; what `answer` raises is raised inside the exchange."""
-    request = next(exchange)
-    while True:
-        try:
+    try:
+        request = next(exchange)
+        while True:
             try:
                 response = answer(request)
             except Exception as error:
                 request = exchange.throw(error)
             else:
                 request = exchange.send(response)
-        except StopIteration as stop:
-            result: T = stop.value
-            return result
+    except StopIteration as stop:
+        result: T = stop.value
+        return result

@@ -182,6 +182,24 @@ def test_a_v2_that_does_not_work_is_left_and_tried_again_later(server: FakeServe
     until(lambda: agent.status()["backend"] == "v2", "on v2 after all")
 
 
+@pytest.mark.parametrize(("step", "phase"), [("trial", "reverted"), ("committed", "v2")])
+def test_killed_in_a_trial_it_is_back_on_legacy_and_killed_after_it_on_v2(
+    server: FakeServer, agents: Make, step: str, phase: str
+) -> None:
+    server.flag = "v2"
+    agent = agents(server.url, server.url).start(crash_at=step)
+    assert agent.process is not None
+    assert agent.process.wait(20) == -signal.SIGKILL
+    seen = len(server.requests)
+    agent.start()
+    until(lambda: agent.status().get("state") == "running" and agent.status()["phase"] == phase, phase)
+    until(lambda: len([r for r in server.requests[seen:] if r[1] == "GET"]) > 2, "it polls")
+    old, new = "/get-schedule/17", "/v2/devices/17/schedule"
+    polled = {path for _, method, path in server.requests[seen:] if method == "GET"}
+    assert polled == ({new} if phase == "v2" else {old}), "one backend commands"
+    until(lambda: agent.status()["mode"] == "charge" and agent.status()["pending_acks"] == 0, "as before")
+
+
 def test_a_server_that_never_finishes_its_answer_does_not_stop_the_control(agents: Make, server: FakeServer) -> None:
     with socket.create_server(("127.0.0.1", 0)) as slow:
         held: list[socket.socket] = []
