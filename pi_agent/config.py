@@ -31,8 +31,8 @@ class Timing:
     request_timeout_s: float = 10.0
     backoff_base_s: float = 1.0
     backoff_cap_s: float = 300.0
-    #: Acks that nobody waits for go within so long, at the device's place in it.
-    ack_spread_s: float = 0.0
+    #: Acks of schedules and slots go within so long, at the device's place in it; those of commands at once.
+    ack_spread_s: float = 10.0
     stop_s: float = 5.0
     max_v2_errors: int = 3
     v2_retreat_s: float = 60.0

@@ -37,6 +37,8 @@ SPACING_S = 1.0
 REMEMBER_S = 600.0
 #: A service without a place for reports is asked again after so long.
 NO_REPORTS_S = 3600.0
+#: Refs of what the agent does by itself, not by a command.
+_UNHURRIED = ("schedule-", "slot-", "fallback-")
 _FOLLOWING = {Kind.COMMAND: "command", Kind.SLOT: "schedule", Kind.FALLBACK: "fallback"}
 
 
@@ -108,9 +110,16 @@ class Core:
         self._remembered_at = monotonic
 
     def _hasten_acks(self) -> None:
-        if self.acks.due == NEVER and not self.acks.running and self.journal.counts().pending:
-            spread = phase(self.config.device_id, self.config.timing.ack_spread_s)
-            self.acks.hasten(self.clock.monotonic() + spread)
+        """Somebody waits to hear of a command; of schedules and slots a fleet tells one after the other."""
+        if self.acks.running or self.acks.failures or not self.journal.counts().pending:
+            return
+        now, spread = self.clock.monotonic(), self.config.timing.ack_spread_s
+        waiting = self.journal.pending(20) if spread and self.acks.due > now else []
+        if waiting and all(p.ack.ref.startswith(_UNHURRIED) for p in waiting):
+            now += phase(self.config.device_id, spread)
+            if self.acks.due != NEVER:
+                return
+        self.acks.hasten(now)
 
     def run(self, activity: Activity) -> Exchange[None]:
         """One exchange of an activity, and when the next is due. Raises nothing that the agent survives."""
@@ -147,16 +156,18 @@ class Core:
 
     def _poll(self) -> Exchange[float | None]:
         backend = self._backends[self.assignment.primary]
-        began = self.clock.monotonic()
+        began, known = self.clock.monotonic(), self._etag
         try:
-            fetched = yield from backend.fetch(self._etag, self.config.timing.wait_s, self.assignment.epoch)
+            fetched = yield from backend.fetch(known, self.config.timing.wait_s, self.assignment.epoch)
             if fetched.document is not None:
                 self._take(fetched.document, backend)
         except ExchangeError as error:
             self._note_failure(backend, error)
             raise
         self._note_success(backend)
-        if not fetched.waited:
+        # Only who knows a document is kept waiting: having the first one, ask whether the server would.
+        first = known is None and self._etag is not None and self.config.service_url is not None
+        if not fetched.waited and not first:
             return None
         return max(began + SPACING_S - self.clock.monotonic(), 0.0)
 

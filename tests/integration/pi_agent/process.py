@@ -34,7 +34,7 @@ class AgentProcess:
             "backoff_cap_s": 0.3,
             "request_timeout_s": 2,
         }
-        quick |= {"v2_retreat_s": 60.0, "v2_retreat_cap_s": 60.0, "trial_pause_s": 0.1, **timing}
+        quick |= {"v2_retreat_s": 60.0, "v2_retreat_cap_s": 60.0, "trial_pause_s": 0.1, "ack_spread_s": 0, **timing}
         lines = [
             f"device_id = {identity['device_id']}",
             'token_file = "token"',

@@ -22,7 +22,7 @@ from pi_agent.memory import MemoryJournal
 
 NOON = datetime(2026, 6, 1, 10, 0, tzinfo=UTC)
 TIMING = Timing(trial_s=30, trial_successes=2, trial_pause_s=1, v2_retreat_s=100, v2_retreat_cap_s=100, poll_s=10,
-                flags_s=10, relay_s=60, backoff_cap_s=2)  # fmt: skip
+                ack_spread_s=0, flags_s=10, relay_s=60, backoff_cap_s=2)  # fmt: skip
 
 
 class FakeClock:
