@@ -82,9 +82,9 @@ class Connection:
                 self._address.host, self._address.port, limit=MAX_HEAD
             )
         self._writer.write(message)
-        status, headers = _parse_head(await self._reader.readuntil(b"\r\n\r\n"))
+        status, headers = parse_head(await self._reader.readuntil(b"\r\n\r\n"))
         while status < 200:  # interim answers
-            status, headers = _parse_head(await self._reader.readuntil(b"\r\n\r\n"))
+            status, headers = parse_head(await self._reader.readuntil(b"\r\n\r\n"))
         body = b"" if head_only or status in (204, 304) else await self._body(self._reader, headers)
         if headers.get("connection", "").lower() == "close":
             self.close()
@@ -113,7 +113,7 @@ async def _chunks(reader: asyncio.StreamReader) -> bytes:
     return bytes(body)
 
 
-def _parse_head(head: bytes) -> tuple[int, dict[str, str]]:
+def parse_head(head: bytes) -> tuple[int, dict[str, str]]:
     lines = head.decode("latin-1").split("\r\n")
     version, status = lines[0].split(" ", 2)[:2]
     if not version.startswith("HTTP/1."):

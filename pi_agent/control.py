@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
 
-from pi_agent.config import Battery
-from pi_agent.model import Command, Mode, Reading, Schedule, Setpoint
+from pi_agent.model import Command, Mode, Schedule, Setpoint, Slot
 from pi_agent.slots import in_force, occurrence
 
 
@@ -17,6 +16,7 @@ class Kind(Enum):
 
     COMMAND = "command"
     SLOT = "slot"
+    FALLBACK = "fallback"
     NONE = "none"
 
 
@@ -32,31 +32,33 @@ class Decision:
 HOLD = Setpoint(Mode.HOLD, 0, "")
 
 
-def decide(local: datetime, schedule: Schedule, commands: Sequence[Command], *, clock_trusted: bool) -> Decision:
-    """`commands`: those that may run now (neither expired nor failed); `local`: the aware local time."""
-    if not clock_trusted:
-        return Decision(HOLD, Kind.NONE, "the clock is not synchronised")
+def decide(
+    local: datetime,
+    schedule: Schedule,
+    commands: Sequence[Command],
+    *,
+    distrust: str | None = None,
+    stale: bool = False,
+    fallback: tuple[Slot, ...] = (),
+) -> Decision:
+    """`commands`: those that may run now (neither expired nor failed); `local`: the aware local time.
+
+    `distrust`: why the clock says nothing; slots, and the ends of commands, are times. `stale`: the backend was not
+    heard of for so long that `fallback`, the agent's own or the schedule's, takes the schedule's place.
+    """
+    if distrust is not None:
+        return Decision(HOLD, Kind.NONE, f"the clock is not synchronised: {distrust}")
     if commands:
         newest = max(commands, key=lambda c: (c.issued_at, c.ref))
         return Decision(Setpoint(newest.mode, newest.power_w, newest.ref), Kind.COMMAND, "command")
-    if schedule.version == 0:
-        return Decision(HOLD, Kind.NONE, "no schedule yet")
+    if stale or schedule.version == 0:
+        why = "off line for too long" if stale else "no schedule yet"
+        slot = in_force(fallback if schedule.fallback is None else schedule.fallback, local)
+        if slot is None:
+            return Decision(HOLD, Kind.NONE, why)
+        ref = occurrence(slot, schedule.version, local).replace("slot-", "fallback-", 1)
+        return Decision(Setpoint(slot.mode, slot.power_w, ref), Kind.FALLBACK, f"fallback: {why}")
     slot = in_force(schedule.slots, local)
     if slot is None:
         return Decision(HOLD, Kind.NONE, "between slots")
     return Decision(Setpoint(slot.mode, slot.power_w, occurrence(slot, schedule.version, local)), Kind.SLOT, "slot")
-
-
-def limited(setpoint: Setpoint, reading: Reading | None, battery: Battery) -> Setpoint:
-    """The setpoint within the battery's own limits; without a recent reading nothing flows.
-
-    A failed reading is not a state of charge of 0 %: it is no reading.
-    """
-    blocked = (
-        reading is None
-        or (setpoint.mode is Mode.CHARGE and reading.soc >= battery.soc_max)
-        or (setpoint.mode is Mode.DISCHARGE and reading.soc <= battery.soc_min)
-    )
-    if blocked:
-        return Setpoint(Mode.HOLD, 0, setpoint.ref)
-    return Setpoint(setpoint.mode, min(setpoint.power_w, battery.max_power_w), setpoint.ref)

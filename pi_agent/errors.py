@@ -7,7 +7,8 @@ AgentError
 └── ExchangeError      one exchange with a backend did not give what it should
     ├── Unreachable    no answer: name, connection, time-out
     ├── Refused        an answer that says no (4xx, 5xx); carries status and Retry-After
-    └── Malformed      an answer that breaks its contract
+    ├── Malformed      an answer that breaks its contract
+    └── Stale          an answer of a backend that does not command this battery any more
 """
 
 from __future__ import annotations
@@ -39,6 +40,10 @@ class Unreachable(ExchangeError):
 
 class Malformed(ExchangeError):
     """There was an answer, but not one of the contract."""
+
+
+class Stale(ExchangeError):
+    """The backend does not know of a newer change of owner: what it says is not acted upon."""
 
 
 class Refused(ExchangeError):

@@ -10,7 +10,7 @@ from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from pi_agent.errors import Malformed, Refused
+from pi_agent.errors import ExchangeError, Malformed, Refused
 
 T = TypeVar("T")
 
@@ -21,6 +21,10 @@ class Request:
     path: str
     headers: Mapping[str, str] = field(default_factory=dict)
     body: object = None
+    #: Which of the configured addresses: `gateway`, `service`, `flags`.
+    to: str = "gateway"
+    #: The server was asked to take so much longer over its answer.
+    wait_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,17 +58,34 @@ def json_object(response: Response) -> dict[str, Any]:
     return value
 
 
+def watched(exchange: Exchange[T], look: Callable[[Response], None]) -> Exchange[T]:
+    """The same exchange; `look` sees each response before it does."""
+    try:
+        request = next(exchange)
+        while True:
+            try:
+                response = yield request
+            except ExchangeError as error:
+                request = exchange.throw(error)
+            else:
+                look(response)
+                request = exchange.send(response)
+    except StopIteration as stop:
+        result: T = stop.value
+        return result
+
+
 def play(exchange: Exchange[T], answer: Callable[[Request], Response]) -> T:
     """Drive an exchange with a function; what `answer` raises is raised inside the exchange."""
-    request = next(exchange)
-    while True:
-        try:
+    try:
+        request = next(exchange)
+        while True:
             try:
                 response = answer(request)
             except Exception as error:
                 request = exchange.throw(error)
             else:
                 request = exchange.send(response)
-        except StopIteration as stop:
-            result: T = stop.value
-            return result
+    except StopIteration as stop:
+        result: T = stop.value
+        return result

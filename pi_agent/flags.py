@@ -24,7 +24,7 @@ def evaluate(device_id: int, known: Flag) -> Exchange[Flag]:
     """The flag now. A flag that is gone or has an unknown value counts as its default, legacy."""
     condition = {"If-None-Match": known.etag} if known.etag else {}
     context = {"context": {"targetingKey": str(device_id)}}
-    response = yield Request("POST", "/ofrep/v1/evaluate/flags", condition, context)
+    response = yield Request("POST", "/ofrep/v1/evaluate/flags", condition, context, to="flags")
     if expect(response, 200, 304).status == 304:
         return known
     flags = json_object(response).get("flags")

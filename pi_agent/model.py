@@ -29,6 +29,7 @@ class AckState(Enum):
     DELIVERED = "delivered"
     SUCCEEDED = "succeeded"
     FAILED = "failed"
+    REJECTED = "rejected"
     EXPIRED = "expired"
 
 
@@ -44,30 +45,43 @@ class Slot:
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """What the battery does by default; version 0 means that there is none yet."""
+    """What the battery does by default; version 0 means that there is none yet.
+
+    `fallback` takes its place when the backend was not heard of for `fallback_after_s`; None: the agent's own.
+    """
 
     version: int = 0
     slots: tuple[Slot, ...] = ()
+    fallback: tuple[Slot, ...] | None = None
+    fallback_after_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """An override until `expires_at` (an aware instant)."""
+    """An override until `expires_at` (an aware instant); `supersedes`: the ref of one that ends with this."""
 
     ref: str
     mode: Mode
     power_w: int
     issued_at: datetime
     expires_at: datetime
+    epoch: int | None = None
+    supersedes: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """One answer of a backend: the schedule and the commands that have not expired."""
+    """One answer of a backend: the schedule and the commands that have not expired.
+
+    `epoch` counts the changes of who may command this battery; a contract without it says None. `complete`: a command
+    that is not there any more, and was not begun, was taken back.
+    """
 
     schedule: Schedule
     commands: tuple[Command, ...] = ()
     etag: str | None = None
+    epoch: int | None = None
+    complete: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,8 +105,12 @@ class Setpoint:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What the battery says of itself; `power_w` > 0 charges. `ref`: of the last setpoint that it took."""
+    """What the battery says of itself; `power_w` > 0 charges.
+
+    `ref`: of the last setpoint that it took; "" where the hardware cannot keep it. `celsius`: None without a probe.
+    """
 
     soc: float
     power_w: float
     ref: str = ""
+    celsius: float | None = None

@@ -1,8 +1,8 @@
-"""What the agent must not forget, in SQLite: schedule, commands, journal of what was done, outbox of acks, settings.
+"""The journal in SQLite: schedule, commands, what was done, outbox of acks, settings.
 
 Every change is one transaction and is on disk when the call returns (WAL, synchronous=FULL). All tables are bounded.
 
-Journal of one ref:  (nothing) → intent → succeeded | failed      or   (nothing) → expired
+Journal of one ref:  see `pi_agent.journal`
 Outbox of one ack:   pending → accepted | refused
 """
 
@@ -13,12 +13,12 @@ import json
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 from pi_agent.errors import AgentError
-from pi_agent.model import Ack, AckState, Command, Mode, Schedule, Setpoint
+from pi_agent.journal import Entry, OutboxCounts, Pending, follows, plain, with_fallback
+from pi_agent.model import Ack, AckState, Command, Document, Mode, Schedule, Setpoint
 from pi_agent.slots import parse_text, text_of
 
 #: Settled rows that are kept for people to look at, and so that a late redelivery is still known.
@@ -43,19 +43,15 @@ CREATE TABLE IF NOT EXISTS setting (name TEXT PRIMARY KEY, value TEXT NOT NULL);
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Pending:
-    """An ack that waits for its delivery."""
-
-    seq: int
-    ack: Ack
-
-
-@dataclass(frozen=True, slots=True)
-class OutboxCounts:
-    pending: int
-    refused: int
-    dropped: int
+#: Columns that newer agents added: (table, column, declaration). A column is never taken away.
+_ADDED = (
+    ("schedule", "issuer", "TEXT NOT NULL DEFAULT 'legacy'"),
+    ("schedule", "fallback", "TEXT"),
+    ("schedule", "fallback_after_s", "REAL"),
+    ("command", "issuer", "TEXT NOT NULL DEFAULT 'legacy'"),
+    ("journal", "issuer", "TEXT NOT NULL DEFAULT 'legacy'"),
+    ("outbox", "issuer", "TEXT NOT NULL DEFAULT 'legacy'"),
+)
 
 
 class Store:
@@ -88,11 +84,13 @@ class Store:
     # What the backend wants
 
     def schedule(self) -> Schedule:
-        row = self._db.execute("SELECT version, slots FROM schedule").fetchone()
-        return Schedule() if row is None else Schedule(row[0], parse_text(row[1]))
+        row = self._db.execute("SELECT version, slots, fallback, fallback_after_s FROM schedule").fetchone()
+        if row is None:
+            return Schedule()
+        version, slots, fallback, after_s = row
+        return Schedule(version, parse_text(slots), None if fallback is None else parse_text(fallback), after_s)
 
     def commands(self) -> list[Command]:
-        """Those without a final state: never begun, begun, or in force."""
         rows = self._db.execute(
             "SELECT c.ref, c.mode, c.power_w, c.issued_at, c.expires_at FROM command c LEFT JOIN journal j USING (ref)"
             " WHERE j.state IS NULL OR j.state IN ('intent', 'succeeded')"
@@ -101,35 +99,52 @@ class Store:
             Command(ref, Mode(mode), power, _instant(issued), _instant(ends)) for ref, mode, power, issued, ends in rows
         ]
 
-    def receive(self, schedule: Schedule, commands: Sequence[Command], now: datetime) -> bool:
-        """Keep what a poll brought and acknowledge what is new; True when something was. Ignores an older schedule."""
-        fresh = [c for c in commands if not self._knows(c.ref)]
-        newer = schedule.version > self.schedule().version
-        if not fresh and not newer:
+    def receive(self, document: Document, now: datetime, issuer: str) -> bool:
+        schedule, before = document.schedule, self.schedule()
+        fresh = [c for c in document.commands if not self._knows(c.ref)]
+        newer = schedule.version > before.version
+        if not newer:
+            schedule = with_fallback(before, schedule)
+        changed = schedule != before
+        gone = self._taken_back(document, issuer)
+        if not (fresh or changed or gone):
             return False
         with self._transaction() as db:
-            if newer:
+            db.executemany("DELETE FROM command WHERE ref = ?", [(ref,) for ref in gone])
+            if changed:
+                fallback = None if schedule.fallback is None else text_of(schedule.fallback)
                 db.execute(
-                    "INSERT OR REPLACE INTO schedule VALUES (1, ?, ?)", (schedule.version, text_of(schedule.slots))
+                    "INSERT OR REPLACE INTO schedule (id, version, slots, issuer, fallback, fallback_after_s)"
+                    " VALUES (1, ?, ?, ?, ?, ?)",
+                    (schedule.version, text_of(schedule.slots), issuer, fallback, schedule.fallback_after_s),
                 )
-                self._enqueue(db, [Ack(f"schedule-v{schedule.version}", AckState.DELIVERED, now)])
+            if newer:
+                self._enqueue(db, [Ack(f"schedule-v{schedule.version}", AckState.DELIVERED, now)], issuer)
             for command in fresh:
                 if command.expires_at <= now:
-                    self._journal(db, Setpoint(command.mode, command.power_w, command.ref), "command", "expired", now)
-                    self._enqueue(db, [Ack(command.ref, AckState.EXPIRED, now, "expired before it arrived")])
+                    self._write(db, _setpoint(command), "command", Entry.EXPIRED, now, issuer)
+                    self._enqueue(db, [Ack(command.ref, AckState.EXPIRED, now, "expired before it arrived")], issuer)
                     continue
+                times = (_text(command.issued_at), _text(command.expires_at))
                 db.execute(
-                    "INSERT INTO command VALUES (?, ?, ?, ?, ?)",
-                    (
-                        command.ref,
-                        command.mode.value,
-                        command.power_w,
-                        _text(command.issued_at),
-                        _text(command.expires_at),
-                    ),
+                    "INSERT INTO command (ref, mode, power_w, issued_at, expires_at, issuer) VALUES (?, ?, ?, ?, ?, ?)",
+                    (command.ref, command.mode.value, command.power_w, *times, issuer),
                 )
-                self._enqueue(db, [Ack(command.ref, AckState.DELIVERED, now)])
+                self._enqueue(db, [Ack(command.ref, AckState.DELIVERED, now)], issuer)
         return True
+
+    def _taken_back(self, document: Document, issuer: str) -> list[str]:
+        """Refs that are over before their time: superseded, or no longer there though they were not begun."""
+        superseded = {c.supersedes for c in document.commands if c.supersedes}
+        held = self._db.execute(
+            "SELECT c.ref, c.issuer = ? AND j.ref IS NULL FROM command c LEFT JOIN journal j USING (ref)", (issuer,)
+        )
+        there = {c.ref for c in document.commands}
+        return [
+            ref
+            for ref, untouched in held
+            if ref in superseded or (document.complete and untouched and ref not in there)
+        ]
 
     def _knows(self, ref: str) -> bool:
         query = "SELECT 1 FROM command WHERE ref = :ref UNION ALL SELECT 1 FROM journal WHERE ref = :ref"
@@ -137,48 +152,57 @@ class Store:
 
     # What was done
 
-    def intend(self, setpoint: Setpoint, kind: str, now: datetime) -> None:
-        """Written before the battery is touched; a ref that has an entry keeps it."""
+    def intend(self, setpoint: Setpoint, kind: str, now: datetime, issuer: str) -> None:
         with self._transaction() as db:
-            self._journal(db, setpoint, kind, "intent", now)
+            self._write(db, setpoint, kind, Entry.INTENT, now, self._issuer_of(setpoint.ref) or issuer)
 
     def open_intents(self) -> list[tuple[str, str]]:
-        """(ref, kind) of what was begun and has no result: the agent was killed between."""
         return list(self._db.execute("SELECT ref, kind FROM journal WHERE state = 'intent' ORDER BY seq"))
 
-    def state_of(self, ref: str) -> str | None:
+    def state_of(self, ref: str) -> Entry | None:
         row = self._db.execute("SELECT state FROM journal WHERE ref = ?", (ref,)).fetchone()
+        return None if row is None else Entry(row[0])
+
+    def _issuer_of(self, ref: str) -> str | None:
+        query = (
+            "SELECT issuer FROM command WHERE ref = :ref UNION ALL SELECT issuer FROM journal WHERE ref = :ref"
+            " UNION ALL SELECT issuer FROM schedule WHERE :ref LIKE 'slot-v' || version || '-%'"
+        )
+        row = self._db.execute(query, {"ref": ref}).fetchone()
         return None if row is None else str(row[0])
 
     def record(self, ref: str, state: AckState, now: datetime, note: str = "") -> None:
-        """The result and its ack, in one transaction. A command that failed is over."""
+        after = Entry(state.value)
+        if not follows(self.state_of(ref), after):
+            return
+        issuer = self._issuer_of(ref) or "legacy"
         with self._transaction() as db:
             db.execute(
-                "UPDATE journal SET state = ?, at = ?, note = ? WHERE ref = ?", (state.value, _text(now), note, ref)
+                "UPDATE journal SET state = ?, at = ?, note = ? WHERE ref = ?", (after.value, _text(now), note, ref)
             )
-            if state is AckState.FAILED:
+            if after in (Entry.FAILED, Entry.REJECTED):
                 db.execute("DELETE FROM command WHERE ref = ?", (ref,))
-            self._enqueue(db, [Ack(ref, state, now, note)])
+            self._enqueue(db, [Ack(ref, state, now, note)], issuer)
 
     def expire(self, commands: Iterable[Command], now: datetime) -> int:
-        """Put away commands whose time is over, and acknowledge those that never ran; returns how many."""
         missed = 0
         with self._transaction() as db:
             for command in commands:
-                if self.state_of(command.ref) not in ("succeeded", "failed", "expired"):
-                    self._journal(db, Setpoint(command.mode, command.power_w, command.ref), "command", "expired", now)
+                before, issuer = self.state_of(command.ref), self._issuer_of(command.ref) or "legacy"
+                if follows(before, Entry.EXPIRED):
+                    self._write(db, _setpoint(command), "command", Entry.EXPIRED, now, issuer)
                     db.execute("UPDATE journal SET state = 'expired', at = ? WHERE ref = ?", (_text(now), command.ref))
-                    self._enqueue(db, [Ack(command.ref, AckState.EXPIRED, now)])
+                    self._enqueue(db, [Ack(command.ref, AckState.EXPIRED, now)], issuer)
                     missed += 1
                 db.execute("DELETE FROM command WHERE ref = ?", (command.ref,))
         return missed
 
     @staticmethod
-    def _journal(db: sqlite3.Connection, setpoint: Setpoint, kind: str, state: str, now: datetime) -> None:
+    def _write(db: sqlite3.Connection, setpoint: Setpoint, kind: str, state: Entry, now: datetime, issuer: str) -> None:
         db.execute(
-            "INSERT INTO journal (ref, kind, mode, power_w, state, at) VALUES (?, ?, ?, ?, ?, ?)"
+            "INSERT INTO journal (ref, kind, mode, power_w, state, at, issuer) VALUES (?, ?, ?, ?, ?, ?, ?)"
             " ON CONFLICT (ref) DO NOTHING",
-            (setpoint.ref, kind, setpoint.mode.value, setpoint.power_w, state, _text(now)),
+            (setpoint.ref, kind, setpoint.mode.value, setpoint.power_w, state.value, _text(now), issuer),
         )
         db.execute(
             "DELETE FROM journal WHERE seq <= (SELECT max(seq) FROM journal) - ? AND state <> 'intent'"
@@ -188,12 +212,12 @@ class Store:
 
     # What must be told
 
-    def _enqueue(self, db: sqlite3.Connection, acks: Iterable[Ack]) -> None:
+    def _enqueue(self, db: sqlite3.Connection, acks: Iterable[Ack], issuer: str) -> None:
         for ack in acks:
             db.execute(
-                "INSERT INTO outbox (ref, state, observed_at, note) VALUES (?, ?, ?, ?)"
+                "INSERT INTO outbox (ref, state, observed_at, note, issuer) VALUES (?, ?, ?, ?, ?)"
                 " ON CONFLICT (ref, state) DO NOTHING",
-                (ack.ref, ack.state.value, _text(ack.observed_at), _plain(ack.note)),
+                (ack.ref, ack.state.value, _text(ack.observed_at), plain(ack.note), issuer),
             )
         db.execute(
             "DELETE FROM outbox WHERE delivery <> 'pending' AND seq <= (SELECT max(seq) FROM outbox) - ?",
@@ -209,21 +233,25 @@ class Store:
             )
             self._set(db, "dropped", self._dropped() + excess)
 
-    def pending(self, limit: int) -> list[Pending]:
-        """The next acks to deliver: in order, those that were refused before at the end."""
+    def pending(self, limit: int, issuer: str | None = None) -> list[Pending]:
         rows = self._db.execute(
-            "SELECT seq, ref, state, observed_at, note FROM outbox"
-            " WHERE delivery = 'pending' ORDER BY refusals, seq LIMIT ?",
-            (limit,),
+            "SELECT seq, ref, state, observed_at, note, issuer FROM outbox"
+            " WHERE delivery = 'pending' AND issuer = coalesce(?, issuer) ORDER BY refusals, seq LIMIT ?",
+            (issuer, limit),
         )
-        return [Pending(seq, Ack(ref, AckState(state), _instant(at), note)) for seq, ref, state, at, note in rows]
+        return [
+            Pending(seq, Ack(ref, AckState(state), _instant(at), note), of) for seq, ref, state, at, note, of in rows
+        ]
 
-    def accepted(self, seqs: Iterable[int]) -> None:
+    def issuers(self) -> list[str]:
+        query = "SELECT issuer FROM outbox WHERE delivery = 'pending' GROUP BY issuer ORDER BY min(seq)"
+        return [str(row[0]) for row in self._db.execute(query)]
+
+    def accepted(self, seqs: Sequence[int]) -> None:
         with self._transaction() as db:
             db.executemany("UPDATE outbox SET delivery = 'accepted' WHERE seq = ?", [(seq,) for seq in seqs])
 
-    def refused(self, seqs: Iterable[int], max_refusals: int) -> None:
-        """Count a refusal; at `max_refusals` the ack is given up, and stays recorded as refused."""
+    def refused(self, seqs: Sequence[int], max_refusals: int) -> None:
         with self._transaction() as db:
             db.executemany(
                 "UPDATE outbox SET refusals = refusals + 1,"
@@ -242,7 +270,6 @@ class Store:
     # Small things
 
     def setting(self, name: str) -> object:
-        """A value that was `set`, or None."""
         row = self._db.execute("SELECT value FROM setting WHERE name = ?", (name,)).fetchone()
         return None if row is None else json.loads(row[0])
 
@@ -278,15 +305,17 @@ def _connect(path: Path) -> sqlite3.Connection:
         if db.execute("PRAGMA quick_check").fetchone()[0] != "ok":
             raise sqlite3.DatabaseError("quick_check failed")
         db.executescript(_SCHEMA)
+        for table, column, declaration in _ADDED:
+            if column not in {row[1] for row in db.execute(f"PRAGMA table_info({table})")}:
+                db.execute(f"ALTER TABLE {table} ADD COLUMN {column} {declaration}")
     except BaseException:
         db.close()
         raise
     return db
 
 
-def _plain(note: str) -> str:
-    """As both contracts take it: one line of at most 200 characters."""
-    return "".join(c if c.isprintable() else " " for c in note)[:200]
+def _setpoint(command: Command) -> Setpoint:
+    return Setpoint(command.mode, command.power_w, command.ref)
 
 
 def _text(instant: datetime) -> str:

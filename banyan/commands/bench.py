@@ -224,3 +224,15 @@ def decide(batteries: int, as_json: bool) -> None:
     from load.bench.decide import run, show_report
 
     _show(run(batteries), show_report, as_json)
+
+
+@bench.command()
+@click.option("--agents", type=click.IntRange(10, 100_000), default=10_000, show_default=True)
+@click.option("--rounds", type=click.IntRange(1, 50), default=3, show_default=True, help="The medians count.")
+@click.option("--processes", type=click.IntRange(1, 16), default=2, show_default=True, help="Of simulated agents.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object as the last line.")
+def fleet(agents: int, rounds: int, processes: int, as_json: bool) -> None:
+    """Agents that wait for their schedule: how long until all of a fleet have one that is published."""
+    from load.bench.fleet import run, show_report
+
+    _show(run(agents, rounds, processes, _progress), show_report, as_json)

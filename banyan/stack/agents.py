@@ -21,6 +21,7 @@ state_dir = "state"
 [timing]  # a demonstration wants to see something happen
 poll_s = 2.0
 flags_s = 2.0
+ack_spread_s = 0.0
 """
 
 

@@ -24,6 +24,7 @@ class AgentProcess:
         identity = {"device_id": 17, "token": TOKEN}
         timing = {name: value for name, value in more.items() if name not in identity}
         identity |= {name: value for name, value in more.items() if name in identity}
+        (folder / "token").touch(0o600)
         (folder / "token").write_text(identity["token"])
         quick = {
             "poll_s": 0.2,
@@ -33,7 +34,7 @@ class AgentProcess:
             "backoff_cap_s": 0.3,
             "request_timeout_s": 2,
         }
-        quick |= {"v2_retreat_s": 60.0, "v2_retreat_cap_s": 60.0, **timing}
+        quick |= {"v2_retreat_s": 60.0, "v2_retreat_cap_s": 60.0, "trial_pause_s": 0.1, "ack_spread_s": 0, **timing}
         lines = [
             f"device_id = {identity['device_id']}",
             'token_file = "token"',
@@ -47,8 +48,8 @@ class AgentProcess:
         self.config.write_text("\n".join(lines))
         self.process: subprocess.Popen[bytes] | None = None
 
-    def start(self, crash_at: str | None = None) -> AgentProcess:
-        env = {k: v for k, v in os.environ.items() if k in ("PATH", "HOME", "LANG")}
+    def start(self, crash_at: str | None = None, **environment: str) -> AgentProcess:
+        env = {k: v for k, v in os.environ.items() if k in ("PATH", "HOME", "LANG")} | environment
         env |= {"PI_AGENT_CRASH_AT": crash_at} if crash_at else {}
         with (self.folder / "log").open("ab") as log:
             self.process = subprocess.Popen(

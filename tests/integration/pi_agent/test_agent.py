@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import configparser
 import json
 import signal
 import socket
@@ -11,11 +12,13 @@ import threading
 import time
 from collections.abc import Iterator
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
 
+from pi_agent.config import Timing
 from tests.integration.pi_agent.process import Make, until
 from tests.integration.pi_agent.server import TOKEN, FakeServer
 
@@ -93,7 +96,7 @@ def test_offline_the_schedule_goes_on_and_what_happened_is_told_afterwards(serve
     )
 
 
-@pytest.mark.parametrize("step", ["received", "intent", "acted", "result", "sent", "settled"])
+@pytest.mark.parametrize("step", ["safe", "received", "intent", "acted", "result", "sent", "settled"])
 def test_killed_at_any_step_nothing_is_done_twice_and_no_ack_is_lost(
     server: FakeServer, agents: Make, step: str
 ) -> None:
@@ -179,6 +182,24 @@ def test_a_v2_that_does_not_work_is_left_and_tried_again_later(server: FakeServe
     until(lambda: agent.status()["backend"] == "v2", "on v2 after all")
 
 
+@pytest.mark.parametrize(("step", "phase"), [("trial", "reverted"), ("committed", "v2")])
+def test_killed_in_a_trial_it_is_back_on_legacy_and_killed_after_it_on_v2(
+    server: FakeServer, agents: Make, step: str, phase: str
+) -> None:
+    server.flag = "v2"
+    agent = agents(server.url, server.url).start(crash_at=step)
+    assert agent.process is not None
+    assert agent.process.wait(20) == -signal.SIGKILL
+    seen = len(server.requests)
+    agent.start()
+    until(lambda: agent.status().get("state") == "running" and agent.status()["phase"] == phase, phase)
+    until(lambda: len([r for r in server.requests[seen:] if r[1] == "GET"]) > 2, "it polls")
+    old, new = "/get-schedule/17", "/v2/devices/17/schedule"
+    polled = {path for _, method, path in server.requests[seen:] if method == "GET"}
+    assert polled == ({new} if phase == "v2" else {old}), "one backend commands"
+    until(lambda: agent.status()["mode"] == "charge" and agent.status()["pending_acks"] == 0, "as before")
+
+
 def test_a_server_that_never_finishes_its_answer_does_not_stop_the_control(agents: Make, server: FakeServer) -> None:
     with socket.create_server(("127.0.0.1", 0)) as slow:
         held: list[socket.socket] = []
@@ -192,6 +213,14 @@ def test_a_server_that_never_finishes_its_answer_does_not_stop_the_control(agent
         assert time.monotonic() - begun < 10
         for connection in held:
             connection.close()
+
+
+def silent(listener: socket.socket) -> bool:
+    try:
+        listener.recv(4096)
+    except TimeoutError:
+        return True
+    return False
 
 
 def run_cli(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -214,13 +243,68 @@ def test_status_says_whether_the_agent_runs(server: FakeServer, agents: Make) ->
     assert "not running: state 'stopped'" in stopped.stderr
 
 
-def test_lint_accepts_a_good_configuration_and_names_what_is_wrong_with_a_bad_one(agents: Make) -> None:
+def test_check_config_accepts_a_good_configuration_and_names_what_is_wrong_with_a_bad_one(agents: Make) -> None:
     agent = agents("http://127.0.0.1:1")
-    good = run_cli("lint", "--config", str(agent.config))
+    good = run_cli("check-config", "--config", str(agent.config))
     assert (good.returncode, good.stdout.startswith("ok: device 17")) == (0, True)
     agent.config.write_text(agent.config.read_text().replace("device_id = 17", "device_id = -1"))
     bad = run_cli("lint", "--config", str(agent.config))
-    assert (bad.returncode, bad.stderr) == (2, "banyan-agent: device_id must be 1 or more\n")
+    assert (bad.returncode, bad.stderr) == (2, "banyan-agent: agent.toml:1: device_id must be 1 or more\n")
+
+
+def test_systemd_hears_that_the_agent_is_ready_alive_and_stopping(
+    server: FakeServer, agents: Make, tmp_path: Path
+) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+        systemd.bind(str(tmp_path / "notify"))
+        systemd.settimeout(20)
+        agent = agents(server.url).start(NOTIFY_SOCKET=str(tmp_path / "notify"), WATCHDOG_USEC="800000")
+        said = [systemd.recv(4096).decode() for _ in range(4)]
+        assert agent.process is not None
+        agent.process.send_signal(signal.SIGSTOP)  # an agent that hangs says nothing
+        systemd.settimeout(0.5)
+        until(lambda: silent(systemd), "silence")
+        agent.process.send_signal(signal.SIGCONT)
+        systemd.settimeout(20)
+        agent.process.send_signal(signal.SIGTERM)
+        until(lambda: systemd.recv(4096).startswith(b"STOPPING=1"), "STOPPING=1")
+        assert agent.process.wait(10) == 0
+    assert said[0].startswith("READY=1\n")
+    assert all(line.startswith("WATCHDOG=1\nSTATUS=") for line in said[1:])
+
+
+def test_metrics_are_there_while_it_runs_and_say_when_it_stopped(server: FakeServer, agents: Make) -> None:
+    agent = agents(server.url, metrics_s=0.1).start()
+    path = agent.folder / "state" / "metrics.prom"
+    until(lambda: path.exists() and "banyan_agent_schedule_version 1.0" in path.read_text(), "the schedule in metrics")
+    assert "banyan_agent_up 1.0" in path.read_text()
+    agent.end()
+    assert "banyan_agent_up 0.0" in path.read_text()
+
+
+def test_the_self_test_tries_everything_and_says_what_helps(server: FakeServer, agents: Make) -> None:
+    agent = agents(server.url, server.url)
+    good = run_cli("self-test", "--config", str(agent.config), "--json")
+    assert (good.returncode, good.stderr) == (0, "")
+    findings = json.loads(good.stdout)
+    assert set(findings) == {"token", "journal", "battery", "gateway", "flags", "clock"}
+    assert findings["battery"]["detail"] == "simulated: 50% full, 0 W"
+    (agent.folder / "token").write_text("wrong")
+    (agent.folder / "token").chmod(0o644)
+    server.fault = lambda method, path: 503 if "flags" in path else None
+    bad = run_cli("self-test", "--config", str(agent.config))
+    assert bad.returncode == 1
+    assert bad.stderr == "banyan-agent: self-test failed: token, gateway, flags\n"
+    assert "FAILED gateway: answered 401: is the token this device's?" in bad.stdout
+
+
+def test_the_self_test_leaves_a_running_agent_alone(server: FakeServer, agents: Make) -> None:
+    agent = agents(server.url).start()
+    until(lambda: agent.status().get("mode") == "charge", "charging")
+    tested = run_cli("self-test", "--config", str(agent.config))
+    assert tested.returncode == 0, tested.stdout
+    assert "ok     battery: left alone: the agent runs" in tested.stdout
+    assert agent.trace()[-1]["power_w"] == 1000.0
 
 
 def test_a_second_agent_on_the_same_state_is_refused(server: FakeServer, agents: Make) -> None:
@@ -229,3 +313,14 @@ def test_a_second_agent_on_the_same_state_is_refused(server: FakeServer, agents:
     second = run_cli("run", "--config", str(agent.config))
     assert second.returncode == 1
     assert "another agent uses" in second.stderr
+
+
+def test_the_unit_of_systemd_says_what_the_agent_does() -> None:
+    unit = configparser.RawConfigParser(strict=False)
+    unit.optionxform = str  # type: ignore[assignment,method-assign]
+    unit.read(Path(__file__).parents[3] / "deploy" / "systemd" / "banyan-agent.service")
+    service = unit["Service"]
+    assert (service["Type"], service["Restart"], service["WatchdogSec"]) == ("notify", "always", "30")
+    for line in (service["ExecStartPre"], service["ExecStart"]):
+        assert line.split()[1] in run_cli("--help").stdout
+    assert float(service["TimeoutStopSec"]) > Timing().stop_s + 2

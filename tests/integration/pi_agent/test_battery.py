@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from pi_agent.battery import SimulatedBattery
 from pi_agent.config import Battery
+from pi_agent.drivers.simulated import SimulatedBattery
 from pi_agent.errors import DriverError
 from pi_agent.model import Mode, Setpoint
 

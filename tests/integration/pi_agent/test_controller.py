@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from pi_agent.config import Battery
-from pi_agent.controller import READING_VALID_S, Controller
+from pi_agent.controller import READING_VALID_S, Controller, Guards
 from pi_agent.errors import AgentError, DriverError
+from pi_agent.journal import Step
 from pi_agent.model import Ack, AckState, Command, Document, Mode, Reading, Schedule, Setpoint, Slot
 from pi_agent.store import KEEP_SETTLED, MAX_PENDING, Store
+from pi_agent.timekeeping import Timekeeper
 
 NOON = datetime(2026, 6, 1, 10, 0, tzinfo=UTC)  # 12:00 in Amsterdam
 ALL_DAY = Schedule(3, (Slot(0, 1440, Mode.CHARGE, 2000),))
@@ -21,8 +23,8 @@ ALL_DAY_REF = "slot-v3-20260601-0000"
 
 
 class FakeClock:
-    def __init__(self) -> None:
-        self.wall, self.elapsed = NOON, 1000.0
+    def __init__(self, wall: datetime = NOON) -> None:
+        self.wall, self.elapsed = wall, 1000.0
 
     def now(self) -> datetime:
         return self.wall
@@ -60,6 +62,9 @@ class FakeBattery:
     def safe(self) -> None:
         self.taken.append("safe")
 
+    def close(self) -> None:
+        pass
+
     def refs(self) -> list[str]:
         """The refs in force one after the other, renewals left out."""
         refs = [t if isinstance(t, str) else t.ref for t in self.taken]
@@ -75,19 +80,23 @@ class Bench:
     battery: FakeBattery = field(default_factory=FakeBattery)
     limits: Battery = field(default_factory=lambda: Battery(max_power_w=5000))
     crash_at: str | None = None
+    guards: Guards = field(default_factory=Guards)
+    timekeeper: Timekeeper = field(default_factory=Timekeeper)
 
     def __post_init__(self) -> None:
         self.store = Store(self.path)
         self.boot()
 
     def boot(self) -> None:
-        self.controller = Controller(self.store, self.battery, self.limits, self.clock, self.checkpoint)
+        self.controller = Controller(
+            self.store, self.battery, self.limits, self.clock, self.checkpoint, self.guards, self.timekeeper
+        )
         self.controller.start()
 
-    def checkpoint(self, name: str) -> None:
-        if name == self.crash_at:
+    def checkpoint(self, step: Step) -> None:
+        if step.value == self.crash_at:
             self.crash_at = None
-            raise Killed(name)
+            raise Killed(step)
 
     def restart(self) -> None:
         self.store.close()
@@ -205,11 +214,122 @@ def test_a_jump_of_the_wall_clock_moves_to_the_slot_of_the_new_time(bench: Bench
 
 
 def test_with_a_clock_that_is_not_synchronised_the_battery_holds(bench: Bench) -> None:
+    bench.guards = Guards(max_skew_s=300)
+    bench.restart()
     bench.receive(bench.command("cmd-1"))
-    bench.controller.clock_trusted = False
+    bench.timekeeper.note_skew(-400, bench.clock.now(), bench.clock.monotonic())
     bench.controller.tick()
     assert bench.battery.taken[-1] == Setpoint(Mode.HOLD, 0, "")
     assert "cmd-1" not in bench.battery.refs()
+    assert "ahead" in bench.controller.view.decision.reason
+
+
+def test_a_clock_that_is_late_within_bounds_does_not_prolong_a_command(bench: Bench) -> None:
+    bench.guards = Guards(max_skew_s=300)
+    bench.restart()
+    bench.timekeeper.note_skew(200, bench.clock.now(), bench.clock.monotonic())
+    bench.receive(bench.command("cmd-1", minutes=5))
+    bench.controller.tick()
+    bench.clock.pass_time(101)
+    bench.controller.tick()
+    assert bench.battery.refs() == ["safe", "cmd-1", ALL_DAY_REF]
+
+
+def test_off_line_for_too_long_the_fallback_takes_over_until_a_backend_is_heard_of(bench: Bench) -> None:
+    night = (Slot(0, 1440, Mode.HOLD, 0),)
+    bench.guards = Guards(stale_s=7 * 86_400, fallback=night)
+    bench.restart()
+    bench.receive()
+    bench.controller.heard_at = NOON
+    bench.controller.tick()
+    bench.clock.pass_time(7 * 86_400)
+    bench.controller.tick()
+    assert bench.battery.refs()[-1] == "slot-v3-20260608-0000"
+    bench.clock.pass_time(1)
+    bench.controller.tick()
+    assert bench.battery.refs()[-1] == "fallback-v3-20260608-0000"
+    assert ("fallback-v3-20260608-0000", "succeeded") in bench.acks()
+    bench.controller.heard_at = bench.clock.now()
+    bench.controller.tick()
+    assert bench.battery.refs()[-1] == "slot-v3-20260608-0000"
+
+
+def test_a_schedules_own_fallback_comes_before_the_agents(bench: Bench) -> None:
+    given = Schedule(4, (Slot(0, 1440, Mode.CHARGE, 900),), (Slot(0, 1440, Mode.DISCHARGE, 100),), 3600)
+    bench.guards = Guards(stale_s=7 * 86_400, fallback=(Slot(0, 1440, Mode.CHARGE, 1),))
+    bench.restart()
+    bench.receive(schedule=given)
+    bench.controller.heard_at = NOON
+    bench.clock.pass_time(3601)
+    bench.restart()
+    bench.controller.heard_at = NOON
+    bench.controller.tick()
+    assert bench.battery.taken[-1] == Setpoint(Mode.DISCHARGE, 100, "fallback-v4-20260601-0000")
+
+
+def test_a_command_that_a_limit_forbids_is_rejected_and_the_schedule_goes_on(bench: Bench) -> None:
+    bench.battery.soc = 0.02
+    bench.receive(bench.command("cmd-1"))
+    for _ in range(2):
+        bench.controller.tick()
+    assert [a for a in bench.acks() if a[0] == "cmd-1"] == [("cmd-1", "delivered"), ("cmd-1", "rejected")]
+    assert bench.battery.refs()[-1] == ALL_DAY_REF
+    assert "cmd-1" not in bench.battery.refs()
+    bench.restart()
+    bench.controller.tick()
+    assert "cmd-1" not in bench.battery.refs()
+
+
+def test_without_a_reading_a_command_waits_and_is_not_begun(bench: Bench) -> None:
+    bench.battery.blind = True
+    bench.receive(bench.command("cmd-1"))
+    bench.controller.tick()
+    assert ("cmd-1", "succeeded") not in bench.acks()
+    assert bench.battery.taken[-1] == Setpoint(Mode.HOLD, 0, "cmd-1")
+    bench.battery.blind = False
+    bench.controller.tick()
+    assert bench.battery.taken[-1] == Setpoint(Mode.DISCHARGE, 800, "cmd-1")
+    assert ("cmd-1", "succeeded") in bench.acks()
+
+
+def test_a_superseded_command_ends_and_does_not_come_back(bench: Bench) -> None:
+    bench.receive(bench.command("long", minutes=60))
+    bench.controller.tick()
+    bench.clock.pass_time(1)
+    bench.receive(replace(bench.command("short", minutes=5), supersedes="long"))
+    bench.controller.tick()
+    bench.clock.pass_time(301)
+    bench.controller.tick()
+    assert bench.battery.refs() == ["safe", "long", "short", ALL_DAY_REF]
+
+
+def test_a_command_that_was_taken_back_before_it_began_never_runs(bench: Bench) -> None:
+    bench.controller.receive(Document(ALL_DAY, (bench.command("cmd-1"),), complete=True), "v2")
+    bench.controller.receive(Document(ALL_DAY, complete=True), "v2")
+    bench.controller.tick()
+    assert "cmd-1" not in bench.battery.refs()
+
+
+def test_what_one_backend_does_not_list_another_may_have_ordered(bench: Bench) -> None:
+    bench.controller.receive(Document(ALL_DAY, (bench.command("cmd-1"),)), "legacy")
+    bench.controller.receive(Document(ALL_DAY, complete=True), "v2")
+    bench.controller.tick()
+    assert bench.battery.refs()[-1] == "cmd-1"
+
+
+def test_acks_are_for_whoever_issued_what_they_tell_of(bench: Bench) -> None:
+    bench.controller.receive(Document(ALL_DAY), "legacy")
+    bench.controller.receive(Document(ALL_DAY, (bench.command("cmd-1"),)), "v2")
+    bench.controller.tick()
+    bench.clock.pass_time(15 * 60)
+    bench.controller.tick()
+    told = {(p.ack.ref, p.ack.state.value, p.issuer) for p in bench.store.pending(99)}
+    assert told == {
+        ("schedule-v3", "delivered", "legacy"),
+        ("cmd-1", "delivered", "v2"),
+        ("cmd-1", "succeeded", "v2"),
+        (ALL_DAY_REF, "succeeded", "legacy"),
+    }
 
 
 def test_a_battery_that_refuses_a_command_is_made_safe_and_the_command_is_over(bench: Bench) -> None:
@@ -366,7 +486,7 @@ def test_a_damaged_database_is_put_aside_and_a_new_one_begun(tmp_path: Path) -> 
     path = tmp_path / "agent.db"
     path.write_bytes(b"SQLite format 3\0" + b"\xff" * 5000)
     store = Store(path)
-    store.receive(ALL_DAY, [], NOON)
+    store.receive(Document(ALL_DAY), NOON, "legacy")
     assert store.schedule() == ALL_DAY
     assert store.pending(1)[0].ack == Ack("schedule-v3", AckState.DELIVERED, NOON)
     store.close()

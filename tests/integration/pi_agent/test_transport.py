@@ -11,7 +11,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from pi_agent.errors import Unreachable
-from pi_agent.exchange import Exchange, Request
+from pi_agent.exchange import Exchange, Request, watched
+from pi_agent.timekeeping import Timekeeper
 from pi_agent.transport import MAX_BODY, Transport
 from tests.integration.pi_agent.server import FakeServer
 
@@ -43,19 +44,20 @@ def server() -> Iterator[FakeServer]:
 
 async def test_the_skew_of_a_clock_is_seen_and_is_gone_when_the_clock_is_set_right_off_line(server: FakeServer) -> None:
     clock = WrongClock(timedelta(hours=-1))
-    transport = Transport(server.url, 5, clock)
-    assert transport.skew_s is None
-    await transport.run(get())
+    transport, timekeeper = Transport({"gateway": server.url}, 5, clock), Timekeeper()
+    assert timekeeper.skew_s(clock.now(), clock.monotonic()) is None
+    note = lambda response: timekeeper.note(response.headers["date"], clock.monotonic())  # noqa: E731
+    await transport.run(watched(get(), note))
     server.stop()
-    assert transport.skew_s == pytest.approx(3600, abs=2)
+    assert timekeeper.skew_s(clock.now(), clock.monotonic()) == pytest.approx(3600, abs=2)
     clock.wrong = timedelta(0)
-    assert transport.skew_s == pytest.approx(0, abs=2)
+    assert timekeeper.skew_s(clock.now(), clock.monotonic()) == pytest.approx(0, abs=2)
     await transport.close()
 
 
 async def test_nobody_there_is_unreachable(server: FakeServer) -> None:
     server.stop()
-    transport = Transport(server.url, 5, WrongClock())
+    transport = Transport({"gateway": server.url}, 5, WrongClock())
     with pytest.raises(Unreachable):
         await transport.run(get())
     await transport.close()
@@ -101,7 +103,7 @@ HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n"
 )
 async def test_an_answer_without_bounds_is_no_answer(content: bytes, drip_s: float | None, reason: str) -> None:
     for url in answering(content, drip_s):
-        transport = Transport(url, 1.5, WrongClock())
+        transport = Transport({"gateway": url}, 1.5, WrongClock())
         begun = time.monotonic()
         with pytest.raises(Unreachable, match=reason):
             await transport.run(get())

@@ -9,6 +9,8 @@ import pytest
 
 from pi_agent.config import load
 from pi_agent.errors import ConfigError
+from pi_agent.model import Mode, Slot
+from pi_agent.toml_lines import key_lines
 
 GOOD = """
 device_id = 17
@@ -65,7 +67,8 @@ def test_the_token_is_not_shown(folder: Path) -> None:
         ("poll_s = 5", "stop_s = 30", "timing.stop_s"),
         ("max_v2_errors = 4", "max_v2_errors = 1.5", "timing.max_v2_errors must be a whole number"),
         ("soc_max = 0.9", "soc_max = 0.01", "battery.soc_min"),
-        ("soc_max = 0.9", 'driver = "modbus"', "battery.driver 'modbus' is unknown"),
+        ("soc_max = 0.9", 'driver = "gpio"', "battery.driver 'gpio' is unknown"),
+        ("soc_max = 0.9", 'driver = "modbus"', "battery.driver 'modbus' needs a table [modbus]"),
         ("capacity_wh = 8000", "capacity_wh = 0", "battery.capacity_wh"),
         ("http://127.0.0.1:8000/", "ftp://x", "gateway_url must be an http"),
         ("http://127.0.0.1:8000/", "http://[::1", "gateway_url must be an http"),
@@ -77,6 +80,30 @@ def test_what_is_wrong_is_named(folder: Path, old: str, new: str, named: str) ->
     assert old in GOOD
     with pytest.raises(ConfigError, match=re.escape(named)):
         load(write(folder, GOOD.replace(old, new)))
+
+
+def test_all_that_is_wrong_is_told_at_once_each_with_its_line(folder: Path) -> None:
+    text = GOOD.replace("device_id = 17", 'device_id = "17"').replace("soc_max = 0.9", "soc_max = 2\nsoc_mix = 1")
+    text += '[fallback]\nslots = "0000-0100 X1"\n'
+    with pytest.raises(ConfigError) as caught:
+        load(write(folder, text.replace('state_dir = "state"\n', "")))
+    assert [line.split(" must")[0].split(": known")[0] for line in str(caught.value).splitlines()] == [
+        "agent.toml: state_dir is missing",
+        "agent.toml:2: device_id",
+        "agent.toml:11: battery.soc_min",
+        "agent.toml:12: unknown key battery.soc_mix",
+        "agent.toml:15: fallback.slots: slot '0000-0100 X1' is not of the form HHMM-HHMM C|D|H<watts>",
+    ]
+
+
+def test_keys_are_found_where_they_stand_and_not_in_texts_of_several_lines() -> None:
+    text = 'a = 1\n[t]\nb = """\n[x]\nc = 2\n"""\n"d" = 3\n'
+    assert key_lines(text) == {"a": 1, "t": 2, "t.b": 3, "t.d": 7}
+
+
+def test_a_fallback_of_ones_own_is_read(folder: Path) -> None:
+    config = load(write(folder, GOOD + '[fallback]\nslots = "0100-0500 C2000"\n'))
+    assert config.fallback == (Slot(60, 300, Mode.CHARGE, 2000),)
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:

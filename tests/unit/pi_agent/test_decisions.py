@@ -12,7 +12,8 @@ from pi_agent.backoff import MAX_RETRY_AFTER_S, Backoff, parse_retry_after, phas
 from pi_agent.choice import Choice, ChoicePolicy
 from pi_agent.clock import AMSTERDAM
 from pi_agent.config import Battery
-from pi_agent.control import HOLD, Kind, decide, limited
+from pi_agent.control import HOLD, Kind, decide
+from pi_agent.limits import limited
 from pi_agent.model import Command, Mode, Reading, Schedule, Setpoint, Slot
 
 NOON = datetime(2026, 6, 1, 10, 0, tzinfo=UTC)
@@ -112,7 +113,7 @@ def test_a_changed_flag_is_tried_at_once() -> None:
 
 
 def test_an_untrusted_clock_holds_whatever_else_there_is() -> None:
-    decision = decide(LOCAL, SCHEDULE, [command("c", NOON)], clock_trusted=False)
+    decision = decide(LOCAL, SCHEDULE, [command("c", NOON)], distrust="it is 400 s behind")
     assert (decision.setpoint, decision.kind) == (HOLD, Kind.NONE)
 
 
@@ -122,16 +123,14 @@ def test_a_command_comes_before_the_schedule_and_the_newest_before_older_ones() 
         command("new", NOON + timedelta(seconds=1)),
         command("older", NOON - timedelta(seconds=1)),
     ]
-    decision = decide(LOCAL, SCHEDULE, commands, clock_trusted=True)
+    decision = decide(LOCAL, SCHEDULE, commands)
     assert (decision.setpoint, decision.kind) == (Setpoint(Mode.DISCHARGE, 500, "new"), Kind.COMMAND)
 
 
 def test_without_commands_the_slot_in_force_counts_and_between_slots_the_battery_holds() -> None:
-    assert decide(LOCAL, SCHEDULE, [], clock_trusted=True).setpoint == Setpoint(
-        Mode.CHARGE, 2000, "slot-v3-20260601-0000"
-    )
-    assert decide(LOCAL, Schedule(3, (Slot(0, 60, Mode.CHARGE, 1),)), [], clock_trusted=True).setpoint == HOLD
-    assert decide(LOCAL, Schedule(), [], clock_trusted=True).setpoint == HOLD
+    assert decide(LOCAL, SCHEDULE, []).setpoint == Setpoint(Mode.CHARGE, 2000, "slot-v3-20260601-0000")
+    assert decide(LOCAL, Schedule(3, (Slot(0, 60, Mode.CHARGE, 1),)), []).setpoint == HOLD
+    assert decide(LOCAL, Schedule(), []).setpoint == HOLD
 
 
 @pytest.mark.parametrize(

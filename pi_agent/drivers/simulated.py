@@ -1,7 +1,5 @@
-"""The battery behind one small Protocol, and the simulated one.
-
-The simulation lives outside the agent as real hardware does: its state is a file that survives the agent's death, and
-it has a deadman of its own: a setpoint that nobody renews lapses.
+"""A simulated battery. It lives outside the agent as real hardware does: its state is a file that survives the agent's
+death, and it has a deadman of its own: a setpoint that nobody renews lapses.
 """
 
 from __future__ import annotations
@@ -9,30 +7,19 @@ from __future__ import annotations
 import json
 from datetime import datetime
 from pathlib import Path
-from typing import Protocol
 
 from pi_agent.clock import Clock
 from pi_agent.config import Battery
 from pi_agent.errors import DriverError
-from pi_agent.model import Mode, Reading, Setpoint
-
-
-class Driver(Protocol):
-    """All raise DriverError when the battery does not answer or refuses."""
-
-    def read(self) -> Reading: ...
-
-    def apply(self, setpoint: Setpoint) -> None:
-        """Take or renew a setpoint; it lapses by itself when it is not renewed for about three control periods."""
-
-    def safe(self) -> None:
-        """Neither charge nor discharge."""
+from pi_agent.limits import signed
+from pi_agent.model import Reading, Setpoint
 
 
 class SimulatedBattery:
     """Integrates power over wall time; loses nothing; stops at empty and full."""
 
-    def __init__(self, battery: Battery, state: Path, clock: Clock, lapse_s: float) -> None:
+    def __init__(self, battery: Battery, state: Path | None, clock: Clock, lapse_s: float) -> None:
+        """`state` None: in memory, for simulated fleets."""
         self._battery = battery
         self._state = state
         self._clock = clock
@@ -41,6 +28,8 @@ class SimulatedBattery:
         self._integrated = self._renewed
 
     def _load(self) -> tuple[float, float, str, datetime]:
+        if self._state is None:
+            return self._battery.initial_soc, 0.0, "", self._clock.now()
         try:
             saved = json.loads(self._state.read_text())
             return float(saved["soc"]), float(saved["power_w"]), saved["ref"], datetime.fromisoformat(saved["renewed"])
@@ -50,6 +39,8 @@ class SimulatedBattery:
             raise DriverError(f"the simulated battery's state {self._state} cannot be read: {error}") from error
 
     def _save(self) -> None:
+        if self._state is None:
+            return
         saved = {"soc": self._soc, "power_w": self._power_w, "ref": self._ref, "renewed": self._renewed.isoformat()}
         temporary = self._state.with_suffix(".new")
         try:
@@ -84,6 +75,9 @@ class SimulatedBattery:
     def safe(self) -> None:
         self._take(0.0, self._ref)
 
+    def close(self) -> None:
+        """Its state is on disk."""
+
     def _take(self, power_w: float, ref: str) -> None:
         self._integrate()
         now = self._clock.now()
@@ -106,8 +100,3 @@ class SimulatedBattery:
         }
         with self._battery.trace.open("a") as trace:
             trace.write(json.dumps(line) + "\n")
-
-
-def signed(setpoint: Setpoint) -> float:
-    """Watts into the battery."""
-    return {Mode.CHARGE: 1.0, Mode.DISCHARGE: -1.0, Mode.HOLD: 0.0}[setpoint.mode] * setpoint.power_w
