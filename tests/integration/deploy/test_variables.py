@@ -60,6 +60,11 @@ UNSET = {
     "BANYAN_VERIFY_URL": "a container says --listen",
     "BANYAN_STEWARD_URL": "a container says --listen",
     "LEGACY_PASSWORD_METHOD": "the default is right",
+    "DEVICES_MOST_WAITING": TUNING,
+    "DEVICES_OFFLINE_AFTER_S": TUNING,
+    "DEVICES_LOG_DAYS": TUNING,
+    "DEVICES_TELEMETRY_DAYS": TUNING,
+    "DEVICES_OTA_KEY_FILE": "the site's own key, mounted where it wants to publish updates",
     "GATEWAY_OVERRIDE_KEY_FILE": "GATEWAY_OVERRIDE_KEY is set, and one of the two is enough",
 }
 #: In the compose file, but not in the manifests.
