@@ -145,6 +145,15 @@ BEGIN
     RETURN dropped;
 END $$;
 
+-- They act as the owner: only the service may call them.
+REVOKE EXECUTE ON FUNCTION make_partitions(int, int), drop_partitions(int, int) FROM PUBLIC;
+DO $$
+BEGIN
+    IF EXISTS (SELECT FROM pg_roles WHERE rolname = 'devices_app') THEN
+        GRANT EXECUTE ON FUNCTION make_partitions(int, int), drop_partitions(int, int) TO devices_app;
+    END IF;
+END $$;
+
 SELECT make_partitions(35, 7);
 """
 

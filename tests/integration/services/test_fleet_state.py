@@ -12,9 +12,10 @@ from litestar.testing import AsyncTestClient
 
 from banyan.servers import Postgres
 from services.devices.service import devices
+from tests.fixtures.servers import create_database
 from tests.integration.services.conftest import Client, settings
 from tests.integration.services.fleet import DAY, Battery, database, register
-from tests.integration.services.processes import BACK_OFFICE
+from tests.integration.services.processes import BACK_OFFICE, migrate_service
 
 REPORT = {"schedule_version": 0, "mode": "hold", "power_w": 0, "following": "schedule"}
 
@@ -222,3 +223,30 @@ async def test_a_device_reports_for_itself_only(client: Client, battery: Battery
     assert (await other.ask("GET", "/state")).status_code == 403
     samples = {"samples": [{"observed_at": ago(), "power_w": 0}]}
     assert (await other.ask("POST", "/telemetry", json=samples)).status_code == 403
+
+
+def test_the_services_role_has_its_days_made_and_nobody_else(service_postgres: Postgres) -> None:
+    with psycopg.connect(service_postgres.dsn(), autocommit=True) as admin:
+        there = {name for (name,) in admin.execute("SELECT rolname FROM pg_roles").fetchall()}
+        made = {"devices_app", "devices_other"} - there
+        for name in made:
+            admin.execute(f"CREATE ROLE {name}")
+        dsn = create_database(service_postgres, "devices_roles")
+        migrate_service(dsn, "devices")
+        with psycopg.connect(dsn, autocommit=True) as connection:
+            connection.execute("SET ROLE devices_app")
+            assert connection.execute("SELECT make_partitions(40, 8)").fetchone() == (1 + 6,)
+            connection.execute("INSERT INTO telemetry (device_id, observed_at, power_w) VALUES (1, now(), 0)")
+            connection.execute(
+                "INSERT INTO execution_log (device_id, ref, state, note, observed_at) VALUES (1, 'r', 's', '', now())"
+            )
+            assert connection.execute("SELECT drop_partitions(90, 35)").fetchone() == (4,)
+            connection.execute("RESET ROLE")
+            connection.execute("SET ROLE devices_other")
+            with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                connection.execute("SELECT drop_partitions(1, 1)")
+            connection.execute("RESET ROLE")
+            for name in made:
+                connection.execute(f"DROP OWNED BY {name}")
+        for name in made:
+            admin.execute(f"DROP ROLE {name}")
