@@ -77,8 +77,8 @@ def test_every_type_survives_the_topic(shop: Shop) -> None:
     for copies in (10, 60, 400):
         execute(
             shop.legacy,
-            "INSERT INTO everything SELECT (jsonb_populate_record(e, jsonb_build_object('id', e.id + 1000 * n))).*"
-            f" FROM everything e, generate_series({copies}, {2 * copies - 1}) n WHERE id < 3",
+            "INSERT INTO everything SELECT (jsonb_populate_record(e, jsonb_build_object('id', e.id + 1000 * copy))).*"
+            f" FROM everything e, generate_series({copies}, {2 * copies - 1}) copy WHERE id < 3",
         )
         shop.caught_up()
         assert rows(shop.service, query) == rows(shop.legacy, query)
