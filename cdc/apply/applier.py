@@ -21,10 +21,11 @@ from cdc.apply.fence import fence
 from cdc.apply.net import NotNet
 from cdc.apply.route import Routes
 from cdc.apply.runs import Run
+from cdc.apply.runwriter import pipelines
 from cdc.apply.script import Script, Wire
 from cdc.apply.session import is_poison, stream_errors
 from cdc.apply.state import ADVANCE, position_parameters
-from cdc.apply.writer import BULK_ROWS, Writer
+from cdc.apply.writer import Writer
 from cdc.capture.raw import Captured, Raw, as_event
 from cdc.change import FENCE, Boundary, Change
 from cdc.errors import NotPrepared
@@ -274,7 +275,7 @@ class Applier:
         if runs is None:
             return None
         try:
-            if all(_pipelines(run) for run in runs):
+            if all(pipelines(run) for run in runs):
                 with self._connection.pipeline():
                     cursor = self._write_runs(sent, sent.boundary, runs)
             else:
@@ -327,8 +328,3 @@ class Applier:
 def needs_care(error: psycopg.Error) -> bool:
     """Whether the batch may pass in another way: row by row, or not by COPY (which row security and views refuse)."""
     return is_poison(error) or (error.sqlstate or "") in ("0A000", "42809")
-
-
-def _pipelines(run: Run) -> bool:
-    """A pipeline cannot COPY, and cannot see how many rows a partial update met."""
-    return len(run) < BULK_ROWS and run.kind not in ("patch", "move")

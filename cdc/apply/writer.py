@@ -8,19 +8,15 @@ from typing import Any
 import psycopg
 import structlog
 
-from cdc.apply import parked, statements
+from cdc.apply import parked
 from cdc.apply.operations import Operation, mapped, operation
 from cdc.apply.parked import Key
 from cdc.apply.route import Route, Routes
 from cdc.apply.runs import Run, gather, last_words
+from cdc.apply.runwriter import RunWriter
 from cdc.apply.session import is_poison, stream_error
-from cdc.apply.sets import Sets
-from cdc.change import Change, Row
-from cdc.errors import CdcError, RowMissing, SchemaChanged, TooManyParked, first_line
-
-# Runs from this size on go through COPY and a temporary table; measured: below it single statements in a pipeline
-# are faster.
-BULK_ROWS = 300
+from cdc.change import Change
+from cdc.errors import CdcError, SchemaChanged, TooManyParked, first_line
 
 log = structlog.get_logger("cdc.apply")
 
@@ -32,14 +28,18 @@ class Writer:
         self.connection, self.stream, self.routes = connection, stream, routes
         self.parked: set[Key] = set()
         self.fresh: set[Key] = set()
-        self._queries: dict[tuple[str, str, tuple[str, ...]], bytes] = {}
-        self._bulk: dict[tuple[str, str, tuple[str, ...]], tuple[statements.Bulk, str]] = {}
-        self._adapters = {(r.source, r.target): statements.adapters(connection, r) for r in routes.every()}
-        self._sets = Sets(connection, routes, self._adapters)
-        self._filled: set[str] = set()
-        self.tolerates: frozenset[str] = frozenset()  # source tables whose partial updates may meet no row
+        self._runs = RunWriter(connection, routes)
         self._freed: set[Key] = set()  # parked parts whose wide row has come or gone
         self._parked_last: dict[Key, Change] = {}
+
+    @property
+    def tolerates(self) -> frozenset[str]:
+        """Source tables whose partial updates may meet no row."""
+        return self._runs.tolerates
+
+    @tolerates.setter
+    def tolerates(self, tables: frozenset[str]) -> None:
+        self._runs.tolerates = tables
 
     def begin(self) -> None:
         """A new target transaction. Keys that a person replayed or discarded meanwhile are free again.
@@ -47,7 +47,7 @@ class Writer:
         The order matters: 1. the stream's row is locked, 2. the parked keys are read. A replay holds the same lock,
         so it ends either before 1 (then we see its key free and write after it) or begins after our commit.
         """
-        self._filled.clear()
+        self._runs.begin()
         self.fresh.clear()
         if self.parked:
             self.connection.execute("SELECT 1 FROM banyan.stream WHERE stream = %s FOR UPDATE", [self.stream])
@@ -91,48 +91,18 @@ class Writer:
 
     def write_runs(self, runs: Sequence[Run]) -> None:
         """The fast way, which fails as a whole."""
-        for run in runs:
-            if len(run) >= BULK_ROWS and run.kind in ("upsert", "delete", "patch", "blank"):
-                self._write_bulk(run)
-            else:
-                self.send(run)
+        self._runs.write(runs)
 
     def send(self, run: Run) -> None:
         """Single statements; safe in a pipeline unless rows must be counted (patch, move)."""
-        adapt = self._adapters[run.route.source, run.route.target]
-        cursor = self.connection.cursor()
-        if len(run.rows) > 1 and (statement := self._sets.statement(run)) is not None:
-            cursor.execute(statement)
-            return
-        if run.kind == "clear":
-            cursor.execute(self._query(run))
-            return
-        if run.kind == "move":
-            rows = [
-                {**_adapted(op.row, adapt), **{f"old {n}": value for n, value in enumerate(op.old_key)}}
-                for op in run.moves
-            ]
-        elif run.kind in ("delete", "blank"):
-            rows = [dict(zip(run.route.key, key, strict=True)) for key in run.rows]
-        else:
-            rows = [_adapted(row, adapt) for row in run.rows.values()] if adapt else list(run.rows.values())
-        if len(rows) == 1:
-            cursor.execute(self._query(run), rows[0])
-        else:
-            cursor.executemany(self._query(run), rows)
-        if run.kind in ("patch", "move") and cursor.rowcount != len(rows) and not self._tolerated(run.route):
-            raise RowMissing(f"{run.route.target}: the row to be updated in part is missing")
-
-    def _tolerated(self, route: Route) -> bool:
-        """A part must meet its wide row."""
-        return route.makes and route.source in self.tolerates
+        self._runs.send(run)
 
     def _halve(self, parts: Sequence[tuple[Change, Route]]) -> None:
         ready = self._without_parked(parts)
         if not ready:
             return
         self.connection.execute("SAVEPOINT part")
-        filled = set(self._filled)
+        filled = self._runs.filled
         try:
             self.write_runs(gather([operation(change, route) for change, route in ready]))
             self.connection.execute("SET CONSTRAINTS ALL IMMEDIATE")
@@ -142,7 +112,7 @@ class Writer:
             if not is_poison(e) or _demands(e, ready):
                 raise _whole(e) from e
             self.connection.execute("ROLLBACK TO part")
-            self._filled = filled  # the rollback has brought back what a temporary table had before
+            self._runs.filled = filled  # the rollback has brought back what a temporary table had before
             if len(ready) == 1:
                 self._park(*ready[0], reason=_reason(e))
                 return
@@ -241,62 +211,9 @@ class Writer:
         self.parked.discard(key)
         return 0
 
-    def _write_bulk(self, run: Run) -> None:
-        keys_only = run.kind in ("delete", "blank")
-        columns = run.route.key if keys_only else run.columns
-        bulk, name = self._bulk_of(run.kind, run.route, columns)
-        connection = self.connection
-        connection.execute(bulk.create)
-        if name in self._filled:
-            connection.execute(bulk.empty)
-        self._filled.add(name)
-        adapt = self._adapters[run.route.source, run.route.target]
-        cursor = connection.cursor()
-        with cursor.copy(bulk.copy) as copy:
-            if keys_only:
-                for key in run.rows:
-                    copy.write_row(key)
-            else:
-                for row in run.rows.values():
-                    values = _adapted(row, adapt) if adapt else row
-                    copy.write_row([values[c] for c in columns])
-        merged = cursor.execute(bulk.merge).rowcount
-        if run.kind == "patch" and merged != len(run.rows) and not self._tolerated(run.route):
-            raise RowMissing(f"{run.route.target}: a row to be updated in part is missing")
-
-    def _bulk_of(self, kind: str, route: Route, columns: tuple[str, ...]) -> tuple[statements.Bulk, str]:
-        key = (kind, route.target, columns)
-        if key not in self._bulk:
-            name = f"banyan_bulk_{len(self._bulk)}"
-            self._bulk[key] = statements.bulk(kind, route, columns, name), name
-        return self._bulk[key]
-
-    def _query(self, run: Run) -> bytes:
-        key = (run.kind, run.route.target, run.columns)
-        if key not in self._queries:
-            match run.kind:
-                case "upsert":
-                    query = statements.upsert(run.route, run.columns)
-                case "delete":
-                    query = statements.delete(run.route)
-                case "patch":
-                    query = statements.patch(run.route, run.columns)
-                case "move":
-                    query = statements.move(run.route, run.columns)
-                case "blank":
-                    query = statements.blank(run.route)
-                case "clear":
-                    query = statements.clear(run.route)
-            self._queries[key] = query.as_bytes(self.connection)
-        return self._queries[key]
-
     @staticmethod
     def _key(change: Change, route: Route) -> Key:
         return parked.canonical(route.source, route.identity(change))
-
-
-def _adapted(row: Row, adapt: dict[str, statements.Adapter]) -> Row:
-    return {name: adapt[name](value) if name in adapt else value for name, value in row.items()} if adapt else row
 
 
 def _reason(error: BaseException) -> str:

@@ -12,9 +12,9 @@ from cdc.apply import parked
 from cdc.apply.applier import Applied
 from cdc.apply.fence import fence
 from cdc.apply.route import Routes
-from cdc.apply.runs import Run
+from cdc.apply.runwriter import pipelines
 from cdc.apply.session import is_poison, stream_errors
-from cdc.apply.writer import BULK_ROWS, Writer
+from cdc.apply.writer import Writer
 from cdc.change import FENCE, Change, lsn_text
 from cdc.kafka import guard
 from cdc.kafka.control import Control, message_change, truncate_change
@@ -150,7 +150,7 @@ class Sink:
                 connection.execute("ROLLBACK")
                 return None
             advanced = None
-            piped = all(_pipelines(run) for run in runs)
+            piped = all(pipelines(run) for run in runs)
             if not piped:
                 self.writer.write_runs(runs)
             with connection.pipeline():
@@ -180,7 +180,3 @@ class Sink:
         floor = guard.open_at(self._connection, self._stream, was, now, rows)
         self.writer.begin()
         return guard.admit(self._connection, self._stream, floor if self._commits else 0, changes)
-
-
-def _pipelines(run: Run) -> bool:
-    return len(run) < BULK_ROWS and run.kind not in ("patch", "move")

@@ -65,7 +65,7 @@ def run(
             if contestant.landing(ground) is not None:
                 tell(f"lag at {LAG_PER_S:,} changes/s: {contestant.name}")
                 _lag(figures, ground, contestant, seconds, number)
-    return _report(figures, notes)
+    return _report(figures, notes, only)
 
 
 def _rate(ground: Rig, contestant: Contestant, changes: int, notes: list[str], behind: set[str]) -> int | None:
@@ -108,7 +108,8 @@ def _lag(
     figures[f"{contestant.name}_lag_at_per_s"] = found["per_s"]
 
 
-def _report(figures: dict[str, float | int | None], notes: list[str]) -> Report:
+def _report(figures: dict[str, float | int | None], notes: list[str], only: Collection[str] = ()) -> Report:
+    """The bar is for who was asked to take part: `only` these, or all."""
     for name in (
         *(f"direct_{what}" for what in OURS),
         "kafka_inserts_per_s",
@@ -122,10 +123,11 @@ def _report(figures: dict[str, float | int | None], notes: list[str]) -> Report:
         return round(ours / theirs, 2) if ours and theirs else None
 
     ratios = {other: ratio(other) for other in ("debezium", "native")}
+    left_out = bool(only) and "direct" not in only
     met = [
-        (figures["direct_inserts_per_s"] or 0) >= 60_000,
-        (figures["direct_mixed_per_s"] or 0) >= 40_000,
-        (figures["direct_lag_p99_ms"] or 1e9) < 50,
+        left_out or (figures["direct_inserts_per_s"] or 0) >= 60_000,
+        left_out or (figures["direct_mixed_per_s"] or 0) >= 40_000,
+        left_out or (figures["direct_lag_p99_ms"] or 1e9) < 50,
         ratios["debezium"] is None or ratios["debezium"] >= 3,
         figures["kafka_inserts_per_s"] is None or figures["kafka_inserts_per_s"] >= 15_000,
         figures["kafka_lag_p99_ms"] is None or figures["kafka_lag_p99_ms"] < 250,

@@ -73,6 +73,18 @@ def test_every_type_survives_the_topic(shop: Shop) -> None:
     FROM everything e ORDER BY id"""
     assert rows(shop.service, query) == rows(shop.legacy, query)
     assert len(rows(shop.service, query)) == 2
+    # Larger batches are written in other forms: VALUES, arrays, COPY.
+    for copies in (10, 60, 400):
+        execute(
+            shop.legacy,
+            "INSERT INTO everything SELECT (jsonb_populate_record(e, jsonb_build_object('id', e.id + 1000 * copy))).*"
+            f" FROM everything e, generate_series({copies}, {2 * copies - 1}) copy WHERE id < 3",
+        )
+        shop.caught_up()
+        assert rows(shop.service, query) == rows(shop.legacy, query)
+    execute(shop.legacy, "DELETE FROM everything WHERE id > 3")
+    shop.caught_up()
+    assert len(rows(shop.service, query)) == 2
 
 
 def test_a_fence_waits_for_every_partition(shop: Shop) -> None:
