@@ -82,6 +82,9 @@ class Operation(Struct, frozen=True, forbid_unknown_fields=True):
     try_timeout: Seconds | None = None  # until the head of one try, when there may be another
     limits: tuple[Limit, ...] = ()  # besides the domain's, which its operations share
     auth: Literal["required"] | None = None
+    # Of a write without a key, in a domain with several waves: its side draws the key of what it makes from the waves
+    # that it owns (cdc/guard/guard_draw.sql), or nothing is kept.
+    without_key: Literal["draws", "keeps-nothing"] | None = None
 
 
 class Wave(Struct, frozen=True, forbid_unknown_fields=True):
