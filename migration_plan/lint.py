@@ -143,12 +143,15 @@ def _operations(name: str, domain: Domain, doc: Document) -> Iterator[str]:
             yield doc.problem(f"{at}.{problem.partition(' ')[0]}", f"{operation.id}: {problem}")
         for problem in of_conditions(operation.when):
             yield doc.problem(f"{at}.when", f"{operation.id}: {problem}")
-        if operation.kind == "write" and not operation.key and len(domain.waves) > 1:
+        several = len(domain.waves) > 1 and operation.without_key is None
+        if operation.kind == "write" and not operation.key and several:
             yield doc.problem(
                 at,
                 f"{operation.id} writes without a key, but {name} has {len(domain.waves)} waves;"
-                f" give it a key, or {name} one wave",
+                f" give it a key, or {name} one wave, or say what it does `without_key` (docs/plan.md)",
             )
+        if operation.without_key is not None and (operation.key or operation.kind == "read"):
+            yield doc.problem(f"{at}.without_key", f"{operation.id}: `without_key` is for writes that have no key")
 
 
 def _shadow(name: str, domain: Domain, plan: Plan, doc: Document) -> Iterator[str]:

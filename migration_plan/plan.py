@@ -82,6 +82,10 @@ class Operation(Struct, frozen=True, forbid_unknown_fields=True):
     try_timeout: Seconds | None = None  # until the head of one try, when there may be another
     limits: tuple[Limit, ...] = ()  # besides the domain's, which its operations share
     auth: Literal["required"] | None = None
+    # Of a write without a key, in a domain with several waves: its side draws the key of what it makes from the waves
+    # that it owns (cdc/guard/guard_draw.sql); or the guard refuses all of it where a row is not its side's; or no row
+    # of the domain changes.
+    without_key: Literal["draws", "guarded", "keeps-nothing"] | None = None
 
 
 class Wave(Struct, frozen=True, forbid_unknown_fields=True):

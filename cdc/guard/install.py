@@ -54,6 +54,7 @@ def uninstall(connection: psycopg.Connection[Any], mapping: Mapping, side: Side,
         with _transaction(connection, lock_timeout_ms):
             for table in mapping.own(side):
                 triggers.remove(connection, table.table(side))
+                triggers.remove_draw(connection, table.table(side))
             connection.execute("DELETE FROM banyan.guarded WHERE domain = %s", (mapping.domain,))
             connection.execute("DELETE FROM banyan.ownership WHERE domain = %s", (mapping.domain,))
     except psycopg.errors.LockNotAvailable as error:
@@ -82,6 +83,7 @@ def _install(connection: psycopg.Connection[Any], mapping: Mapping, side: Side, 
         triggers.require_guardable(connection, name, key, several)
         _claim(connection, mapping.domain, name, key, side)
         triggers.ensure(connection, name, (mapping.domain, side, key or ""), several)
+        triggers.draw(connection, name, (mapping.domain, side, key or ""), several)
     for trigger in mapping.keep_triggers:
         table_name, _, trigger_name = trigger.rpartition(".")
         if any(table_name == table.table(side) for table in mapping.tables):
@@ -91,17 +93,22 @@ def _install(connection: psycopg.Connection[Any], mapping: Mapping, side: Side, 
 
 
 def _waves(connection: psycopg.Connection[Any], domain: str, waves: Sequence[Wave]) -> None:
-    """Insert the waves; refuse to cut a domain anew while somebody may be moving it."""
-    rows = connection.execute("SELECT wave, bucket_from, bucket_to FROM banyan.ownership WHERE domain = %s", (domain,))
-    known = {Wave(*row) for row in rows.fetchall()}
-    if known and known != set(waves):
-        raise GuardError(f"{domain} has other waves here already: uninstall its guard before you cut it anew")
-    if not known:
-        connection.cursor().executemany(
-            "INSERT INTO banyan.ownership (domain, wave, bucket_from, bucket_to, owner, epoch)"
-            " VALUES (%s, %s, %s, %s, 'legacy', 1)",
-            [(domain, wave.wave, wave.bucket_from, wave.bucket_to) for wave in waves],
+    """Insert the waves. A domain is cut anew only while all of it is at home: then nobody is moving it."""
+    query = "SELECT wave, bucket_from, bucket_to, owner, epoch FROM banyan.ownership WHERE domain = %s"
+    if {Wave(*row[:3]) for row in connection.execute(query, (domain,))} == set(waves):
+        return
+    rows = connection.execute(f"{query} FOR UPDATE", (domain,)).fetchall()
+    if any(owner != "legacy" for *_, owner, _epoch in rows):
+        raise GuardError(
+            f"{domain} has other waves here already, and not all are legacy's: roll them back before you cut it anew"
         )
+    connection.execute("DELETE FROM banyan.ownership WHERE domain = %s", (domain,))
+    epoch = 1 + max((row[4] for row in rows), default=0)  # what somebody still knows of the old ones is refused
+    connection.cursor().executemany(
+        "INSERT INTO banyan.ownership (domain, wave, bucket_from, bucket_to, owner, epoch)"
+        " VALUES (%s, %s, %s, %s, 'legacy', %s)",
+        [(domain, wave.wave, wave.bucket_from, wave.bucket_to, epoch) for wave in waves],
+    )
 
 
 def _claim(connection: psycopg.Connection[Any], domain: str, table: str, key: str | None, side: Side) -> None:

@@ -12,6 +12,8 @@ from cdc.guard.errors import GuardError
 
 LONGEST_KEY = 63 - len("guard_by_")  # PostgreSQL would cut the function's name, and two could become one
 ROWS = files("cdc.guard").joinpath("guard_rows.sql").read_text("utf-8")
+DRAWS = files("cdc.guard").joinpath("guard_draw.sql").read_text("utf-8")
+DRAW = "banyan_draw"
 
 ONE_WAVE = {
     "banyan_guard": "BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON {table}"
@@ -77,6 +79,36 @@ def ensure(connection: psycopg.Connection[Any], table: str, arguments: tuple[str
         keep(connection, table, trigger)
 
 
+def draw(connection: psycopg.Connection[Any], table: str, arguments: tuple[str, str, str], several: bool) -> None:
+    """Where a domain has several waves, ids that the table's sequence gives are of this side's waves (guard_draw.sql).
+
+    Applied rows bring their ids: the trigger does not fire for them.
+    """
+    key = arguments[2]
+    sequence = "SELECT pg_get_serial_sequence(%s, %s)"
+    row = connection.execute(sequence, (quoted(table), key)).fetchone() if several else None
+    wanted = b"".join(a.encode() + b"\0" for a in (*arguments, row[0])) if row is not None and row[0] else None
+    known = connection.execute(
+        "SELECT tgargs FROM pg_trigger WHERE tgrelid = %s::regclass AND tgname = %s", (quoted(table), DRAW)
+    ).fetchone()
+    if wanted is not None:
+        function, column = sql.Identifier("banyan", f"draw_by_{key}"), sql.Identifier(key)
+        connection.execute(sql.SQL(DRAWS).format(function=function, key=column))
+    if wanted == (known[0] if known else None):
+        return
+    if known:
+        connection.execute(sql.SQL("DROP TRIGGER {} ON {}").format(sql.Identifier(DRAW), _identifier(table)))
+    if wanted is not None and row is not None:
+        connection.execute(
+            sql.SQL("CREATE TRIGGER {} BEFORE INSERT ON {} FOR EACH ROW EXECUTE FUNCTION {}({})").format(
+                sql.Identifier(DRAW),
+                _identifier(table),
+                function,
+                sql.SQL(", ").join(map(sql.Literal, (*arguments, row[0]))),
+            )
+        )
+
+
 def keep(connection: psycopg.Connection[Any], table: str, trigger: str) -> None:
     """Let the trigger fire under session_replication_role = replica too. Raises: GuardError."""
     state = connection.execute(
@@ -94,6 +126,10 @@ def keep(connection: psycopg.Connection[Any], table: str, trigger: str) -> None:
 def remove(connection: psycopg.Connection[Any], table: str) -> None:
     for trigger, _, _ in connection.execute(PRESENT, (quoted(table),)).fetchall():
         connection.execute(sql.SQL("DROP TRIGGER {} ON {}").format(sql.Identifier(trigger), _identifier(table)))
+
+
+def remove_draw(connection: psycopg.Connection[Any], table: str) -> None:
+    connection.execute(sql.SQL("DROP TRIGGER IF EXISTS {} ON {}").format(sql.Identifier(DRAW), _identifier(table)))
 
 
 def rows_function(key: str) -> sql.Identifier:

@@ -51,18 +51,27 @@ def at_service(stack: Stack, domain: str, *, under_load: bool = True) -> Iterato
     `under_load`: clients read and write while it moves, and shadow compares what they read; else it moves in silence.
     """
     with clients(stack, domain) if under_load else contextlib.nullcontext():
-        stack.banyan("advance", domain, "--yes", "--reason", "test")
+        for wave in waves(stack, domain):
+            stack.banyan("advance", domain, *wave, "--yes", "--reason", "test")
         if under_load:
             wait_for_comparisons(stack, domain)
-        for _ in range(2):
-            forced = () if under_load else ("--force-gate", "shadow")
-            stack.banyan("advance", domain, "--yes", "--reason", "test", *forced)
-        stack.banyan("switch", domain, "--yes", "--reason", "test")
+        forced = () if under_load else ("--force-gate", "shadow")
+        for wave in waves(stack, domain):
+            for _ in range(2):
+                stack.banyan("advance", domain, *wave, "--yes", "--reason", "test", *forced)
+            stack.banyan("switch", domain, *wave, "--yes", "--reason", "test")
     try:
         yield
     finally:
-        while state(stack, domain)["phase"] != "legacy":
-            stack.banyan("rollback", domain, "--yes", "--reason", "test")
+        for number, wave in enumerate(waves(stack, domain)):
+            while state(stack, domain)["waves"][number]["phase"] != "legacy":
+                stack.banyan("rollback", domain, *wave, "--yes", "--reason", "test")
+
+
+def waves(stack: Stack, domain: str) -> list[tuple[str, ...]]:
+    """How each of the domain's waves is named on the command line."""
+    count = len(state(stack, domain)["waves"])
+    return [("--wave", str(number)) for number in range(count)] if count > 1 else [()]
 
 
 def characterize(stack: Stack) -> None:

@@ -125,6 +125,7 @@ class TestRefusals:
 
     def test_other_waves_than_before(self, bare, mapping) -> None:
         install(bare, mapping, "legacy", WHOLE)
+        bare.execute("UPDATE banyan.ownership SET owner = 'service'")
         with pytest.raises(GuardError, match="other waves"):
             install(bare, mapping, "legacy", TWO_WAVES)
 

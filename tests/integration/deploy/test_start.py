@@ -21,6 +21,8 @@ import yaml
 
 from banyan.servers import Postgres, Redis
 from banyan.servers.postgres import find_binaries
+from gateway.routing.bucket import bucket
+from migration_plan import plan as plans
 from tests.integration.deploy import compose
 from tests.integration.deploy.container import Container, Substitution
 
@@ -195,14 +197,21 @@ def test_the_agent_follows_its_domain_to_the_service_and_back(started: Started, 
 
     first = put_schedule("0000-2400 C700")
     until(lambda: reported(first) == [1, 1], "reported to the monolith, and carried to the service")
-    operator(started, "advance", "devices", "--yes")
+    [wave] = [
+        str(number)
+        for number, one in enumerate(plans.load(mappings=False).domain("devices").waves)
+        if one.bucket_from <= bucket(device[1]) < one.bucket_to
+    ]
+    operator(started, "advance", "devices", "--wave", wave, "--yes")
     for _ in ("canary 10 %", "canary 50 %"):
-        operator(started, "advance", "devices", "--yes", "--force-gate", "shadow")  # one agent is too little traffic
-    operator(started, "switch", "devices", "--yes")
+        operator(
+            started, "advance", "devices", "--wave", wave, "--yes", "--force-gate", "shadow"
+        )  # one agent is too little traffic
+    operator(started, "switch", "devices", "--wave", wave, "--yes")
     until(lambda: backend() == "v2", "the agent is on v2", 60)
     second = put_schedule("0000-2400 C800")
     until(lambda: reported(second) == [1, 1], "reported to the service, and carried to the monolith")
-    operator(started, "rollback", "devices", "--yes")
+    operator(started, "rollback", "devices", "--wave", wave, "--yes")
     until(lambda: backend() == "legacy", "the agent is back", 60)
     third = put_schedule("0000-2400 C900")
     until(lambda: reported(third) == [1, 1], "reported to the monolith again")

@@ -50,9 +50,10 @@ def test_the_table_says_what_databases_and_ledger_say(plan: plans.Plan) -> None:
     ownership = {("pricing", 0): ("service", 4), ("devices", 0): ("legacy", 2)}
     phases = {("pricing", 0): SERVICE, ("devices", 0): Stand("canary", 10)}
     table = compile_table(plan, ownership, phases, 7, URLS)  # type: ignore[arg-type]
-    [pricing], [devices] = table.domains["pricing"].waves, table.domains["devices"].waves
+    [pricing], [devices, *others] = table.domains["pricing"].waves, table.domains["devices"].waves
     assert (table.version, pricing.phase, pricing.owner, pricing.epoch) == (7, "service", "service", 4)
     assert (devices.phase, devices.canary_percent, devices.owner) == ("canary", 10, "legacy")
+    assert [(wave.phase, wave.owner) for wave in others] == [("legacy", "legacy")] * 3
 
 
 def test_an_upstream_may_have_several_servers(plan: plans.Plan) -> None:

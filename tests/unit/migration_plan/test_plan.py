@@ -286,10 +286,20 @@ def test_a_write_without_a_key_needs_a_domain_with_one_wave(tmp_path: Path) -> N
         "    waves: [{bucket_from: 0, bucket_to: 1024}]\n",
         "    waves: [{bucket_from: 0, bucket_to: 10}, {bucket_from: 10, bucket_to: 1024}]\n",
     )
-    [problem] = problems(tmp_path, split + "      - {id: toys.new, method: POST, path: /toys, kind: write}\n")
-    assert (
-        problem == "plan.yaml:17: toys.new writes without a key, but toys has 2 waves; give it a key, or toys one wave"
+    new = "      - {id: toys.new, method: POST, path: /toys, kind: write}\n"
+    [problem] = problems(tmp_path, split + new)
+    assert problem == (
+        "plan.yaml:17: toys.new writes without a key, but toys has 2 waves; give it a key, or toys one wave, or say"
+        " what it does `without_key` (docs/plan.md)"
     )
+    (tmp_path / "plan.yaml").write_text(split + new.replace("write}", "write, without_key: draws}"))
+    assert len(plans.load(tmp_path / "plan.yaml").domain("toys").waves) == 2
+
+
+def test_what_is_done_without_a_key_is_said_of_writes_without_one(tmp_path: Path) -> None:
+    keyed = 'kind: write, key: ["path:id"]'
+    [problem] = problems(tmp_path, old=keyed, new=f"{keyed}, without_key: draws")
+    assert problem.endswith(": `without_key` is for writes that have no key")
 
 
 def test_a_key_must_name_a_parameter_of_its_path(tmp_path: Path) -> None:
