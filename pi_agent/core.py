@@ -71,7 +71,10 @@ class Core:
         self.controller.issuer = self.assignment.primary
         self.last_contact: datetime | None = None
         self.last_error: str | None = None
-        self._etag: str | None = None
+        saved_etag: Any = journal.setting("etag")
+        known = isinstance(saved_etag, dict) and saved_etag.get("backend") == self.assignment.primary
+        # After a power cut ten thousand agents ask for news, not for what they have.
+        self._etag: str | None = saved_etag.get("etag") if known else None
         self._remembered_at = -NEVER
         self._unreachable: dict[str, float] = {}
         self.poll = Activity("poll", self._poll, timing.poll_s, yields=True)
@@ -180,8 +183,11 @@ class Core:
             raise Stale(f"its epoch is {document.epoch}, the battery has seen {now.epoch}")
         self._assign(self._rules.seen(now, document.epoch))
         fresh = tuple(c for c in document.commands if self.assignment.obeys(backend.name, c.epoch))
+        new = self.controller.receive(replace(document, commands=fresh), backend.name)
+        if document.etag is not None and document.etag != self._etag:
+            self.journal.set("etag", {"backend": backend.name, "etag": document.etag})  # after what it stands for
         self._etag = document.etag
-        if self.controller.receive(replace(document, commands=fresh), backend.name):
+        if new:
             self._hasten_acks()
 
     # Acks

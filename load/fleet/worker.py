@@ -19,7 +19,7 @@ from load.fleet.faults import Faults, Weather
 from pi_agent.config import Timing
 
 #: Devices are switched on so many a second: a storm of first polls is another test.
-START_PER_S = 200
+START_PER_S = 400
 
 
 class Fleet(msgspec.Struct):
@@ -34,6 +34,9 @@ class Fleet(msgspec.Struct):
     start_per_s: float = START_PER_S
     #: Agents that passed their trial of v2 in an earlier life.
     on_v2: bool = False
+    #: What their journals hold of that life: the document that was last answered, and its ETag.
+    document: dict[str, Any] | None = None
+    etag: str | None = None
 
 
 async def _main() -> None:
@@ -50,6 +53,9 @@ async def _main() -> None:
         Device(i, f"{fleet.token_prefix}{i}", fleet.addresses, timing, Weather.of(i, fleet.faults), tally, fleet.on_v2)
         for i in range(fleet.first, fleet.first + fleet.count)
     ]
+    if fleet.document is not None:
+        for device in devices:
+            device.remember(fleet.document, fleet.etag)
     starting = asyncio.create_task(_start(devices, fleet.start_per_s))
     while order := await orders.readline():
         word = json.loads(order)

@@ -316,3 +316,23 @@ def test_what_happens_off_line_for_weeks_is_told_when_the_backend_is_back(world:
 def test_nothing_is_due_that_nobody_asked_for(world: World) -> None:
     assert world.core.trial.due == NEVER
     assert world.core.acks.due == NEVER
+
+
+def test_after_a_restart_it_asks_for_news_and_not_for_what_it_has(world: World) -> None:
+    asked: list[str | None] = []
+
+    def tagged(request: Request) -> Response | None:
+        if request.method != "GET":
+            return None
+        asked.append(request.headers.get("If-None-Match"))
+        return Response(200, {"etag": '"x"'}, json.dumps(world.say(request, world.v2)).encode())
+
+    world.flag, world.v2.fault = "v2", tagged
+    world.live(40)
+    world.boot()
+    before = len(asked)
+    world.live(12)
+    assert asked[before] == '"x"'
+    world.flag = "legacy"
+    world.live(20)
+    assert world.core._etag is None, "one backend's tag says nothing to another"
