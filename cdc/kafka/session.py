@@ -37,6 +37,9 @@ ASK = 0.02
 # How long one wait for the broker lasts before the stop flag is looked at; how long a relay that is asked to stop still
 # waits, seconds.
 PATIENCE, LAST_WORD = 0.5, 2.0
+# Control records are so far apart under load, seconds: each is a request of its own, and a transaction at the target.
+# Rows do not wait for them, and what waits for more than a position (a fence) goes at once.
+TELL_EVERY = 0.025
 
 log = structlog.get_logger("cdc.kafka.relay")
 
@@ -70,7 +73,7 @@ class Session:
         self._boundary: Boundary | None = None
         self._pulse = True  # nothing but pulses since the last control record
         self._told: tuple[int, Any] | None = None  # the position that the control record on its way tells, its future
-        self._told_until = 0.0
+        self._told_until = self._next_tell = 0.0
 
     @property
     def stopping(self) -> bool:
@@ -78,8 +81,8 @@ class Session:
 
     @property
     def waiting(self) -> bool:
-        """Whether a control record is on its way, which `send` looks after; also without events."""
-        return self._told is not None
+        """Whether a control record is on its way or due soon, which `send` looks after; also without events."""
+        return self._told is not None or self._boundary is not None
 
     def send(self, events: Sequence[Captured]) -> bool:
         """Send, wait for the acknowledgement, and put down how far that is. The record that says so is not waited for:
@@ -102,11 +105,17 @@ class Session:
                 else:
                     self._change(event)
             self._acknowledged()
-            moved = self._heard(now=self._boundary is not None)
-            if self._boundary is not None:
-                at, self._boundary = self._boundary, None
-                self._told = at.lsn, self._tell(at.lsn, at)
+            due = self._boundary is not None and (bool(self._messages) or time.monotonic() >= self._next_tell)
+            moved = self._heard(now=due)
+            if due:
+                self._tell_boundary()
         return moved
+
+    def _tell_boundary(self) -> None:
+        at, self._boundary = self._boundary, None
+        assert at is not None
+        self._next_tell = time.monotonic() + TELL_EVERY
+        self._told = at.lsn, self._tell(at.lsn, at)
 
     def mark(self, truncates: list[Truncated] | None = None) -> None:
         """Write a control record that says how far it was, and wait for it."""
@@ -115,8 +124,13 @@ class Session:
         self._wait(lambda: future.get(timeout=PATIENCE))
 
     def finish(self) -> bool:
-        """Wait for the control record that is on its way. True when `lsn` has moved."""
-        return self._heard(now=True)
+        """Tell what is not told yet, and wait for the control record. True when `lsn` has moved."""
+        moved = self._heard(now=True)
+        if self._boundary is not None:
+            with client.translated():
+                self._tell_boundary()
+            moved = self._heard(now=True) or moved
+        return moved
 
     def _heard(self, now: bool) -> bool:
         """Whether the control record on its way has been acknowledged; waited for if it must be `now`, or is late."""

@@ -164,7 +164,8 @@ class Broker:
         """It is acknowledged."""
 
 
-def test_a_position_counts_only_once_the_record_that_tells_it_is_acknowledged() -> None:
+def test_a_position_counts_only_once_the_record_that_tells_it_is_acknowledged(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cdc.kafka.session.TELL_EVERY", 0.0)
     broker, relay = Broker(), SimpleNamespace(topics=Topics("shop", 1), tables={}, rows=0)
     session = Session(relay, broker, "1", "legacy", 5, "", threading.Event())  # type: ignore[arg-type]
     broker.is_done = False
@@ -317,7 +318,27 @@ def test_a_partition_of_ours_that_gives_nothing_of_what_is_waited_for_is_the_cli
         ear.require_given(late)
 
 
-def test_a_fence_is_told_with_the_end_of_its_own_transaction_and_pulses_only_where_nothing_else_came() -> None:
+def test_under_load_positions_are_told_now_and_then_a_fence_at_once_and_the_last_one_in_any_case(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("cdc.kafka.session.TELL_EVERY", 60.0)
+    broker, relay = Broker(), SimpleNamespace(topics=Topics("shop", 1), tables={}, rows=0)
+    session = Session(relay, broker, "1", "legacy", 5, "", threading.Event())  # type: ignore[arg-type]
+    for lsn in (10, 20, 30):
+        session.send([Boundary(lsn, AT)])
+    assert [one.lsn for one in broker.controls] == [10]
+    assert session.waiting
+    session.send([Change("m", TX, 32, message=Message(FENCE, b"{}")), Boundary(40, AT)])
+    session.send([Boundary(50, AT)])
+    assert [one.lsn for one in broker.controls] == [10, 40]
+    assert session.finish()
+    assert (session.lsn, [one.lsn for one in broker.controls]) == (50, [10, 40, 50])
+
+
+def test_a_fence_is_told_with_the_end_of_its_own_transaction_and_pulses_only_where_nothing_else_came(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("cdc.kafka.session.TELL_EVERY", 0.0)
     broker, relay = Broker(), SimpleNamespace(topics=Topics("shop", 1), tables={}, rows=0)
     session = Session(relay, broker, "1", "legacy", 5, "", threading.Event())  # type: ignore[arg-type]
     fence = Change("m", TX, 12, message=Message(FENCE, b"{}"))
