@@ -17,7 +17,7 @@ from tests.integration.deploy import compose
 FOLDER = compose.ROOT / "deploy" / "docker"
 IMAGES = sorted(path.stem for path in FOLDER.glob("*.Dockerfile"))
 # Of parts that say so where they are not: the compiler, an inverter's driver.
-OPTIONAL = {
+ON_DEMAND = {
     ("compiling.py", "mypyc"),
     ("compiling.py", "setuptools"),
     ("sunspec.py", "sunspec2"),
@@ -102,7 +102,7 @@ def test_an_image_has_every_module_that_its_code_imports(image: str) -> None:
     for source in sources(image):
         for module in imported(source):
             top = module.partition(".")[0]
-            if top in sys.stdlib_module_names or (source.name, top) in OPTIONAL:
+            if top in sys.stdlib_module_names or (source.name, top) in ON_DEMAND:
                 continue
             if top in OWN:
                 assert any(carries(entry, module) for entry in copied(image)), (
