@@ -129,6 +129,7 @@ class SlotMaker:
         owner: Side = "service" if owners == {"service"} else "legacy"
         mixed = len(owners) > 1  # no side has what all waves wrote
         held = any(slot.write.hold for slot in slots)
+        rehearsed = all(slot.write.shadow is not None for slot in slots)
         read = slots[0].read if arrived else next(slot.read for slot in slots if slot.read.side == "legacy")
         if mixed and not arrived:
             read = replace(read, behind=True)
@@ -136,7 +137,7 @@ class SlotMaker:
         behind = mixed or owner == "service"
         return Slot(
             read=read,
-            write=self.decision(owner, "owner", hold=held),
+            write=self.decision(owner, "owner", hold=held, shadow=rehearsed),
             pinned=read if read.side == owner else self.decision(owner, "pin", behind=mixed),
             detour=self.decision("legacy", "breaker-open", behind=behind) if has_way_back else None,
             fallback=self.decision("legacy", "fallback", behind=behind) if has_way_back else None,

@@ -83,7 +83,9 @@ def table_of(domain: str, legacy: str, service: str) -> RouteTable:
     """The shipped plan's domain in phase shadow, with all its writes rehearsed. Ids and times are each side's own."""
     plan = load_plan(ROOT / "migration_plan" / "plan.yaml")
     env = {"BANYAN_LEGACY_URL": legacy, **{f"BANYAN_{name.upper()}_URL": service for name in TABLES}}
-    compiled = compile_table(plan, {(domain, 0): ("legacy", 1)}, {(domain, 0): Stand("shadow")}, 1, env)
+    waves = [(domain, wave) for wave in range(len(plan.domains[domain].waves))]
+    owners, stands = {wave: ("legacy", 1) for wave in waves}, {wave: Stand("shadow") for wave in waves}
+    compiled = compile_table(plan, owners, stands, 1, env)
     ignored = Comparison(ignore=("$.id", "$.created", "$.sent", "$.registered", "$.token"))
     shadowing = msgspec.structs.replace(compiled.domains[domain], shadow_writes=100, shadow_percent=0, compare=ignored)
     return msgspec.structs.replace(compiled, domains={domain: shadowing}).validated()

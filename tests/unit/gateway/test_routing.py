@@ -110,6 +110,13 @@ def test_without_a_key_a_write_is_held_while_any_wave_is() -> None:
     assert ask(router, "POST /books/1/loans") == ("legacy", "owner", True)
 
 
+@pytest.mark.parametrize(("second", "upstream"), [("shadow", "lending"), ("legacy", None)])
+def test_without_a_key_a_write_is_rehearsed_while_every_wave_does_it(second: str, upstream: str | None) -> None:
+    waves = wave(0, 0, 5, phase="shadow"), wave(1, 5, 1024, phase=second)
+    route, _ = Router(table(*waves, shadow_writes=100)).match(b"POST", b"/books/1/loans")
+    assert route.slot_for(None).write.shadow == upstream
+
+
 @pytest.mark.parametrize(
     ("method", "path", "operation", "values"),
     [
