@@ -17,7 +17,9 @@ from load.bench.shadow import run as run_shadow
 @pytest.mark.long
 @pytest.mark.skipif(shutil.which("wrk") is None, reason="wrk is not installed")
 def test_the_last_line_of_gateway_is_one_object_of_figures() -> None:
-    done = CliRunner().invoke(cli, ["bench", "gateway", "--interpreted", "--seconds", "1", "--json"], catch_exceptions=False)
+    done = CliRunner().invoke(
+        cli, ["bench", "gateway", "--interpreted", "--seconds", "1", "--json"], catch_exceptions=False
+    )
     assert done.exit_code == 0
     report = msgspec.json.decode(done.stdout.strip().splitlines()[-1])
     assert report["bench"] == "gateway"

@@ -84,7 +84,7 @@ def table_of(domain: str, legacy: str, service: str) -> RouteTable:
     plan = load_plan(ROOT / "migration_plan" / "plan.yaml")
     env = {"BANYAN_LEGACY_URL": legacy, **{f"BANYAN_{name.upper()}_URL": service for name in TABLES}}
     waves = [(domain, wave) for wave in range(len(plan.domains[domain].waves))]
-    owners, stands = {wave: ("legacy", 1) for wave in waves}, {wave: Stand("shadow") for wave in waves}
+    owners, stands = dict.fromkeys(waves, ("legacy", 1)), {wave: Stand("shadow") for wave in waves}
     compiled = compile_table(plan, owners, stands, 1, env)
     ignored = Comparison(ignore=("$.id", "$.created", "$.sent", "$.registered", "$.token"))
     shadowing = msgspec.structs.replace(compiled.domains[domain], shadow_writes=100, shadow_percent=0, compare=ignored)
