@@ -25,9 +25,10 @@ from cdc.kafka.topics import MAX_MESSAGE_BYTES
 
 # A send that is not acknowledged for so long has failed; the session then begins anew from what was, milliseconds.
 DELIVERY_MS = 30_000
-# What is given to `send` goes at once: the relay gathers its rows by itself (gather.py), and a control record waits for
-# nobody.
-LINGER_MS = 0
+# How long a batch waits for company: what the relay has made ready is flushed, so that only its control records wait,
+# and not every record under load is a request of its own.
+LINGER_MS = 5
+BATCH_BYTES = 256 * 1024
 FETCH_BYTES = 16 * 1024 * 1024
 PARTITION_FETCH_BYTES = 4 * 1024 * 1024
 # Without a sign of life for so long a consumer's partitions go to another, milliseconds.
@@ -52,6 +53,7 @@ def producer(settings: Settings, name: str) -> KafkaProducer:
                 enable_idempotence=True,
                 acks="all",
                 linger_ms=LINGER_MS,
+                batch_size=BATCH_BYTES,
                 max_request_size=MAX_MESSAGE_BYTES,
                 delivery_timeout_ms=DELIVERY_MS,
                 request_timeout_ms=REQUEST_MS,

@@ -10,7 +10,6 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import psycopg
@@ -25,7 +24,7 @@ from cdc.apply.statements import table_name
 from cdc.capture.raw import Captured, as_event
 from cdc.capture.types import SESSION_OPTIONS
 from cdc.change import FENCE, Boundary, Change
-from cdc.kafka import client, control, gather, marks, records, topics
+from cdc.kafka import client, control, marks, records
 from cdc.kafka.control import Control, Sent, Truncated
 from cdc.kafka.errors import BrokerAway
 
@@ -37,9 +36,6 @@ ASK = 0.02
 # How long one wait for the broker lasts before the stop flag is looked at; how long a relay that is asked to stop still
 # waits, seconds.
 PATIENCE, LAST_WORD = 0.5, 2.0
-# Control records are so far apart under load, seconds: each is a request of its own, and a transaction at the target.
-# Rows do not wait for them, and what waits for more than a position (a fence) goes at once.
-TELL_EVERY = 0.025
 
 log = structlog.get_logger("cdc.kafka.relay")
 
@@ -64,8 +60,8 @@ class Session:
         self._system, self._db = system, db
         self._numbers: dict[tuple[str, int], int] = defaultdict(int)
         self._ends: dict[str, list[int]] = {}
-        self._gathered = gather.Gathered(producer, records.HEADER, topics.MAX_MESSAGE_BYTES)
-        self._sent: list[tuple[tuple[str, int], gather.Batch]] = []  # not known to be acknowledged
+        self._futures: list[Any] = []
+        self._last: dict[tuple[str, int], Any] = {}
         self._control = 0
         self._writers: dict[str, records.Writer] = {}
         self._open: list[Sent] = []  # messages of a transaction that has not ended
@@ -73,7 +69,7 @@ class Session:
         self._boundary: Boundary | None = None
         self._pulse = True  # nothing but pulses since the last control record
         self._told: tuple[int, Any] | None = None  # the position that the control record on its way tells, its future
-        self._told_until = self._next_tell = 0.0
+        self._told_until = 0.0
 
     @property
     def stopping(self) -> bool:
@@ -81,8 +77,8 @@ class Session:
 
     @property
     def waiting(self) -> bool:
-        """Whether a control record is on its way or due soon, which `send` looks after; also without events."""
-        return self._told is not None or self._boundary is not None
+        """Whether a control record is on its way, which `send` looks after; also without events."""
+        return self._told is not None
 
     def send(self, events: Sequence[Captured]) -> bool:
         """Send, wait for the acknowledgement, and put down how far that is. The record that says so is not waited for:
@@ -105,17 +101,11 @@ class Session:
                 else:
                     self._change(event)
             self._acknowledged()
-            due = self._boundary is not None and (bool(self._messages) or time.monotonic() >= self._next_tell)
-            moved = self._heard(now=due)
-            if due:
-                self._tell_boundary()
+            moved = self._heard(now=self._boundary is not None)
+            if self._boundary is not None:
+                at, self._boundary = self._boundary, None
+                self._told = at.lsn, self._tell(at.lsn, at)
         return moved
-
-    def _tell_boundary(self) -> None:
-        at, self._boundary = self._boundary, None
-        assert at is not None
-        self._next_tell = time.monotonic() + TELL_EVERY
-        self._told = at.lsn, self._tell(at.lsn, at)
 
     def mark(self, truncates: list[Truncated] | None = None) -> None:
         """Write a control record that says how far it was, and wait for it."""
@@ -124,13 +114,8 @@ class Session:
         self._wait(lambda: future.get(timeout=PATIENCE))
 
     def finish(self) -> bool:
-        """Tell what is not told yet, and wait for the control record. True when `lsn` has moved."""
-        moved = self._heard(now=True)
-        if self._boundary is not None:
-            with client.translated():
-                self._tell_boundary()
-            moved = self._heard(now=True) or moved
-        return moved
+        """Wait for the control record that is on its way. True when `lsn` has moved."""
+        return self._heard(now=True)
 
     def _heard(self, now: bool) -> bool:
         """Whether the control record on its way has been acknowledged; waited for if it must be `now`, or is late."""
@@ -196,18 +181,23 @@ class Session:
         place = (topic, partition)
         number = self._numbers[place]
         self._numbers[place] = number + 1
-        header = records.header(self.name, number, columns)
-        if (full := self._gathered.put(topic, partition, key, value, header)) is not None:
-            self._sent.append((place, full))
+        headers = [(records.HEADER, records.header(self.name, number, columns))]
+        future = self._producer.send(topic, value, key, headers, partition)
+        self._futures.append(future)
+        self._last[place] = future
 
     def _acknowledged(self) -> None:
-        """Everything that was put. Raises: BrokerAway, and what the broker has against it."""
-        self._sent += self._gathered.hand_over()
-        for (topic, partition), batch in self._sent:
-            self._wait(partial(batch.wait, PATIENCE))
+        if not self._futures:
+            return
+        self._wait(lambda: self._producer.flush(timeout=PATIENCE))
+        for future in self._futures:
+            if not future.is_done or future.failed():
+                raise client.kafka_error(future.exception or TimeoutError("not acknowledged"))
+        for (topic, partition), future in self._last.items():
             ends = self._ends.setdefault(topic, [-1] * self._relay.topics.partitions)
-            ends[partition] = batch.end()
-        self._sent.clear()
+            ends[partition] = future.value.offset + 1
+        self._futures.clear()
+        self._last.clear()
 
     def _wait(self, step: Callable[[], Any]) -> None:
         """For the broker, as long as a delivery may take; when asked to stop, only a moment longer. Raises:

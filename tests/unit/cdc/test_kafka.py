@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections import defaultdict, deque
 from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any
@@ -12,10 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from kafka import TopicPartition
-from kafka.errors import KafkaError, KafkaTimeoutError, MessageSizeTooLargeError
 from kafka.partitioner.default import murmur2 as its_murmur2
-from kafka.producer.producer_batch import ProducerBatch
-from kafka.record.memory_records import MemoryRecords
 
 from cdc.change import FENCE, Boundary, Change, Message, Relation, Transaction
 from cdc.config import Stream
@@ -25,7 +21,6 @@ from cdc.kafka.bounded import within
 from cdc.kafka.control import Control
 from cdc.kafka.ear import Ear
 from cdc.kafka.errors import BrokerAway
-from cdc.kafka.gather import Gathered
 from cdc.kafka.marks import Mark, Place, continues, session_name
 from cdc.kafka.partitioner import murmur2, partition
 from cdc.kafka.records import Readers, Writer, header, read_header
@@ -164,8 +159,7 @@ class Broker:
         """It is acknowledged."""
 
 
-def test_a_position_counts_only_once_the_record_that_tells_it_is_acknowledged(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cdc.kafka.session.TELL_EVERY", 0.0)
+def test_a_position_counts_only_once_the_record_that_tells_it_is_acknowledged() -> None:
     broker, relay = Broker(), SimpleNamespace(topics=Topics("shop", 1), tables={}, rows=0)
     session = Session(relay, broker, "1", "legacy", 5, "", threading.Event())  # type: ignore[arg-type]
     broker.is_done = False
@@ -178,74 +172,6 @@ def test_a_position_counts_only_once_the_record_that_tells_it_is_acknowledged(mo
     session.send([Boundary(20, AT)])
     assert session.finish()
     assert (session.lsn, [one.lsn for one in broker.controls]) == (20, [10, 20])
-
-
-class Queue:
-    """A producer behind `send`: batches that are on their way, acknowledged when a test says so."""
-
-    def __init__(self) -> None:
-        self._batches: dict[TopicPartition, deque[ProducerBatch]] = defaultdict(deque)
-        self._incomplete: set[ProducerBatch] = set()
-        self._accumulator = self._sender = self
-
-    def partitions_for(self, topic: str) -> set[int]:
-        return {0, 1}
-
-    def _tp_lock(self, _: TopicPartition) -> threading.Lock:
-        return threading.Lock()
-
-    def wakeup(self) -> None:
-        """There is no sender."""
-
-    def sent(self, partition: int) -> list[tuple[int, bytes, bytes | None, list[tuple[str, bytes]]]]:
-        """The records of its first batch, as a consumer would read them."""
-        batch = self._batches[TopicPartition("shop", partition)][0]
-        batch.records.close()
-        found = [record for part in MemoryRecords(batch.records.buffer()) for record in part]
-        return [(one.offset, one.key, one.value, one.headers) for one in found]
-
-
-@given(st.lists(st.tuples(st.binary(max_size=40), st.none() | st.binary(max_size=20_000)), min_size=1, max_size=200))
-def test_gathered_records_are_read_as_they_were_put(rows: list[tuple[bytes, bytes | None]]) -> None:
-    queue = Queue()
-    gathered = Gathered(queue, "banyan", 1 << 20)  # type: ignore[arg-type]
-    full = [gathered.put("shop", 0, key, value, b"%d" % n) for n, (key, value) in enumerate(rows)]
-    if not any(full):
-        assert [place for place, _ in gathered.hand_over()] == [("shop", 0)]
-    count = next((n + 1 for n, batch in enumerate(full) if batch), len(rows))
-    wanted = [(n, key, value, [("banyan", b"%d" % n)]) for n, (key, value) in enumerate(rows[:count])]
-    assert queue.sent(0) == wanted
-
-
-def test_a_batch_says_where_it_ends_or_why_it_failed_and_is_not_waited_for_when_it_is_done() -> None:
-    queue = Queue()
-    gathered = Gathered(queue, "banyan", 100)  # type: ignore[arg-type]
-    for key in (b"a", b"b", b"c"):
-        assert gathered.put("shop", key[0] % 2, key, b"value", b"") is None
-    batches = dict(gathered.hand_over())
-    assert not gathered.hand_over()
-    with pytest.raises(KafkaTimeoutError):
-        batches["shop", 1].wait(0.001)
-    (two,), (one,) = (queue._batches[TopicPartition("shop", n)] for n in (1, 0))
-    two.complete(41, -1)
-    batches["shop", 1].wait(0)
-    assert batches["shop", 1].end() == 43
-    one.complete_exceptionally(KafkaError("no"), lambda _: KafkaError("no"))
-    with pytest.raises(KafkaError, match="no"):
-        batches["shop", 0].end()
-    with pytest.raises(MessageSizeTooLargeError):
-        gathered.put("shop", 0, b"a", b"v" * 100, b"")
-
-
-def test_a_batch_whose_place_the_broker_does_not_tell_ends_the_session() -> None:
-    """A watermark must not pass by an offset that nobody knows."""
-    queue = Queue()
-    gathered = Gathered(queue, "banyan", 100)  # type: ignore[arg-type]
-    gathered.put("shop", 0, b"a", None, b"")
-    ((_, batch),) = gathered.hand_over()
-    queue._batches[TopicPartition("shop", 0)][0].complete(-1, -1)
-    with pytest.raises(KafkaError, match="where it has put"):
-        batch.end()
 
 
 def test_a_call_that_never_comes_back_is_given_up_and_one_that_fails_says_why() -> None:
@@ -318,27 +244,7 @@ def test_a_partition_of_ours_that_gives_nothing_of_what_is_waited_for_is_the_cli
         ear.require_given(late)
 
 
-def test_under_load_positions_are_told_now_and_then_a_fence_at_once_and_the_last_one_in_any_case(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr("cdc.kafka.session.TELL_EVERY", 60.0)
-    broker, relay = Broker(), SimpleNamespace(topics=Topics("shop", 1), tables={}, rows=0)
-    session = Session(relay, broker, "1", "legacy", 5, "", threading.Event())  # type: ignore[arg-type]
-    for lsn in (10, 20, 30):
-        session.send([Boundary(lsn, AT)])
-    assert [one.lsn for one in broker.controls] == [10]
-    assert session.waiting
-    session.send([Change("m", TX, 32, message=Message(FENCE, b"{}")), Boundary(40, AT)])
-    session.send([Boundary(50, AT)])
-    assert [one.lsn for one in broker.controls] == [10, 40]
-    assert session.finish()
-    assert (session.lsn, [one.lsn for one in broker.controls]) == (50, [10, 40, 50])
-
-
-def test_a_fence_is_told_with_the_end_of_its_own_transaction_and_pulses_only_where_nothing_else_came(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr("cdc.kafka.session.TELL_EVERY", 0.0)
+def test_a_fence_is_told_with_the_end_of_its_own_transaction_and_pulses_only_where_nothing_else_came() -> None:
     broker, relay = Broker(), SimpleNamespace(topics=Topics("shop", 1), tables={}, rows=0)
     session = Session(relay, broker, "1", "legacy", 5, "", threading.Event())  # type: ignore[arg-type]
     fence = Change("m", TX, 12, message=Message(FENCE, b"{}"))
