@@ -19,7 +19,7 @@ from load.fleet.faults import Faults, Weather
 from pi_agent.config import Timing
 
 #: Devices are switched on so many a second: a storm of first polls is another test.
-START_PER_S = 400
+START_PER_S = 120
 
 
 class Fleet(msgspec.Struct):
