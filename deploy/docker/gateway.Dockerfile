@@ -9,10 +9,10 @@ RUN /opt/banyan/bin/pip install --require-hashes -r requirements/gateway.txt
 COPY pyproject.toml README.md LICENSE ./
 COPY gateway gateway
 RUN /opt/banyan/bin/pip install --no-deps .
-# The data path as machine code; the compiler stays behind.
+# The data path of what was installed (-P: not of the copy in this folder) as machine code; the compiler stays behind.
 COPY requirements/compile.txt requirements/
 RUN python -m pip install --require-hashes --target /opt/compile -r requirements/compile.txt \
-    && PYTHONPATH=/opt/compile /opt/banyan/bin/python -m gateway compile
+    && PYTHONPATH=/opt/compile /opt/banyan/bin/python -P -m gateway compile
 
 FROM python:3.11-slim
 RUN groupadd --gid 10001 banyan \

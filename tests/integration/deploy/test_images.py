@@ -94,6 +94,14 @@ def test_an_image_is_built_from_hashes_and_runs_as_nobody_special(image: str) ->
     assert not re.search(r"(?i)password|secret|token|^ARG|index-url", text, re.MULTILINE)
 
 
+def test_the_gateway_that_is_compiled_is_the_one_that_the_image_keeps() -> None:
+    """Not the copy in the folder that it was installed from, which -m alone would find first."""
+    before, compiled, after = text_of("gateway").partition("/opt/banyan/bin/python -P -m gateway compile")
+    assert compiled
+    assert "pip install --no-deps ." in before
+    assert "COPY --from=build /opt/banyan /opt/banyan" in after
+
+
 @pytest.mark.parametrize("image", IMAGES)
 def test_an_image_has_every_module_that_its_code_imports(image: str) -> None:
     requirements = re.search(r"-r (requirements/\w+\.txt)", text_of(image))
