@@ -2,47 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import psycopg
 import pytest
-from litestar.testing import AsyncTestClient
 
-from banyan.servers import Postgres
 from cdc.guard.install import install, uninstall
 from cdc.guard.ownership import fence, read_ownership, set_owner
 from cdc.guard.waves import WHOLE
 from cdc.mapping.load import load
-from services.devices.service import devices
-from tests.integration.services.conftest import Client, settings
-from tests.integration.services.fleet import DAY, Battery, database, register
+from tests.integration.services.conftest import Client
+from tests.integration.services.fleet.batteries import DAY, Battery
 from tests.integration.services.processes import BACK_OFFICE, ROOT
 
 EPOCH = "Banyan-Assignment-Epoch"
-
-
-@pytest.fixture
-def dsn(service_postgres: Postgres) -> str:
-    return database(service_postgres)
-
-
-@pytest.fixture
-async def client(dsn: str) -> AsyncIterator[Client]:
-    async with AsyncTestClient(devices(settings("devices", dsn))) as client:
-        yield client
-
-
-@pytest.fixture
-async def battery(client: Client) -> Battery:
-    return await register(client)
-
-
-@pytest.fixture
-def rows(dsn: str) -> Iterator[psycopg.Connection[Any]]:
-    with psycopg.connect(dsn, autocommit=True) as connection:
-        yield connection
 
 
 async def command(battery: Battery, correlation_id: str) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
 from banyan.servers import Postgres, Redis
-from tests.integration.services.fleet import Battery, database, register
+from tests.integration.services.fleet.batteries import Battery, database, register
 from tests.integration.services.processes import BACK_OFFICE, running_service
 
 

@@ -13,7 +13,7 @@ import psycopg
 import pytest
 
 from banyan.servers import Postgres
-from tests.integration.services.fleet import DAY, Battery, database, register
+from tests.integration.services.fleet.batteries import DAY, Battery, database, register
 from tests.integration.services.processes import BACK_OFFICE, running_service
 
 HOLD = [{"from": "00:00", "to": "24:00", "mode": "hold", "power_w": 0}]

@@ -20,7 +20,7 @@ from services.devices.fleet.settings import FleetSettings
 from services.devices.fleet.signing import Signer
 from services.devices.service import devices
 from tests.integration.services.conftest import Client, settings
-from tests.integration.services.fleet import database, register
+from tests.integration.services.fleet.batteries import database, register
 from tests.integration.services.processes import BACK_OFFICE
 
 NEW = {"version": "1.3.0", "url": "https://updates.example.net/a.whl", "sha256": "ab" * 32, "size": 1234}

@@ -2,29 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-
 import pytest
-from litestar.testing import AsyncTestClient
 
-from banyan.servers import Postgres
-from services.devices.service import devices
-from tests.integration.services.conftest import Client, settings
-from tests.integration.services.fleet import DAY, Battery, database, register
+from tests.integration.services.conftest import Client
+from tests.integration.services.fleet.batteries import DAY, Battery, register
 from tests.integration.services.processes import BACK_OFFICE
 
 HOLD = [{"from": "00:00", "to": "24:00", "mode": "hold", "power_w": 0}]
-
-
-@pytest.fixture
-async def client(service_postgres: Postgres) -> AsyncIterator[Client]:
-    async with AsyncTestClient(devices(settings("devices", database(service_postgres)))) as client:
-        yield client
-
-
-@pytest.fixture
-async def battery(client: Client) -> Battery:
-    return await register(client)
 
 
 async def test_a_schedule_gets_a_version_with_each_change_and_keeps_the_former_ones(battery: Battery) -> None:

@@ -2,44 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import psycopg
 import pytest
-from litestar.testing import AsyncTestClient
 
 from banyan.servers import Postgres
-from services.devices.service import devices
 from tests.fixtures.servers import create_database
-from tests.integration.services.conftest import Client, settings
-from tests.integration.services.fleet import DAY, Battery, database, register
+from tests.integration.services.conftest import Client
+from tests.integration.services.fleet.batteries import DAY, Battery, register
 from tests.integration.services.processes import BACK_OFFICE, migrate_service
 
 REPORT = {"schedule_version": 0, "mode": "hold", "power_w": 0, "following": "schedule"}
-
-
-@pytest.fixture
-def dsn(service_postgres: Postgres) -> str:
-    return database(service_postgres)
-
-
-@pytest.fixture
-async def client(dsn: str) -> AsyncIterator[Client]:
-    async with AsyncTestClient(devices(settings("devices", dsn))) as client:
-        yield client
-
-
-@pytest.fixture
-async def battery(client: Client) -> Battery:
-    return await register(client)
-
-
-@pytest.fixture
-def rows(dsn: str) -> Iterator[psycopg.Connection[Any]]:
-    with psycopg.connect(dsn, autocommit=True) as connection:
-        yield connection
 
 
 def ago(**how_long: float) -> str:
